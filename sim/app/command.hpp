@@ -1,0 +1,11 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+/// Each command of the program is one file that adds its subcommand to the parser; the subcommand's
+/// callback runs it and reports mistakes by throwing core::ConfigError or core::Refusal.
+namespace tessera::app {
+
+void add_show_command(CLI::App& program);
+
+}  // namespace tessera::app

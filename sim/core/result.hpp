@@ -1,0 +1,118 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sim/core/timeline.hpp"
+
+/// What a simulation answers: plain records that writers turn into tables, JSON, CSV and pages.
+namespace tessera::core {
+
+/// How a number came about, from best to worst. A derived number has the worst grade of what it was
+/// made from.
+enum class Grade { measured, fitted, transferred, assumed };
+[[nodiscard]] std::string to_string(Grade grade);
+[[nodiscard]] constexpr Grade worst(Grade a, Grade b) { return a < b ? b : a; }
+
+/// A predicted number with its 90 % interval.
+struct Estimate {
+  double value = 0;
+  double lower = 0;
+  double upper = 0;
+  std::string unit;  ///< "s", "GPU-h", "USD", "1", ...
+  Grade grade = Grade::assumed;
+};
+
+/// Time of one phase on one pipeline rank, exclusive on that rank's timeline.
+struct PhaseRow {
+  std::string rank;   ///< "0" ... "15", or "all"
+  std::string phase;  ///< 1F, 1B, 1W, 1F1B, bubble, optimizer, ...
+  Estimate time;
+};
+
+struct MemoryRow {
+  std::string rank;
+  std::string kind;  ///< weights, gradients, master_weights, moments, activations, buffers, free
+  double bytes = 0;
+};
+
+/// One distinct kernel of the workload on one GPU.
+struct KernelRow {
+  std::string name;
+  std::string family;          ///< gemm, grouped_gemm, attention, stream, ...
+  std::string implementation;  ///< As in hw_configs/kernels.
+  std::string shape;
+  std::string pass;           ///< forward, input_gradient, weight_gradient, optimizer
+  double calls_per_step = 0;  ///< On the busiest rank.
+  Estimate time;              ///< Of one call.
+  double cycles = 0;
+  double clock_hz = 0;
+  double flops = 0;
+  double hbm_bytes = 0;
+  double l2_bytes = 0;
+  double energy_joules = 0;
+  std::string binding;  ///< tensor, fp32, sfu, shared_memory, l2, hbm, latency, power
+  std::string note;
+};
+
+/// Traffic and time of one kind of communication.
+struct NetworkRow {
+  std::string operation;  ///< dispatch, combine, pipeline_send, reduce_scatter, all_gather
+  std::string fabric;     ///< nvlink, rdma
+  double bytes_per_rank = 0;
+  Estimate time;
+  double bus_bandwidth = 0;  ///< Bytes per second.
+  double exposed_seconds = 0;
+};
+
+struct CostRow {
+  std::string item;
+  Estimate amount;
+  std::string source;
+};
+
+struct PublishedRow {
+  std::string quantity;
+  std::string unit;
+  double published = 0;
+  std::optional<double> predicted;
+  std::string source;
+  /// Signed: predicted / published - 1.
+  [[nodiscard]] std::optional<double> error() const;
+};
+
+/// How much the main quantity moves when one unpublished choice is made differently.
+struct SensitivityRow {
+  std::string choice;
+  std::string value;
+  Estimate quantity;
+  double relative_change = 0;  ///< Against the base scenario.
+};
+
+struct Result {
+  std::string job;
+  std::string title;
+  std::string tessera_version;
+  std::string fits;           ///< Name and hash of the fits used.
+  std::string scenario_json;  ///< Resolved scenario with the origin of every value.
+  std::vector<std::pair<std::string, Estimate>> quantities;
+  std::vector<PhaseRow> phases;
+  std::vector<MemoryRow> memory;
+  std::vector<KernelRow> kernels;
+  std::vector<NetworkRow> network;
+  std::vector<CostRow> cost;
+  std::vector<CostRow> energy;
+  std::vector<PublishedRow> published;
+  std::vector<SensitivityRow> sensitivity;
+  std::vector<std::string> warnings;
+  std::vector<std::string>
+      assumptions;                     ///< What the user should know was assumed, a sentence each.
+  std::optional<std::string> refused;  ///< "does_not_fit: ..." when the simulation declined.
+  Timeline timeline;
+
+  [[nodiscard]] const Estimate* find(const std::string& quantity) const;
+};
+
+}  // namespace tessera::core
