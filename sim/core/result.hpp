@@ -91,12 +91,23 @@ struct SensitivityRow {
   double relative_change = 0;  ///< Against the base scenario.
 };
 
+/// The machine that a result is about, as far as a reader needs it to judge the numbers.
+struct MachineRow {
+  std::string cluster;  ///< Name in hw_configs/clusters; empty for a single GPU.
+  std::string device;
+  int gpus = 0;
+  std::vector<std::pair<std::string, double>> peak_flops;  ///< Data type, FLOP/s of one GPU, dense.
+  double hbm_rate = 0;                                     ///< Bytes per second of one GPU.
+  double hbm_bytes = 0;                                    ///< Of one GPU.
+};
+
 struct Result {
   std::string job;
   std::string title;
   std::string tessera_version;
   std::string fits;           ///< Name and hash of the fits used.
   std::string scenario_json;  ///< Resolved scenario with the origin of every value.
+  MachineRow machine;
   std::vector<std::pair<std::string, Estimate>> quantities;
   std::vector<PhaseRow> phases;
   std::vector<MemoryRow> memory;

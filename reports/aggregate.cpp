@@ -1,0 +1,97 @@
+#include "reports/aggregate.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace tessera::reports {
+namespace {
+
+constexpr const char* kAllRanks = "all";
+
+template <class Row>
+std::vector<std::string> distinct_ranks(const std::vector<Row>& rows) {
+  std::vector<std::string> ranks;
+  for (const Row& row : rows)
+    if (row.rank != kAllRanks && std::find(ranks.begin(), ranks.end(), row.rank) == ranks.end())
+      ranks.push_back(row.rank);
+  return ranks;
+}
+
+PhaseSummary summarise(const std::string& phase, const std::vector<const core::PhaseRow*>& rows) {
+  PhaseSummary summary{.phase = phase, .lowest = rows.front()->time.value};
+  summary.highest = summary.lowest;
+  summary.highest_rank = rows.front()->rank;
+  for (const core::PhaseRow* row : rows) {
+    const double seconds = row->time.value;
+    summary.mean += seconds / static_cast<double>(rows.size());
+    summary.lowest = std::min(summary.lowest, seconds);
+    if (seconds > summary.highest) summary.highest_rank = row->rank;
+    summary.highest = std::max(summary.highest, seconds);
+    summary.grade = core::worst(summary.grade, row->time.grade);
+  }
+  return summary;
+}
+
+}  // namespace
+
+std::vector<PhaseSummary> phases_over_ranks(const core::Result& result) {
+  std::vector<std::string> order;
+  std::map<std::string, std::vector<const core::PhaseRow*>> single;
+  std::map<std::string, std::vector<const core::PhaseRow*>> all;
+  for (const core::PhaseRow& row : result.phases) {
+    if (std::find(order.begin(), order.end(), row.phase) == order.end()) order.push_back(row.phase);
+    (row.rank == kAllRanks ? all : single)[row.phase].push_back(&row);
+  }
+  std::vector<PhaseSummary> summaries;
+  for (const std::string& phase : order)
+    summaries.push_back(summarise(phase, single.contains(phase) ? single[phase] : all[phase]));
+  return summaries;
+}
+
+MemoryUse memory_over_ranks(const core::Result& result) {
+  constexpr const char* kFree = "free";
+  std::vector<std::string> kinds;
+  std::map<std::string, std::map<std::string, double>> bytes;  // rank, kind
+  for (const core::MemoryRow& row : result.memory) {
+    if (row.kind == kFree) continue;
+    if (std::find(kinds.begin(), kinds.end(), row.kind) == kinds.end()) kinds.push_back(row.kind);
+    bytes[row.rank][row.kind] += row.bytes;
+  }
+  MemoryUse use;
+  for (const core::MemoryRow& row : result.memory) {  // in the order of rows: the first worst rank
+    double total = 0;
+    for (const auto& [kind, size] : bytes[row.rank]) total += size;
+    if (total > use.worst_total) {
+      use.worst_total = total;
+      use.worst_rank = row.rank;
+    }
+  }
+  for (const std::string& kind : kinds) {
+    MemorySummary summary{.kind = kind, .on_worst_rank = bytes[use.worst_rank][kind]};
+    summary.lowest = summary.highest = summary.on_worst_rank;
+    for (auto& [rank, sizes] : bytes) {
+      summary.lowest = std::min(summary.lowest, sizes[kind]);
+      summary.highest = std::max(summary.highest, sizes[kind]);
+    }
+    use.kinds.push_back(summary);
+  }
+  return use;
+}
+
+std::vector<const core::KernelRow*> kernels_by_time(const core::Result& result) {
+  std::vector<const core::KernelRow*> rows;
+  for (const core::KernelRow& row : result.kernels) rows.push_back(&row);
+  std::stable_sort(rows.begin(), rows.end(), [](const auto* a, const auto* b) {
+    return seconds_per_step(*a) > seconds_per_step(*b);
+  });
+  return rows;
+}
+
+std::vector<std::string> ranks_of(const std::vector<core::PhaseRow>& rows) {
+  return distinct_ranks(rows);
+}
+std::vector<std::string> ranks_of(const std::vector<core::MemoryRow>& rows) {
+  return distinct_ranks(rows);
+}
+
+}  // namespace tessera::reports

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sim/core/result.hpp"
+
+/// Per-rank rows brought together for people: the same figures in the table and on the page.
+namespace tessera::reports {
+
+/// One phase over all ranks, seconds.
+struct PhaseSummary {
+  std::string phase;
+  double mean = 0;
+  double lowest = 0;
+  double highest = 0;
+  std::string highest_rank;
+  core::Grade grade = core::Grade::measured;  ///< The worst of the ranks'.
+};
+/// In the order in which phases first appear. Rows of rank "all" count only for phases that no
+/// single rank reports.
+[[nodiscard]] std::vector<PhaseSummary> phases_over_ranks(const core::Result& result);
+
+/// One kind of memory over all ranks, bytes.
+struct MemorySummary {
+  std::string kind;
+  double on_worst_rank = 0;  ///< On the rank that uses most in total.
+  double lowest = 0;
+  double highest = 0;
+};
+struct MemoryUse {
+  std::string worst_rank;
+  double worst_total = 0;  ///< Bytes in use on it.
+  std::vector<MemorySummary> kinds;
+};
+/// The kind "free" is not in use and left out.
+[[nodiscard]] MemoryUse memory_over_ranks(const core::Result& result);
+
+/// Kernels by time spent in a step (calls x time), longest first; equal ones keep their order.
+[[nodiscard]] std::vector<const core::KernelRow*> kernels_by_time(const core::Result& result);
+
+[[nodiscard]] inline double seconds_per_step(const core::KernelRow& row) {
+  return row.calls_per_step * row.time.value;
+}
+
+/// Names of ranks in the order in which they first appear, "all" left out.
+[[nodiscard]] std::vector<std::string> ranks_of(const std::vector<core::PhaseRow>& rows);
+[[nodiscard]] std::vector<std::string> ranks_of(const std::vector<core::MemoryRow>& rows);
+
+}  // namespace tessera::reports

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <vector>
+
+#include "sim/core/result.hpp"
+
+/// Turns results into what people and programs read. Every writer is a pure function of the result:
+/// equal results give equal bytes.
+namespace tessera::reports {
+
+/// Writes result.json, kernels.csv, spans.json and report.html into `directory`, which is made when
+/// it is not there. Returns the path of report.html. Throws std::runtime_error naming the file that
+/// cannot be written.
+std::filesystem::path write_all(const core::Result& result, const std::filesystem::path& directory);
+
+/// Prints the terminal table, fitted to the terminal's width when `stream` is one.
+void print_table(const core::Result& result, std::FILE* stream);
+
+}  // namespace tessera::reports
