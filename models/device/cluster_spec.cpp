@@ -1,0 +1,17 @@
+#include "models/device/cluster_spec.hpp"
+
+namespace tessera::device {
+
+std::string to_string(FabricKind kind) {
+  switch (kind) {
+    case FabricKind::multiplane_fat_tree:
+      return "multiplane_fat_tree";
+    case FabricKind::rail_fat_tree:
+      return "rail_fat_tree";
+    case FabricKind::fat_tree:
+      return "fat_tree";
+  }
+  return "fat_tree";
+}
+
+}  // namespace tessera::device
