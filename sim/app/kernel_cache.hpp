@@ -1,0 +1,144 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/gpu/kernel_result.hpp"
+#include "models/gpu/kernel_timer.hpp"
+#include "models/workload/operators.hpp"
+#include "sim/app/worker_pool.hpp"
+
+namespace tessera::app {
+
+/// What every result on one device depends on besides the kernel itself. `to_key_text` of a device,
+/// its fits and its implementations belongs into `identity`: whatever is left out would let an
+/// edited file be answered from an old result.
+struct TimerIdentity {
+  std::string device;   ///< All fields of the device description, as text.
+  std::string fits;     ///< FitSet::hash.
+  std::string kernels;  ///< SHA-256 over the kernel implementation files.
+  gpu::Fidelity fidelity = gpu::Fidelity::cycle;
+  std::string model_version;  ///< Changes whenever the model would answer differently.
+};
+
+/// One question to a KernelTimer.
+struct KernelQuery {
+  workload::Operator op;
+  gpu::ExecutionContext context;
+  std::string implementation;
+};
+
+/// SHA-256 over everything that the answer depends on, each part with its length.
+[[nodiscard]] std::string cache_key(const TimerIdentity& identity, const KernelQuery& query);
+
+/// Exact in both directions: doubles keep every bit. decode throws std::runtime_error on text that
+/// encode did not write.
+[[nodiscard]] std::string encode(const gpu::KernelResult& result);
+[[nodiscard]] gpu::KernelResult decode(std::string_view bytes);
+
+/// Kernel results on disk, in one SQLite file that several programs may use at the same time and
+/// that survives being killed at any moment. It only ever saves time: a file that is damaged or of
+/// another version is set aside and begun anew, with a warning.
+class KernelCache {
+ public:
+  using Warn = std::function<void(const std::string&)>;
+
+  /// Opens or creates `directory`/kernels.sqlite. Throws std::runtime_error when the directory or
+  /// the file in it cannot be made.
+  KernelCache(std::filesystem::path directory, Warn warn);
+  ~KernelCache();
+  KernelCache(const KernelCache&) = delete;
+  KernelCache& operator=(const KernelCache&) = delete;
+
+  /// None when the key is unknown or what is stored under it is damaged.
+  [[nodiscard]] std::optional<gpu::KernelResult> find(const std::string& key);
+  /// Visible to other programs when this returns.
+  void store(const std::string& key, const gpu::KernelResult& result);
+
+  [[nodiscard]] const std::filesystem::path& file() const { return file_; }
+
+ private:
+  struct Database;
+  void open();
+  void rebuild(const std::string& why);
+
+  std::filesystem::path file_;
+  Warn warn_;
+  std::unique_ptr<Database> database_;
+};
+
+/// $XDG_CACHE_HOME/tessera, else ~/.cache/tessera; none when neither variable is set.
+[[nodiscard]] std::optional<std::filesystem::path> default_cache_directory();
+
+/// What --verbose tells about kernels; never part of a result.
+struct KernelStatistics {
+  std::uint64_t memory_hits = 0;  ///< Asked before by this run.
+  std::uint64_t disk_hits = 0;    ///< Found in the cache file.
+  std::uint64_t simulated = 0;
+  std::uint64_t events = 0;  ///< Of the simulated ones.
+  double wall_seconds = 0;   ///< Spent simulating, on the clock of the wall.
+};
+
+/// Answers from memory, then from the cache file, then from the timer that it wraps, whose answers
+/// it stores. Safe to call from several threads; the wrapped timer is called by one at a time.
+class CachedKernelTimer : public gpu::KernelTimer {
+ public:
+  /// `cache` may be null: memory only. Both outlive this object.
+  CachedKernelTimer(gpu::KernelTimer& timer, KernelCache* cache, TimerIdentity identity);
+
+  gpu::KernelResult run(const workload::Operator& op, const gpu::ExecutionContext& context,
+                        const std::string& implementation = {}) override;
+
+  /// Called with how many of the missing kernels are done, of how many.
+  using Progress = std::function<void(std::size_t done, std::size_t all)>;
+
+  /// Has the answers to all queries in memory afterwards; simulates those that nobody knows in
+  /// `jobs` worker processes, the longest first. A query whose worker failed, refused or crashed
+  /// throws when run() asks for it, and costs no other. Requires: no other thread is running.
+  void run_many(const std::vector<KernelQuery>& queries, int jobs, const Progress& progress = {});
+
+  /// Whether run() would answer without simulating.
+  [[nodiscard]] bool knows(const KernelQuery& query);
+
+  [[nodiscard]] const KernelStatistics& statistics() const { return statistics_; }
+
+ private:
+  const gpu::KernelResult* look_up(const std::string& key);
+  void keep(const std::string& key, const gpu::KernelResult& result);
+
+  gpu::KernelTimer& timer_;
+  KernelCache* cache_;
+  TimerIdentity identity_;
+  std::mutex mutex_;
+  std::map<std::string, gpu::KernelResult> known_;
+  std::map<std::string, WorkOutcome> lost_;  ///< Refused, failed or crashed in a worker.
+  KernelStatistics statistics_;
+};
+
+/// Stands in for a timer to find out which kernels a model asks for: passes every question on to
+/// `answers`, quick and approximate, and remembers it.
+class RecordingKernelTimer : public gpu::KernelTimer {
+ public:
+  explicit RecordingKernelTimer(gpu::KernelTimer& answers) : answers_(answers) {}
+  gpu::KernelResult run(const workload::Operator& op, const gpu::ExecutionContext& context,
+                        const std::string& implementation = {}) override {
+    queries_.push_back({op, context, implementation});
+    return answers_.run(op, context, implementation);
+  }
+  /// In the order asked, repetitions included.
+  [[nodiscard]] const std::vector<KernelQuery>& queries() const { return queries_; }
+
+ private:
+  gpu::KernelTimer& answers_;
+  std::vector<KernelQuery> queries_;
+};
+
+}  // namespace tessera::app
