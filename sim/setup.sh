@@ -4,7 +4,7 @@
 
 tessera_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 build_packages=(cmake ninja-build g++ ccache libsystemc-dev libboost-graph-dev libyaml-cpp-dev
-                libeigen3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libsqlite3-dev
+                libeigen3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libsqlite3-dev libssl-dev
                 libbenchmark-dev librapidcheck-dev)
 browser_packages=(chromium chromium-driver)  # the pages are tested in a real browser
 lint_packages=(clang-tidy)

@@ -1,0 +1,124 @@
+#include "reports/cost.hpp"
+
+#include <fmt/format.h>
+
+#include <cassert>
+#include <cmath>
+
+namespace tessera::reports {
+namespace {
+
+using core::Estimate;
+
+constexpr double kSecondsPerHour = 3600;
+constexpr double kJoulesPerKilowattHour = 3.6e6;
+constexpr double kJoulesPerMegawattHour = 3.6e9;
+
+/// 90 % interval of the power that a node and its share of the network draw under load, as a factor
+/// around what their descriptions say.
+constexpr double kOverheadPowerFactor = 1.3;  // assumed
+
+double spread(double a, double b) { return std::hypot(std::log(a), std::log(b)); }
+
+/// Energy of one step, by who draws it.
+struct StepEnergy {
+  Estimate gpus;      ///< J, all GPUs.
+  Estimate nodes;     ///< J, everything else in the nodes.
+  Estimate network;   ///< J, switches and optics.
+  Estimate facility;  ///< J, all of it with PUE.
+};
+
+/// `watts` over the step, with the spread of a description nobody measured.
+Estimate overhead(double watts, const Estimate& step) {
+  const Estimate power{watts, watts / kOverheadPowerFactor, watts * kOverheadPowerFactor, "W",
+                       core::Grade::assumed};
+  return product(power, step, "J");
+}
+
+StepEnergy step_energy(const RunFigures& run, const CostAssumptions& assumptions,
+                       const device::ClusterSpec& cluster) {
+  const double nodes = static_cast<double>(run.gpus) / cluster.node.gpus;
+  StepEnergy energy;
+  energy.gpus = scaled(run.joules_per_gpu, run.gpus, "J");
+  energy.nodes = overhead(cluster.node.overhead_power.value() * nodes, run.step);
+  energy.network = overhead(cluster.fabric.power_per_gpu.value() * run.gpus, run.step);
+  const Estimate machines = sum(sum(energy.gpus, energy.nodes), energy.network);
+  energy.facility = product(machines, assumptions.pue.value, "J");
+  return energy;
+}
+
+void add_rent(core::Result& result, const Estimate& gpu_hours, const CostAssumptions& assumptions) {
+  const Estimate dollars = product(gpu_hours, assumptions.rental.value, "USD");
+  result.quantities.emplace_back("gpu_hours", gpu_hours);
+  result.quantities.emplace_back("dollars", dollars);
+  result.cost.push_back({"GPU-hours", gpu_hours, "step time x steps x GPUs"});
+  result.cost.push_back({"rental rate", assumptions.rental.value, assumptions.rental.source});
+  result.cost.push_back({"rent", dollars, "GPU-hours x rental rate"});
+}
+
+void add_run_energy(core::Result& result, const StepEnergy& step, double steps,
+                    const CostAssumptions& assumptions) {
+  const double factor = steps / kJoulesPerMegawattHour;
+  const Estimate facility = scaled(step.facility, factor, "MWh");
+  const Estimate bill =
+      scaled(product(facility, assumptions.electricity.value, "USD"), 1e3, "USD");  // kWh per MWh
+  result.energy.push_back({"GPUs", scaled(step.gpus, factor, "MWh"), "modelled power of kernels"});
+  result.energy.push_back({"nodes besides GPUs", scaled(step.nodes, factor, "MWh"),
+                           "overhead_power of the node description"});
+  result.energy.push_back({"network switches", scaled(step.network, factor, "MWh"),
+                           "power_per_gpu of the fabric description"});
+  result.energy.push_back({"facility", facility, "all of the above x PUE"});
+  result.energy.push_back({"PUE", assumptions.pue.value, assumptions.pue.source});
+  result.cost.push_back(
+      {"electricity tariff", assumptions.electricity.value, assumptions.electricity.source});
+  result.cost.push_back(
+      {"electricity, when it is not part of the rent", bill, "facility energy x tariff"});
+  result.quantities.emplace_back("energy_megawatt_hours", facility);
+  result.quantities.emplace_back("electricity_dollars", bill);
+}
+
+}  // namespace
+
+Estimate product(const Estimate& a, const Estimate& b, const std::string& unit) {
+  assert(a.lower > 0 && b.lower > 0 && "relative errors need positive bounds");
+  const double value = a.value * b.value;
+  const double up = spread(a.upper / a.value, b.upper / b.value);
+  const double down = spread(a.value / a.lower, b.value / b.lower);
+  return {value, value * std::exp(-down), value * std::exp(up), unit,
+          core::worst(a.grade, b.grade)};
+}
+
+Estimate scaled(Estimate a, double factor, const std::string& unit) {
+  return {a.value * factor, a.lower * factor, a.upper * factor, unit, a.grade};
+}
+
+Estimate sum(const Estimate& a, const Estimate& b) {
+  assert(a.unit == b.unit && "only equal units add");
+  return {a.value + b.value, a.lower + b.lower, a.upper + b.upper, a.unit,
+          core::worst(a.grade, b.grade)};
+}
+
+void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions& assumptions,
+              const device::ClusterSpec& cluster) {
+  const StepEnergy energy = step_energy(run, assumptions, cluster);
+  if (run.tokens > 0) {
+    const double steps = run.tokens / run.tokens_per_step;
+    add_rent(result, scaled(run.step, steps * run.gpus / kSecondsPerHour, "GPU-h"), assumptions);
+    add_run_energy(result, energy, steps, assumptions);
+  } else {
+    const Estimate step_hours = scaled(run.step, run.gpus / kSecondsPerHour, "GPU-h");
+    result.cost.push_back({"rental rate", assumptions.rental.value, assumptions.rental.source});
+    result.cost.push_back({"rent of a step", product(step_hours, assumptions.rental.value, "USD"),
+                           "GPU-hours of a step x rental rate"});
+    result.energy.push_back({"facility, one step",
+                             scaled(energy.facility, 1 / kJoulesPerKilowattHour, "kWh"),
+                             "GPUs, nodes and switches x PUE"});
+  }
+  const double trillion_tokens_per_step = run.tokens_per_step / 1e12;
+  result.quantities.emplace_back(
+      "megawatt_hours_per_trillion_tokens",
+      scaled(energy.facility, 1 / kJoulesPerMegawattHour / trillion_tokens_per_step, "MWh"));
+  result.quantities.emplace_back("gpu_power", scaled(run.joules_per_gpu, 1 / run.step.value, "W"));
+}
+
+}  // namespace tessera::reports

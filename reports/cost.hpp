@@ -1,0 +1,54 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "models/device/cluster_spec.hpp"
+#include "sim/core/result.hpp"
+
+/// From a step time and a power draw to the bill.
+namespace tessera::reports {
+
+/// A price or factor with where it comes from.
+struct PricedValue {
+  core::Estimate value;
+  std::string source;
+};
+
+/// What the bill depends on besides the simulation.
+struct CostAssumptions {
+  PricedValue rental;       ///< USD per GPU and hour.
+  PricedValue pue;          ///< Power usage effectiveness: facility energy over IT energy, >= 1.
+  PricedValue electricity;  ///< USD per kWh.
+};
+
+/// What the simulation says about a whole run.
+struct RunFigures {
+  core::Estimate step;            ///< Seconds.
+  core::Estimate joules_per_gpu;  ///< Of one GPU during one step, idle power included.
+  double tokens_per_step = 0;
+  double tokens = 0;  ///< Of the whole run; 0: only per-token figures are given.
+  int gpus = 0;
+};
+
+/// a * b. Relative errors are taken as independent: the logarithms of upper over value (and value
+/// over lower) add in quadrature. Grade: the worse. Requires: both intervals are positive.
+[[nodiscard]] core::Estimate product(const core::Estimate& a, const core::Estimate& b,
+                                     const std::string& unit);
+/// Exact factor.
+[[nodiscard]] core::Estimate scaled(core::Estimate a, double factor, const std::string& unit);
+/// a + b of figures that err together: bounds add.
+[[nodiscard]] core::Estimate sum(const core::Estimate& a, const core::Estimate& b);
+
+/// Adds GPU-hours, rent, energy and electricity: the quantities `gpu_hours`, `dollars`,
+/// `energy_megawatt_hours`, `megawatt_hours_per_trillion_tokens`, `gpu_power`,
+/// `electricity_dollars` where the run's length is known, and the rows of result.cost and
+/// result.energy.
+///
+/// Models rent as GPU-hours times a rate, so that owning, idle spares, storage and staff are inside
+/// the rate or outside the model. Energy is that of GPUs, nodes, switches and, by PUE, the
+/// facility.
+void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions& assumptions,
+              const device::ClusterSpec& cluster);
+
+}  // namespace tessera::reports
