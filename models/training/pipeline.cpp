@@ -1,0 +1,146 @@
+#include "models/training/pipeline.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <set>
+#include <tuple>
+
+#include "sim/core/diagnostics.hpp"
+#include "sim/core/event_kernel.hpp"
+
+namespace tessera::training {
+namespace {
+
+using core::Time;
+
+/// An activation (forward) or its gradient on its way to the next or previous stage.
+struct Message {
+  bool gradient = false;
+  Chunk chunk;
+  friend auto operator<=>(const Message&, const Message&) = default;
+};
+
+class Rank;
+using Ranks = std::vector<std::unique_ptr<Rank>>;
+using TimeOf = std::function<InstructionTime(int, const Instruction&)>;
+using SendTime = std::function<Time(int, int)>;
+
+/// One pipeline rank: takes messages, runs its program in order.
+class Rank {
+ public:
+  Rank(int rank, const std::vector<Instruction>& program, Ranks& ranks, const TimeOf& time,
+       const SendTime& send, core::Simulation& simulation)
+      : rank_(rank),
+        program_(program),
+        ranks_(ranks),
+        time_(time),
+        send_(send),
+        simulation_(simulation),
+        process_(simulation.add_process(fmt::format("rank {}", rank), [this] { step(); })),
+        inbox_(process_) {}
+
+  [[nodiscard]] bool finished() const { return next_ == program_.size(); }
+  [[nodiscard]] std::vector<Execution> take() { return std::move(executions_); }
+
+ private:
+  void step() {
+    while (std::optional<Message> message = inbox_.receive()) arrived_.insert(*message);
+    if (simulation_.now() < free_at_ || finished()) return;
+    const Instruction& instruction = program_[next_];
+    if (!take_inputs(instruction)) return;
+    start(instruction);
+  }
+
+  void start(const Instruction& instruction) {
+    const InstructionTime time = time_(rank_, instruction);
+    const Time now = simulation_.now();
+    free_at_ = now + time.duration;
+    executions_.push_back({instruction, now, free_at_});
+    ++next_;
+    send_results(instruction, time);
+    process_.wake_at(free_at_);
+  }
+
+  void send_results(const Instruction& instruction, const InstructionTime& time) {
+    const bool forward =
+        instruction.action == Action::forward || instruction.action == Action::overlapped;
+    const bool backward =
+        instruction.action != Action::forward && instruction.action != Action::weight_gradient;
+    const bool gradient_first = backward && time.backward_ready < time.forward_ready;
+    if (gradient_first) post({true, instruction.backward}, time.backward_ready);
+    if (forward) post({false, instruction.forward}, time.forward_ready);
+    if (backward && !gradient_first) post({true, instruction.backward}, time.backward_ready);
+  }
+
+  /// Sends to the rank of the next stage (activations) or the previous one (gradients), if any.
+  void post(const Message& message, Time ready) {
+    const int step = (message.chunk.direction == 0) != message.gradient ? 1 : -1;
+    const int to = rank_ + step;
+    if (to < 0 || to >= static_cast<int>(ranks_.size())) return;
+    const Time leaves = std::max(simulation_.now() + ready, link_free_at_);
+    link_free_at_ = leaves + send_(rank_, to);
+    ranks_[static_cast<std::size_t>(to)]->inbox_.send(message, link_free_at_ - simulation_.now());
+  }
+
+  /// Removes the messages that `instruction` needs, or none when one is missing.
+  bool take_inputs(const Instruction& instruction) {
+    const int ranks = static_cast<int>(ranks_.size());
+    std::vector<Message> needed;
+    if (instruction.action == Action::forward || instruction.action == Action::overlapped) {
+      if (stage_of(rank_, ranks, instruction.forward.direction) > 0) {
+        needed.push_back({false, instruction.forward});
+      }
+    }
+    if (instruction.action != Action::forward && instruction.action != Action::weight_gradient) {
+      if (stage_of(rank_, ranks, instruction.backward.direction) < ranks - 1) {
+        needed.push_back({true, instruction.backward});
+      }
+    }
+    for (const Message& message : needed) {
+      if (!arrived_.contains(message)) return false;
+    }
+    for (const Message& message : needed) arrived_.erase(message);
+    return true;
+  }
+
+  int rank_;
+  const std::vector<Instruction>& program_;
+  Ranks& ranks_;
+  const TimeOf& time_;
+  const SendTime& send_;
+  core::Simulation& simulation_;
+  core::Process& process_;
+  core::Port<Message> inbox_;
+  std::set<Message> arrived_;
+  std::size_t next_ = 0;
+  Time free_at_{};
+  Time link_free_at_{};
+  std::vector<Execution> executions_;
+};
+
+}  // namespace
+
+PipelineRun run_pipeline(const Schedule& schedule, const TimeOf& time, const SendTime& send) {
+  core::Simulation simulation;
+  Ranks ranks;
+  for (std::size_t r = 0; r < schedule.size(); ++r) {
+    ranks.push_back(
+        std::make_unique<Rank>(static_cast<int>(r), schedule[r], ranks, time, send, simulation));
+  }
+  simulation.run();
+  PipelineRun run;
+  run.events = simulation.statistics().events;
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    if (!ranks[r]->finished()) {
+      throw core::Refusal(core::RefusalKind::illegal_combination,
+                          fmt::format("the schedule deadlocks on pipeline rank {}", r));
+    }
+    run.ranks.push_back(ranks[r]->take());
+  }
+  return run;
+}
+
+}  // namespace tessera::training
