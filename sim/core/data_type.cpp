@@ -46,6 +46,12 @@ std::optional<DataType> parse_data_type(std::string_view name) {
   return std::nullopt;
 }
 
+std::vector<std::string> data_type_names() {
+  std::vector<std::string> names;
+  for (const Row& r : kRows) names.emplace_back(r.name);
+  return names;
+}
+
 int activation_bits(DataType type) { return row(type).activation_bits; }
 int weight_bits(DataType type) { return row(type).weight_bits; }
 double activation_scale_bytes(DataType type) { return row(type).activation_scale_bytes; }

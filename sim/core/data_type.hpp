@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tessera::core {
 
@@ -27,6 +28,8 @@ enum class DataType {
 
 [[nodiscard]] std::string_view to_string(DataType type);
 [[nodiscard]] std::optional<DataType> parse_data_type(std::string_view name);
+/// Every name, in the order of DataType.
+[[nodiscard]] std::vector<std::string> data_type_names();
 
 /// Bits of one activation element, without its scale.
 [[nodiscard]] int activation_bits(DataType type);
