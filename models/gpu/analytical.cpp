@@ -20,7 +20,8 @@ HbmTraffic hbm_traffic(const Machine& machine, const LaunchPlan& plan) {
   const double lost =
       plan.reuse_distance <= 0
           ? 0.0
-          : std::clamp((plan.reuse_distance - machine.l2_capacity) / plan.reuse_distance * 2, 0.0, 1.0);
+          : std::clamp((plan.reuse_distance - machine.l2_capacity) / plan.reuse_distance * 2, 0.0,
+                       1.0);
   const double warm = plan.read_bytes > machine.l2_capacity ? 0.0 : plan.warm_bytes;
   return {.read = plan.read_bytes - warm + plan.reread_bytes * lost,
           .write = std::max(0.0, plan.write_bytes - machine.l2_capacity)};
@@ -46,8 +47,8 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double l2 = active * work.load_bytes / machine.l2_bytes;
   const double hbm = active * hbm_bytes_per_step / machine.hbm_bytes;
   const double miss = hbm_bytes_per_step > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
-  const double latency = (machine.l2_latency + miss + work.load_bytes / machine.sm_port_bytes) /
-                         plan.stages;
+  const double latency =
+      (machine.l2_latency + miss + work.load_bytes / machine.sm_port_bytes) / plan.stages;
   return std::max({pipes, chain, issue, port, l2, hbm, latency, 1e-3});
 }
 
@@ -67,10 +68,9 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
   const double rest = tiles - full_waves * slots;
   const auto tile_cycles = [&](double active_clusters) {
     const double active = active_clusters * cluster;
-    const double resident = std::max(1.0, std::min(static_cast<double>(plan.ctas_per_sm),
-                                                   active / std::max(1, machine.sms)));
-    const double step =
-        step_cycles(machine, plan, active, resident, hbm_step, tensor_step);
+    const double resident = std::max(
+        1.0, std::min(static_cast<double>(plan.ctas_per_sm), active / std::max(1, machine.sms)));
+    const double step = step_cycles(machine, plan, active, resident, hbm_step, tensor_step);
     const double epilogue_pipes = sum_of_pipes(plan.epilogue) + plan.epilogue.tensor;
     const double store = std::max(plan.store_bytes / machine.sm_port_bytes,
                                   active * plan.store_bytes / machine.l2_bytes);
@@ -88,8 +88,8 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
       cycles += (machine.cta_launch_cycles + plan.prologue_cycles + machine.l2_latency) / resident;
     return std::pair{cycles, tail};
   };
-  double cycles = plan.prologue_cycles + machine.l2_latency +
-                  (traffic.read > 0 ? machine.hbm_latency : 0.0);
+  double cycles =
+      plan.prologue_cycles + machine.l2_latency + (traffic.read > 0 ? machine.hbm_latency : 0.0);
   double tail = 0;
   if (full_waves > 0) {
     const auto [wave, wave_tail] = tile_cycles(slots);

@@ -7,7 +7,8 @@ constexpr unsigned kInitialBits = 10;
 }  // namespace
 
 L2Cache::L2Cache(std::int64_t capacity_bytes)
-    : capacity_(capacity_bytes), index_(std::size_t{1} << kInitialBits, kNone),
+    : capacity_(capacity_bytes),
+      index_(std::size_t{1} << kInitialBits, kNone),
       shift_(64 - kInitialBits) {}
 
 L2Cache::Lookup L2Cache::read(const kernels::Box& box) {

@@ -13,14 +13,15 @@ namespace tessera::gpu {
 class L2Cache {
  public:
   struct Lookup {
-    bool hit = false;              ///< Present or in flight.
-    std::int64_t ready = 0;        ///< When a box in flight arrives.
-    std::int64_t written_back = 0; ///< Dirty bytes that made place for it.
+    bool hit = false;               ///< Present or in flight.
+    std::int64_t ready = 0;         ///< When a box in flight arrives.
+    std::int64_t written_back = 0;  ///< Dirty bytes that made place for it.
   };
 
   explicit L2Cache(std::int64_t capacity_bytes);
 
-  /// Finds `box` and makes it the most recently used; a miss brings it in and expects `fill` to be called.
+  /// Finds `box` and makes it the most recently used; a miss brings it in and expects `fill` to be
+  /// called.
   Lookup read(const kernels::Box& box);
   /// When the box that the last missing read() brought in arrives.
   void fill(std::int64_t ready) { entries_[static_cast<std::size_t>(newest_)].ready = ready; }

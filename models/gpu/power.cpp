@@ -17,8 +17,8 @@ core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type,
   return core::Joules{picojoules * 1e-12};
 }
 
-PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic, core::Seconds at_boost,
-                        double clock_bound, double limited) {
+PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
+                        core::Seconds at_boost, double clock_bound, double limited) {
   const device::PowerSpec& power = device.power;
   const auto slowdown_at = [&](double ratio) { return clock_bound / ratio + (1 - clock_bound); };
   const auto power_at = [&](double ratio) {

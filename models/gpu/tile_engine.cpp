@@ -13,8 +13,10 @@ using kernels::Opcode;
 
 namespace {
 
-constexpr std::int64_t kFraction = 256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
-constexpr std::size_t kSteadyWaves = 3;  ///< Waves averaged on either side when looking for the steady state.
+constexpr std::int64_t kFraction =
+    256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
+constexpr std::size_t kSteadyWaves =
+    3;  ///< Waves averaged on either side when looking for the steady state.
 constexpr double kSteadyTolerance = 0.01;
 
 std::int64_t fractions(double bytes, double bytes_per_cycle) {
@@ -138,7 +140,8 @@ LaunchTotals TileEngine::run() {
   std::size_t first_sm = 0;
   std::vector<std::vector<std::size_t>> places;  // the SMs of each cluster slot
   for (const int gpc : machine_.gpc_sizes) {
-    for (std::size_t at = 0; at + cluster_size <= static_cast<std::size_t>(gpc); at += cluster_size) {
+    for (std::size_t at = 0; at + cluster_size <= static_cast<std::size_t>(gpc);
+         at += cluster_size) {
       std::vector<std::size_t> place;
       for (std::size_t r = 0; r < cluster_size; ++r) place.push_back(first_sm + at + r);
       places.push_back(std::move(place));
@@ -156,12 +159,14 @@ LaunchTotals TileEngine::run() {
     const auto& place = places[static_cast<std::size_t>(i) % places.size()];
     for (std::size_t r = 0; r < cluster_size; ++r) {
       CtaState& cta = cluster->ctas[r];
-      cta.cta = {.source = this, .cluster = static_cast<std::size_t>(i), .rank = static_cast<int>(r)};
+      cta.cta = {
+          .source = this, .cluster = static_cast<std::size_t>(i), .rank = static_cast<int>(r)};
       cta.sm = place[r];
       cta.cluster = cluster.get();
     }
     clusters_.push_back(std::move(cluster));
-    // The distributor starts about one CTA a cycle over the whole chip (microarchitecture: CTA dispatch rate).
+    // The distributor starts about one CTA a cycle over the whole chip (microarchitecture: CTA
+    // dispatch rate).
     wheel_.schedule(i, {EventKind::start_cluster, 0, 0, clusters_.back().get()});
   }
   while (!wheel_.empty()) {
@@ -229,7 +234,8 @@ std::int64_t TileEngine::next_tile() {
   return given_tiles_++;
 }
 
-/// At a wave's start: when the last waves took equally long as those before them, skips all but the last full wave.
+/// At a wave's start: when the last waves took equally long as those before them, skips all but the
+/// last full wave.
 void TileEngine::watch_waves() {
   if (exact_ || skipped_) return;
   wave_times_.push_back(wheel_.now());
@@ -238,8 +244,8 @@ void TileEngine::watch_waves() {
   if (wave_times_.size() < 2 * kSteadyWaves + 2 || remaining < 1) return;
   const std::size_t last = wave_times_.size() - 1;
   const auto late = static_cast<double>(wave_times_[last] - wave_times_[last - kSteadyWaves]);
-  const auto early = static_cast<double>(wave_times_[last - kSteadyWaves] -
-                                         wave_times_[last - 2 * kSteadyWaves]);
+  const auto early =
+      static_cast<double>(wave_times_[last - kSteadyWaves] - wave_times_[last - 2 * kSteadyWaves]);
   if (std::abs(late - early) > kSteadyTolerance * late) return;
   const double windows = static_cast<double>(remaining) / (2.0 * kSteadyWaves);
   skipped_cycles_ = (late + early) * windows;
@@ -288,8 +294,7 @@ bool TileEngine::execute(Role& role, const Instruction& instruction) {
       return true;
     case Opcode::mma: {
       const auto cycles = static_cast<double>(instruction.cycles) * machine_.tensor_scale;
-      const auto [start, end] =
-          sm.tensor.reserve(now, std::llround(cycles * kFraction));
+      const auto [start, end] = sm.tensor.reserve(now, std::llround(cycles * kFraction));
       totals_.tensor_cycles += cycles;
       totals_.mma_instructions += 1;
       totals_.shared_memory_bytes += instruction.shared_memory_bytes;
@@ -355,7 +360,8 @@ void TileEngine::issue_load(Role& role, const Instruction& instruction) {
       sms_[role.cta->sm].issue.reserve(now, std::llround(plan_.issue_cycles * kFraction));
   loads_[index].issue_delay = end - now;
   totals_.loads += 1;
-  wheel_.schedule(end + std::llround(machine_.l2_latency / 2), {EventKind::at_l2, 0, index, nullptr});
+  wheel_.schedule(end + std::llround(machine_.l2_latency / 2),
+                  {EventKind::at_l2, 0, index, nullptr});
 }
 
 void TileEngine::load_at_l2(std::uint32_t index) {

@@ -16,7 +16,7 @@ namespace tessera::gpu {
 /// Sums over a launch that counters, energy and binding resource come from.
 struct LaunchTotals {
   double cycles = 0;
-  double tensor_cycles = 0;                         ///< Of all SMs.
+  double tensor_cycles = 0;                           ///< Of all SMs.
   std::array<double, kernels::kPipes> pipe_cycles{};  ///< Of all SMs.
   double l2_read_bytes = 0;
   double l2_write_bytes = 0;
@@ -37,12 +37,14 @@ struct LaunchTotals {
 
 /// Runs one launch of tile programs on one GPU, event by event.
 ///
-/// Arbitrates the tensor, FP32, SFU, conversion and shared-memory pipes of each SM, its copy issue and its port to L2, the L2's
-/// bandwidth and capacity, and HBM. A reservation on a shared server is made when the request reaches it, in order of time.
-/// Does not model warps inside a role, bank conflicts, L2 sets or DRAM banks.
+/// Arbitrates the tensor, FP32, SFU, conversion and shared-memory pipes of each SM, its copy issue
+/// and its port to L2, the L2's bandwidth and capacity, and HBM. A reservation on a shared server
+/// is made when the request reaches it, in order of time. Does not model warps inside a role, bank
+/// conflicts, L2 sets or DRAM banks.
 class TileEngine : public kernels::TileSource {
  public:
-  /// `exact`: simulate every wave; otherwise waves of a steady state are skipped and their time added.
+  /// `exact`: simulate every wave; otherwise waves of a steady state are skipped and their time
+  /// added.
   TileEngine(const Machine& machine, const kernels::TileKernel& kernel, bool exact);
   ~TileEngine() override;
 
@@ -59,7 +61,14 @@ class TileEngine : public kernels::TileSource {
   struct Sm;
   struct Cluster;
   enum class EventKind : std::uint8_t {
-    start_cluster, resume, at_l2, from_l2, loaded, mma_done, store_at_l2, stored
+    start_cluster,
+    resume,
+    at_l2,
+    from_l2,
+    loaded,
+    mma_done,
+    store_at_l2,
+    stored
   };
   struct Event {
     EventKind kind;
@@ -74,7 +83,8 @@ class TileEngine : public kernels::TileSource {
   /// A server of a shared resource; times in 1/kFraction cycles.
   struct Server {
     std::int64_t free_at = 0;
-    /// Reserves `units` from `now` on; returns {start, end}, rounded to whole cycles (start down, end up).
+    /// Reserves `units` from `now` on; returns {start, end}, rounded to whole cycles (start down,
+    /// end up).
     std::pair<std::int64_t, std::int64_t> reserve(std::int64_t now, std::int64_t fractions);
   };
 
@@ -111,7 +121,7 @@ class TileEngine : public kernels::TileSource {
   std::vector<int> counters_;
   LaunchTotals totals_;
   std::int64_t given_tiles_ = 0;
-  std::int64_t wave_ = 1;          ///< Tiles that run at once.
+  std::int64_t wave_ = 1;  ///< Tiles that run at once.
   std::int64_t last_end_ = 0;
   double skipped_cycles_ = 0;
   bool skipped_ = false;

@@ -18,9 +18,10 @@ constexpr std::uint32_t kTensorA = 1;
 constexpr std::uint32_t kTensorB = 2;
 constexpr std::uint32_t kTensorC = 3;
 constexpr std::uint32_t kPartials = 4;
-constexpr int kMaxStages = 12;            ///< Libraries stop deepening the pipeline about here. // assumed
-constexpr std::int64_t kBarrierBytes = 1024;  ///< Of shared memory: barriers and descriptors. // assumed
-constexpr double kPartialBytes = 4;       ///< Split tiles are reduced in FP32.
+constexpr int kMaxStages = 12;  ///< Libraries stop deepening the pipeline about here. // assumed
+constexpr std::int64_t kBarrierBytes =
+    1024;                            ///< Of shared memory: barriers and descriptors. // assumed
+constexpr double kPartialBytes = 4;  ///< Split tiles are reduced in FP32.
 
 double bytes_of(core::DataType type) { return core::activation_bits(type) / 8.0; }
 
@@ -31,9 +32,9 @@ struct TilePlace {
 
 class GemmKernel : public TileKernel {
  public:
-  GemmKernel(const Gemm& gemm, const device::DeviceSpec& device, const Implementation& implementation,
-             const GemmConfiguration& configuration, const Residency& residency,
-             const std::vector<int>& gpc_sizes);
+  GemmKernel(const Gemm& gemm, const device::DeviceSpec& device,
+             const Implementation& implementation, const GemmConfiguration& configuration,
+             const Residency& residency, const std::vector<int>& gpc_sizes);
 
   [[nodiscard]] std::vector<TileProgram> roles(const Cta& cta) const override;
   [[nodiscard]] std::vector<WarmBox> warm_boxes() const override;
@@ -67,9 +68,7 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] std::int64_t columns_inside(std::int64_t column) const {
     return std::clamp<std::int64_t>(gemm_.n - column * tile_.n, 0, tile_.n);
   }
-  [[nodiscard]] std::int64_t first_step(const TilePlace& at) const {
-    return at.split * steps_;
-  }
+  [[nodiscard]] std::int64_t first_step(const TilePlace& at) const { return at.split * steps_; }
   [[nodiscard]] std::int64_t last_step(const TilePlace& at) const {
     return std::min(total_steps_, (at.split + 1) * steps_);
   }
@@ -82,17 +81,17 @@ class GemmKernel : public TileKernel {
   int split_;
   Residency residency_;
   std::int64_t stages_ = 1;
-  std::int64_t step_k_ = 64;       ///< Elements.
-  std::int64_t total_steps_ = 1;   ///< Along the whole k.
-  std::int64_t steps_ = 1;         ///< Of one CTA.
-  std::int64_t rows_ = 1;          ///< Tile rows of one cluster-high band.
+  std::int64_t step_k_ = 64;      ///< Elements.
+  std::int64_t total_steps_ = 1;  ///< Along the whole k.
+  std::int64_t steps_ = 1;        ///< Of one CTA.
+  std::int64_t rows_ = 1;         ///< Tile rows of one cluster-high band.
   std::int64_t columns_ = 1;
-  std::int64_t group_ = 1;         ///< Bands visited together.
-  std::int64_t mma_cycles_ = 1;    ///< Of one step.
+  std::int64_t group_ = 1;       ///< Bands visited together.
+  std::int64_t mma_cycles_ = 1;  ///< Of one step.
   std::int64_t epilogue_cycles_ = 1;
   std::int64_t promotion_cycles_ = 0;  ///< FP32 pipe, one consumer's half, one step.
-  double a_step_bytes_ = 0;        ///< Per row and step, scales included.
-  double b_step_bytes_ = 0;        ///< Per column and step, scales included.
+  double a_step_bytes_ = 0;            ///< Per row and step, scales included.
+  double b_step_bytes_ = 0;            ///< Per column and step, scales included.
   double c_bytes_ = 2;
 };
 
@@ -112,7 +111,8 @@ GemmKernel::GemmKernel(const Gemm& gemm, const device::DeviceSpec& device,
   rows_ = divide_up(gemm.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster);
   columns_ = divide_up(gemm.n, tile_.n);
   const double a_scales = core::activation_scale_bytes(gemm.type);
-  const double b_scales = gemm.both_operands_row_scaled ? a_scales : core::weight_scale_bytes(gemm.type);
+  const double b_scales =
+      gemm.both_operands_row_scaled ? a_scales : core::weight_scale_bytes(gemm.type);
   const auto depth = static_cast<double>(step_k_);
   a_step_bytes_ = depth * (a_bits / 8 + a_scales);
   b_step_bytes_ = depth * (b_bits / 8 + b_scales);
@@ -130,9 +130,10 @@ void GemmKernel::describe_launch(const device::DeviceSpec& device,
       static_cast<std::int64_t>((smem / resident - kBarrierBytes) / smem_stage), 2, kMaxStages);
 
   const double rate = device.sm.tensor_flops.at(gemm_.type);
-  mma_cycles_ = std::llround(std::ceil(
-      costs.tensor_scale * mma_cycles(device.generation, rate, tile_.m, tile_.n,
-                                      static_cast<double>(step_k_)) + costs.step_cycles));
+  mma_cycles_ = std::llround(
+      std::ceil(costs.tensor_scale * mma_cycles(device.generation, rate, tile_.m, tile_.n,
+                                                static_cast<double>(step_k_)) +
+                costs.step_cycles));
   // Accumulators to the output type, then through shared memory to the copy engine.
   const double elements = static_cast<double>(tile_.m) * tile_.n;
   const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
@@ -153,10 +154,10 @@ void GemmKernel::describe_launch(const device::DeviceSpec& device,
                                     (static_cast<double>(tile_.m) * tile_.cluster)));
   group_ = std::clamp<std::int64_t>(group_, 1, rows_);
 
-  plan_.name = fmt::format("{}x{}x{}B {}{}{}", tile_.m, tile_.n, tile_.k_bytes,
-                           to_string(tile_.schedule),
-                           tile_.cluster > 1 ? fmt::format(" cluster {}", tile_.cluster) : "",
-                           split_ > 1 ? fmt::format(" split {}", split_) : "");
+  plan_.name =
+      fmt::format("{}x{}x{}B {}{}{}", tile_.m, tile_.n, tile_.k_bytes, to_string(tile_.schedule),
+                  tile_.cluster > 1 ? fmt::format(" cluster {}", tile_.cluster) : "",
+                  split_ > 1 ? fmt::format(" split {}", split_) : "");
   plan_.tiles = gemm_.batch * rows_ * columns_ * split_;
   plan_.cluster = tile_.cluster;
   plan_.ctas_per_sm = resident;
@@ -166,8 +167,9 @@ void GemmKernel::describe_launch(const device::DeviceSpec& device,
       tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
   plan_.stages = static_cast<int>(stages_);
   plan_.steps = static_cast<double>(steps_);
-  const double inside_m = static_cast<double>(gemm_.m) /
-                          static_cast<double>(rows_ * tile_.cluster);  // rows of an average CTA tile
+  const double inside_m =
+      static_cast<double>(gemm_.m) /
+      static_cast<double>(rows_ * tile_.cluster);  // rows of an average CTA tile
   const double inside_n = static_cast<double>(gemm_.n) / static_cast<double>(columns_);
   plan_.step.tensor = static_cast<double>(mma_cycles_);
   plan_.step.fp32 = 2.0 * static_cast<double>(promotion_cycles_);
@@ -187,13 +189,13 @@ void GemmKernel::describe_launch(const device::DeviceSpec& device,
   plan_.write_bytes = c_total;
   describe_rereads();
   plan_.flops = workload::flops(gemm_).value();
-  plan_.fp32_operations =
-      2.0 * static_cast<double>(promotion_cycles_) * device.sm.fp32_lanes *
-      static_cast<double>(total_steps_ * plan_.tiles / split_ * tile_.cluster) * 2;
+  plan_.fp32_operations = 2.0 * static_cast<double>(promotion_cycles_) * device.sm.fp32_lanes *
+                          static_cast<double>(total_steps_ * plan_.tiles / split_ * tile_.cluster) *
+                          2;
 }
 
-/// Reads beyond the first of each operand: a group of bands keeps its rows of A from wave to wave, and every group reads all
-/// of B again, from HBM when L2 has lost it meanwhile.
+/// Reads beyond the first of each operand: a group of bands keeps its rows of A from wave to wave,
+/// and every group reads all of B again, from HBM when L2 has lost it meanwhile.
 void GemmKernel::describe_rereads() {
   const auto depth = static_cast<double>(total_steps_);
   const double groups = std::ceil(static_cast<double>(rows_) / static_cast<double>(group_));
@@ -229,11 +231,11 @@ Box GemmKernel::a_box(const TilePlace& at, std::int64_t step) const {
 
 Box GemmKernel::b_box(const TilePlace& at, std::int64_t step, int slice) const {
   const auto columns = static_cast<double>(columns_inside(at.column));
-  return {.tensor = kTensorB,
-          .row = static_cast<std::uint32_t>(at.batch * columns_ + at.column),
-          .column = static_cast<std::uint32_t>(step * tile_.cluster + slice),
-          .bytes = static_cast<std::uint32_t>(
-              std::max(1.0, columns * b_step_bytes_ / tile_.cluster))};
+  return {
+      .tensor = kTensorB,
+      .row = static_cast<std::uint32_t>(at.batch * columns_ + at.column),
+      .column = static_cast<std::uint32_t>(step * tile_.cluster + slice),
+      .bytes = static_cast<std::uint32_t>(std::max(1.0, columns * b_step_bytes_ / tile_.cluster))};
 }
 
 Box GemmKernel::c_box(const TilePlace& at, std::int64_t part) const {
@@ -331,8 +333,8 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
   }
 }
 
-/// One of two warpgroups of a block-scaled FP8 GEMM, each on half of the rows: every step's product leaves the tensor core
-/// and is scaled and added in FP32 while the other warpgroup multiplies.
+/// One of two warpgroups of a block-scaled FP8 GEMM, each on half of the rows: every step's product
+/// leaves the tensor core and is scaled and added in FP32 while the other warpgroup multiplies.
 TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
   const std::int64_t arrivals = 1 + tile_.cluster;
   const auto operand_bytes =
@@ -452,7 +454,8 @@ double mma_cycles(Generation generation, double flops_per_cycle, double m, doubl
   return ideal;
 }
 
-std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm, const device::DeviceSpec& device,
+std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
+                                                   const device::DeviceSpec& device,
                                                    const Implementation& implementation) {
   std::vector<GemmConfiguration> configurations;
   const double a_bytes = core::activation_bits(gemm.type) / 8.0;

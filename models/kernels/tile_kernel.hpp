@@ -21,11 +21,11 @@ struct TileWork {
 
 /// What both fidelities read: resources of a launch, and what its average tile does.
 struct LaunchPlan {
-  std::string name;       ///< "128x256x64 cooperative cluster 2"
-  std::int64_t tiles = 0; ///< Work items of the grid, per CTA of a cluster.
-  int cluster = 1;        ///< CTAs placed together, sharing multicast loads.
+  std::string name;        ///< "128x256x64 cooperative cluster 2"
+  std::int64_t tiles = 0;  ///< Work items of the grid, per CTA of a cluster.
+  int cluster = 1;         ///< CTAs placed together, sharing multicast loads.
   int ctas_per_sm = 1;
-  int barriers = 0;       ///< Per CTA.
+  int barriers = 0;                  ///< Per CTA.
   bool persistent = false;           ///< CTAs take tile after tile; otherwise one tile a CTA.
   bool overlapped_epilogue = false;  ///< The next tile's main loop runs beside the epilogue.
   bool serial_step = false;          ///< A step's pipes run one after another for one CTA.
@@ -40,14 +40,16 @@ struct LaunchPlan {
   double issue_cycles = 0;     ///< Of the copy engine per load.
   double read_bytes = 0;       ///< Distinct bytes that the launch reads.
   double warm_bytes = 0;       ///< Part of read_bytes that is in L2 before.
-  double reread_bytes = 0;     ///< Read again in later waves if L2 has lost them, over the whole launch.
+  double reread_bytes =
+      0;  ///< Read again in later waves if L2 has lost them, over the whole launch.
   double reuse_distance = 0;   ///< Distinct bytes read between two uses of what is reread.
   double write_bytes = 0;      ///< Distinct bytes that the launch writes.
   double flops = 0;            ///< On tensor cores.
   double fp32_operations = 0;  ///< On CUDA cores.
 };
 
-/// A box that the L2 holds when a launch starts; a dirty one must be written to HBM before its place is reused.
+/// A box that the L2 holds when a launch starts; a dirty one must be written to HBM before its
+/// place is reused.
 struct WarmBox {
   Box box;
   bool dirty = false;
@@ -59,7 +61,8 @@ struct Cta;
 class TileSource {
  public:
   virtual ~TileSource() = default;
-  /// The i-th work item of the cluster of `cta`, or -1 when the grid is exhausted. All CTAs of a cluster get the same.
+  /// The i-th work item of the cluster of `cta`, or -1 when the grid is exhausted. All CTAs of a
+  /// cluster get the same.
   virtual std::int64_t tile(const Cta& cta, std::size_t i) = 0;
   /// Counts an arrival at a counter in global memory; returns the count before it.
   virtual int arrive(std::int64_t counter) = 0;

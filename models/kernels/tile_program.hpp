@@ -6,11 +6,12 @@
 #include <exception>
 #include <utility>
 
-/// The language of tile programs: a warp role is a coroutine that yields tile instructions; the GPU model decides when
-/// each one completes and resumes the role.
+/// The language of tile programs: a warp role is a coroutine that yields tile instructions; the GPU
+/// model decides when each one completes and resumes the role.
 namespace tessera::kernels {
 
-/// Identifies the rectangle of a tensor that one load or store moves. Equal boxes are the same bytes.
+/// Identifies the rectangle of a tensor that one load or store moves. Equal boxes are the same
+/// bytes.
 struct Box {
   std::uint32_t tensor = 0;  ///< Which operand; a tensor is always cut into the same boxes.
   std::uint32_t row = 0;     ///< Index of the box, not of the element.
@@ -23,13 +24,13 @@ using Barrier = std::uint16_t;
 inline constexpr Barrier kNoBarrier = 0xffff;
 
 enum class Opcode : std::uint8_t {
-  load,         ///< Box to shared memory; arrives at `barrier` when complete. Does not block.
-  mma,          ///< `cycles` of the tensor pipe; arrives at `barrier` when complete. Does not block.
-  compute,      ///< `cycles` of the pipe `pipe`; blocks until complete.
-  store,        ///< Box to L2; arrives at `barrier` (unless kNoBarrier) when accepted. Does not block.
-  wait,         ///< Blocks until `barrier` has `target` arrivals.
-  signal,       ///< Arrives at `barrier`. Does not block.
-  delay,        ///< Blocks for `cycles` without using a pipe.
+  load,     ///< Box to shared memory; arrives at `barrier` when complete. Does not block.
+  mma,      ///< `cycles` of the tensor pipe; arrives at `barrier` when complete. Does not block.
+  compute,  ///< `cycles` of the pipe `pipe`; blocks until complete.
+  store,    ///< Box to L2; arrives at `barrier` (unless kNoBarrier) when accepted. Does not block.
+  wait,     ///< Blocks until `barrier` has `target` arrivals.
+  signal,   ///< Arrives at `barrier`. Does not block.
+  delay,    ///< Blocks for `cycles` without using a pipe.
   wait_stores,  ///< Blocks until every store of this CTA was accepted.
 };
 

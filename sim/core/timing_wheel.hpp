@@ -10,8 +10,9 @@ namespace tessera::core {
 
 /// The events of one GPU, in order of time, first come first served within a cycle.
 ///
-/// A ring of one-cycle buckets holds the near future, a heap what lies beyond it. Kernels schedule almost everything
-/// within a few thousand cycles, so an event costs a push onto a bucket and a bit scan.
+/// A ring of one-cycle buckets holds the near future, a heap what lies beyond it. Kernels schedule
+/// almost everything within a few thousand cycles, so an event costs a push onto a bucket and a bit
+/// scan.
 template <class Payload>
 class TimingWheel {
  public:
@@ -89,8 +90,8 @@ class TimingWheel {
     ++near_;
   }
 
-  /// Far events that the ring now reaches. They were scheduled before any event of their cycle that is in the ring was,
-  /// except those scheduled meanwhile; both orders are deterministic.
+  /// Far events that the ring now reaches. They were scheduled before any event of their cycle that
+  /// is in the ring was, except those scheduled meanwhile; both orders are deterministic.
   void admit_far() {
     while (!far_.empty() && far_.top().time - now_ < kBuckets) {
       push(far_.top().time, far_.top().payload);
