@@ -1,0 +1,101 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/fabric/fabric_parameters.hpp"
+#include "models/fabric/flows.hpp"
+#include "models/fabric/topology.hpp"
+#include "sim/core/data_type.hpp"
+#include "sim/core/result.hpp"
+
+/// How long GPUs take to exchange data by the algorithms of NCCL.
+namespace tessera::fabric {
+
+enum class CollectiveKind { all_reduce, reduce_scatter, all_gather, all_to_all, send_receive };
+[[nodiscard]] std::string to_string(CollectiveKind kind);
+
+enum class Algorithm {
+  automatic,  ///< As NCCL would choose.
+  ring,
+  tree,       ///< Double binary tree between domains, a chain inside.
+  in_switch,  ///< NVLS: the NVSwitch reduces; a tree between domains.
+  pairwise,   ///< Every rank sends to every other directly.
+};
+[[nodiscard]] std::string to_string(Algorithm algorithm);
+
+struct CollectiveRequest {
+  CollectiveKind kind = CollectiveKind::all_reduce;
+  std::vector<int> ranks;  ///< GPU ids; send_receive: {sender, receiver}.
+  /// all_reduce: the buffer; reduce_scatter: the input; all_gather: the output; all_to_all: what
+  /// one rank sends, its own part included; send_receive: the message. As nccl-tests counts "size".
+  Bytes bytes{0};
+  core::DataType type = core::DataType::bf16;
+  int channels = 0;  ///< SMs (CTAs) it may use; 0: as many as the library takes.
+  Algorithm algorithm = Algorithm::automatic;
+  /// Other groups that run the same operation at the same time and share links with this one.
+  std::vector<std::vector<int>> beside;
+};
+
+struct CollectiveResult {
+  Time time{0};
+  Time lower{0};  ///< 90 % interval.
+  Time upper{0};
+  core::Grade grade = core::Grade::assumed;
+  Algorithm algorithm = Algorithm::ring;
+  Protocol protocol = Protocol::simple;
+  int channels = 0;          ///< SMs in use.
+  double bus_bandwidth = 0;  ///< Bytes/s, as nccl-tests defines busbw.
+  /// Sent per rank, mean, by what it crosses (bytes; relays by NVLink count).
+  std::map<LinkClass, double> bytes_per_rank;
+  std::string binding;  ///< latency, nvlink, rdma, network or channels: what most time is due to.
+};
+
+/// Collectives on one cluster. Rates that depend on ranks alone are kept, so asking for many sizes
+/// of one group is cheap. Models steady rates of the chosen algorithm on the links that it crosses;
+/// does not model stragglers, other jobs' traffic, or NCCL's set-up.
+class CollectiveModel {
+ public:
+  CollectiveModel(const Topology& topology, const FabricParameters& parameters);
+
+  /// Throws Refusal (illegal_combination) for repeated or unknown ranks or a bad algorithm.
+  [[nodiscard]] CollectiveResult run(const CollectiveRequest& request);
+
+  [[nodiscard]] const Topology& topology() const { return topology_; }
+  [[nodiscard]] const FabricParameters& parameters() const { return parameters_; }
+
+ private:
+  /// How the ranks lie on the cluster.
+  struct Placement {
+    std::map<int, std::vector<int>> by_domain;
+    int rails;  ///< Distinct NICs that the ranks of a domain have, the fewest of all domains.
+  };
+  /// Links of one algorithm under load: all times per byte that each rank must pass on.
+  struct Throughput {
+    double rate;  ///< Bytes/s that a rank passes on, over all rings or peers together.
+    std::string binding;
+    std::map<LinkClass, double> crossings;  ///< Bytes on the class per byte passed on.
+  };
+
+  [[nodiscard]] static Placement place(const Topology& topology, const std::vector<int>& ranks);
+  void check(const CollectiveRequest& request) const;
+  [[nodiscard]] CollectiveResult run_ring(const CollectiveRequest& request, const Placement& at,
+                                          Protocol protocol);
+  [[nodiscard]] CollectiveResult run_tree(const CollectiveRequest& request, const Placement& at,
+                                          Algorithm algorithm, Protocol protocol);
+  [[nodiscard]] CollectiveResult run_pairwise(const CollectiveRequest& request,
+                                              const Placement& at);
+  [[nodiscard]] const Throughput& ring_throughput(const CollectiveRequest& request,
+                                                  Protocol protocol);
+  [[nodiscard]] const Throughput& pairwise_throughput(const CollectiveRequest& request);
+  [[nodiscard]] CollectiveResult finish(const CollectiveRequest& request, const Placement& at,
+                                        double latency_us, double transfer_us, double ramp_us,
+                                        const std::string& binding) const;
+
+  const Topology& topology_;
+  FabricParameters parameters_;
+  std::map<std::pair<std::vector<std::vector<int>>, int>, Throughput> throughputs_;
+};
+
+}  // namespace tessera::fabric

@@ -1,0 +1,208 @@
+#include "models/fabric/fabric_parameters.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::fabric {
+
+namespace {
+
+using device::Generation;
+
+/// NCCL src/graph/tuning.cc (2.27): baseLat, and hwLat of NVLink and network, microseconds.
+constexpr std::array<std::array<double, 3>, kProtocols> kRingLatencies = {
+    {{6.6, 0.6, 2.7}, {14.0, 1.9, 4.0}, {8.4, 3.4, 14.0}}};
+constexpr std::array<std::array<double, 3>, kProtocols> kTreeLatencies = {
+    {{6.8, 0.6, 5.0}, {14.0, 1.25, 8.5}, {8.4, 4.0, 14.0}}};
+/// NCCL halves LL's rate, and sends 120 of 128 bytes as LL128.
+constexpr std::array<double, kProtocols> kProtocolShare = {0.25, 0.75, 0.8};
+
+std::array<ProtocolCost, kProtocols> latencies(
+    const std::array<std::array<double, 3>, kProtocols>& table, double fraction) {
+  std::array<ProtocolCost, kProtocols> costs{};
+  for (std::size_t p = 0; p < kProtocols; ++p)
+    costs[p] = {table[p][0], table[p][1], table[p][2], kProtocolShare[p] * fraction, 1.0};
+  return costs;
+}
+
+template <class Cost>
+void add_fields(
+    std::vector<ParameterField>& fields, const std::string& stem,
+    std::function<Cost&(FabricParameters&)> of,
+    const std::vector<std::pair<std::pair<std::string, std::string>, double Cost::*>>& members) {
+  for (const auto& [name, member] : members)
+    fields.push_back(
+        {stem + "." + name.first, name.second,
+         [of, member = member](FabricParameters& p) -> double& { return of(p).*member; }});
+}
+
+void add_protocol_fields(std::vector<ParameterField>& fields, const std::string& stem,
+                         const std::function<ProtocolCost&(FabricParameters&)>& of) {
+  add_fields<ProtocolCost>(fields, stem, of,
+                           {{{"base", "us"}, &ProtocolCost::base_us},
+                            {{"nvlink_step", "us"}, &ProtocolCost::nvlink_step_us},
+                            {{"network_step", "us"}, &ProtocolCost::network_step_us},
+                            {{"nvlink_fraction", "1"}, &ProtocolCost::nvlink_fraction},
+                            {{"ramp", "us"}, &ProtocolCost::ramp_us}});
+}
+
+void add_exchange_fields(std::vector<ParameterField>& fields, const std::string& stem,
+                         const std::function<ExchangeCost&(FabricParameters&)>& of) {
+  add_fields<ExchangeCost>(fields, stem, of,
+                           {{{"base", "us"}, &ExchangeCost::base_us},
+                            {{"network_base", "us"}, &ExchangeCost::network_base_us},
+                            {{"node", "us"}, &ExchangeCost::node_us},
+                            {{"nvlink_sm_rate", "B/s"}, &ExchangeCost::nvlink_sm_rate},
+                            {{"forward_sm_rate", "B/s"}, &ExchangeCost::forward_sm_rate},
+                            {{"rdma_sm_rate", "B/s"}, &ExchangeCost::rdma_sm_rate},
+                            {{"token_sm", "ns"}, &ExchangeCost::token_sm_ns},
+                            {{"nvlink_fraction", "1"}, &ExchangeCost::nvlink_fraction},
+                            {{"network_fraction", "1"}, &ExchangeCost::network_fraction},
+                            {{"ramp", "us"}, &ExchangeCost::ramp_us},
+                            {{"notify", "us"}, &ExchangeCost::notify_us},
+                            {{"network_notify", "us"}, &ExchangeCost::network_notify_us}});
+}
+
+void add_low_latency_fields(std::vector<ParameterField>& fields, const std::string& stem,
+                            const std::function<LowLatencyCost&(FabricParameters&)>& of) {
+  add_fields<LowLatencyCost>(fields, stem, of,
+                             {{{"base", "us"}, &LowLatencyCost::base_us},
+                              {{"network_base", "us"}, &LowLatencyCost::network_base_us},
+                              {{"nvlink_fraction", "1"}, &LowLatencyCost::nvlink_fraction},
+                              {{"network_fraction", "1"}, &LowLatencyCost::network_fraction}});
+}
+
+std::vector<ParameterField> make_fields() {
+  std::vector<ParameterField> fields;
+  for (std::size_t p = 0; p < kProtocols; ++p) {
+    const std::string protocol = to_string(static_cast<Protocol>(p));
+    add_protocol_fields(fields, "nccl.ring_" + protocol,
+                        [p](FabricParameters& f) -> ProtocolCost& { return f.ring[p]; });
+    add_protocol_fields(fields, "nccl.tree_" + protocol,
+                        [p](FabricParameters& f) -> ProtocolCost& { return f.tree[p]; });
+  }
+  add_protocol_fields(fields, "nccl.in_switch",
+                      [](FabricParameters& f) -> ProtocolCost& { return f.in_switch; });
+  add_fields<PairwiseCost>(fields, "nccl.pairwise",
+                           [](FabricParameters& f) -> PairwiseCost& { return f.pairwise; },
+                           {{{"base", "us"}, &PairwiseCost::base_us},
+                            {{"peer", "us"}, &PairwiseCost::peer_us},
+                            {{"nvlink_fraction", "1"}, &PairwiseCost::nvlink_fraction},
+                            {{"ramp", "us"}, &PairwiseCost::ramp_us}});
+  const auto single = [&](const std::string& name, double& (*of)(FabricParameters&)) {
+    fields.push_back({name, "1", of});
+  };
+  fields.push_back(
+      {"nccl.channel_rate", "B/s", [](FabricParameters& f) -> double& { return f.channel_rate; }});
+  single("nccl.default_channels",
+         [](FabricParameters& f) -> double& { return f.default_channels; });
+  single("nccl.int8_reduction_slowdown",
+         [](FabricParameters& f) -> double& { return f.int8_reduction_slowdown; });
+  add_exchange_fields(fields, "exchange.dispatch",
+                      [](FabricParameters& f) -> ExchangeCost& { return f.dispatch; });
+  add_exchange_fields(fields, "exchange.combine",
+                      [](FabricParameters& f) -> ExchangeCost& { return f.combine; });
+  add_low_latency_fields(
+      fields, "low_latency.dispatch",
+      [](FabricParameters& f) -> LowLatencyCost& { return f.low_latency_dispatch; });
+  add_low_latency_fields(fields, "low_latency.combine", [](FabricParameters& f) -> LowLatencyCost& {
+    return f.low_latency_combine;
+  });
+  single("overlap_sharpness", [](FabricParameters& f) -> double& { return f.overlap_sharpness; });
+  single("spread.in_node", [](FabricParameters& f) -> double& { return f.spread.in_node; });
+  single("spread.across_nodes",
+         [](FabricParameters& f) -> double& { return f.spread.across_nodes; });
+  single("spread.exchange", [](FabricParameters& f) -> double& { return f.spread.exchange; });
+  return fields;
+}
+
+}  // namespace
+
+std::string to_string(Protocol protocol) {
+  switch (protocol) {
+    case Protocol::ll:
+      return "ll";
+    case Protocol::ll128:
+      return "ll128";
+    case Protocol::simple:
+      return "simple";
+  }
+  return "simple";
+}
+
+const std::vector<ParameterField>& parameter_fields() {
+  static const std::vector<ParameterField> fields = make_fields();
+  return fields;
+}
+
+FabricParameters prior_parameters(Generation generation) {
+  const bool has_nvlink = generation == Generation::ampere || generation == Generation::hopper ||
+                          generation == Generation::blackwell;
+  if (!has_nvlink)
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        fmt::format("{} GPUs have no NVLink; their collectives are not modelled",
+                                    device::to_string(generation)));
+  // DeepEP docs/legacy.md: 4,096 tokens, H800: 153 GB/s of 200 over NVLink with 24 SMs, 43 to 58
+  // GB/s of a 50 GB/s NIC with node-local copies counted, hence about 45 on the wire.
+  const ExchangeCost exchange{.base_us = 26,            // assumed
+                              .network_base_us = 4,     // assumed
+                              .node_us = 8,             // assumed
+                              .nvlink_sm_rate = 20e9,   // assumed
+                              .forward_sm_rate = 17e9,  // assumed
+                              .rdma_sm_rate = 20e9,     // assumed
+                              .token_sm_ns = 100,       // assumed
+                              .nvlink_fraction = 0.67,
+                              .network_fraction = 0.91,
+                              .ramp_us = 10,             // assumed
+                              .notify_us = 20,           // assumed
+                              .network_notify_us = 30};  // assumed
+  ExchangeCost combine = exchange;
+  combine.base_us = 47;            // assumed
+  combine.forward_sm_rate = 12e9;  // assumed: sums as it forwards
+  // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
+  // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
+  const LowLatencyCost low_latency{15, 10, 0.6, 0.9};
+  return {.generation = generation,
+          .fit_name = "prior",
+          .fit_hash = "",
+          .grade = core::Grade::assumed,
+          .ring = latencies(kRingLatencies, 1.0),
+          .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
+          // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
+          .in_switch = {0, 25, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 1.0},
+          .pairwise = {8.0, 0.2, 0.75, 1.0},  // assumed
+          // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
+          .channel_rate = generation == Generation::ampere   ? 24e9
+                          : generation == Generation::hopper ? 38.7e9
+                                                             : 70e9,
+          .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
+          .int8_reduction_slowdown = 1.04,  // assumed
+          .dispatch = exchange,
+          .combine = combine,
+          .low_latency_dispatch = low_latency,
+          .low_latency_combine = low_latency,
+          .overlap_sharpness = 6,                                             // assumed
+          .spread = {.in_node = 0.5, .across_nodes = 0.5, .exchange = 0.5}};  // assumed
+}
+
+FabricParameters fitted_parameters(Generation generation, const device::FitSet& fit) {
+  FabricParameters parameters = prior_parameters(generation);
+  parameters.fit_name = fit.name;
+  parameters.fit_hash = fit.hash;
+  parameters.grade = core::Grade::fitted;
+  for ([[maybe_unused]] const auto& [name, parameter] : fit.parameters)
+    assert(std::any_of(parameter_fields().begin(), parameter_fields().end(),
+                       [&name = name](const ParameterField& f) { return f.name == name; }) &&
+           "a fit of the fabric holds only parameters of the fabric");
+  for (const ParameterField& field : parameter_fields()) {
+    const auto found = fit.parameters.find(field.name);
+    if (found != fit.parameters.end()) field.of(parameters) = found->second.value;
+  }
+  return parameters;
+}
+
+}  // namespace tessera::fabric

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+
+/// The few physical numbers of communication that data sheets do not hold.
+namespace tessera::fabric {
+
+/// Wire protocols of NCCL, by growing latency and rate: flag per 8 bytes, flag per 128-byte line,
+/// none.
+enum class Protocol { ll, ll128, simple };
+inline constexpr std::size_t kProtocols = 3;
+[[nodiscard]] std::string to_string(Protocol protocol);
+
+/// Time of a collective = base + steps x step + bytes on the busiest link / (fraction x rate).
+struct ProtocolCost {
+  double base_us;          ///< Launch, rendezvous, first flags.
+  double nvlink_step_us;   ///< One step to a neighbour over NVLink.
+  double network_step_us;  ///< One step over the network, NIC included.
+  double nvlink_fraction;  ///< Part of the NVLink rate that payload reaches.
+  double ramp_us;          ///< Further time until the pipeline is full; reached half at `ramp_us`
+                           ///< of transfer.
+};
+
+/// Pairwise sends and receives in one kernel (all-to-all, pipeline stages).
+struct PairwiseCost {
+  double base_us;
+  double peer_us;  ///< Each further peer.
+  double nvlink_fraction;
+  double ramp_us;
+};
+
+/// One direction of an expert-parallel exchange whose kernels run on a share of the SMs.
+struct ExchangeCost {
+  double base_us;            ///< Launch and barrier inside a node.
+  double network_base_us;    ///< Further, when other nodes take part.
+  double node_us;            ///< Further, per doubling of nodes beyond two.
+  double nvlink_sm_rate;     ///< Bytes/s that one SM copies to NVLink peers.
+  double forward_sm_rate;    ///< Bytes/s that one SM forwards from RDMA buffers to NVLink.
+  double rdma_sm_rate;       ///< Bytes/s that one SM copies into RDMA buffers.
+  double token_sm_ns;        ///< SM time per token sent, whatever its size.
+  double nvlink_fraction;    ///< Part of the NVLink rate that payload reaches.
+  double network_fraction;   ///< Part of the NIC's line rate.
+  double ramp_us;            ///< As in ProtocolCost.
+  double notify_us;          ///< Exchange of counts before it, inside a node.
+  double network_notify_us;  ///< The same across nodes.
+};
+
+/// Low-latency exchange: every copy goes to its expert's rank directly.
+struct LowLatencyCost {
+  double base_us;
+  double network_base_us;
+  double nvlink_fraction;
+  double network_fraction;
+};
+
+/// What of a collective's prediction is uncertain: half-width of the 90 % interval, relative.
+struct FabricSpread {
+  double in_node;
+  double across_nodes;
+  double exchange;
+};
+
+/// Parameters of one generation. Priors come from NCCL's cost model and from published bandwidths;
+/// calibrate/fits/fabric_*.yaml replaces what was measured.
+struct FabricParameters {
+  device::Generation generation;
+  std::string fit_name;  ///< "prior" or the name of the fit file.
+  std::string fit_hash;
+  core::Grade grade;  ///< Of predictions inside one NVLink domain.
+  std::array<ProtocolCost, kProtocols> ring;
+  std::array<ProtocolCost, kProtocols> tree;
+  ProtocolCost in_switch;  ///< NVLS.
+  PairwiseCost pairwise;
+  double channel_rate;             ///< Bytes/s that one channel (one SM) moves.
+  double default_channels;         ///< SMs that the library takes unless told otherwise.
+  double int8_reduction_slowdown;  ///< Reducing 8-bit elements against 16-bit ones, >= 1.
+  ExchangeCost dispatch;
+  ExchangeCost combine;
+  LowLatencyCost low_latency_dispatch;
+  LowLatencyCost low_latency_combine;
+  double overlap_sharpness;  ///< Exponent that joins times of resources used together; a high one
+                             ///< means that only the slowest counts.
+  FabricSpread spread;
+};
+
+/// One parameter by name, so that fits are read and written without a second list.
+struct ParameterField {
+  std::string name;  ///< "nccl.ring.simple.step_us"
+  std::string unit;
+  std::function<double&(FabricParameters&)> of;
+};
+[[nodiscard]] const std::vector<ParameterField>& parameter_fields();
+
+/// What NCCL's own cost model (src/graph/tuning.cc, 2.27) and published measurements say before any
+/// fit. Throws Refusal (outside_model) for generations without NVLink.
+[[nodiscard]] FabricParameters prior_parameters(device::Generation generation);
+
+/// The priors with every parameter that the fit holds; grade fitted. Unknown names are an error of
+/// ours and assert.
+[[nodiscard]] FabricParameters fitted_parameters(device::Generation generation,
+                                                 const device::FitSet& fit);
+
+}  // namespace tessera::fabric

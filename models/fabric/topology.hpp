@@ -1,0 +1,132 @@
+#pragma once
+
+#include <boost/graph/adjacency_list.hpp>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "models/device/cluster_spec.hpp"
+#include "sim/core/units.hpp"
+
+/// How the GPUs of a cluster are wired, and which way their messages go.
+namespace tessera::fabric {
+
+using core::Bytes;
+using core::BytesPerSecond;
+using core::Seconds;
+using core::Time;
+
+enum class VertexKind { gpu, nic, nvswitch, pcie_switch, leaf, spine };
+
+/// What a link is made of; traffic is counted per class.
+enum class LinkClass {
+  nvlink,   ///< GPU to NVSwitch.
+  pcie,     ///< GPU to its NIC, or to the PCIe switch of a node without NVLink.
+  rdma,     ///< NIC to its leaf switch.
+  network,  ///< Between switches.
+};
+[[nodiscard]] std::string to_string(LinkClass link_class);
+
+struct Vertex {
+  VertexKind kind;
+  int index;   ///< Among its kind.
+  int domain;  ///< NVLink domain (node or rack) it belongs to; -1 for leaves and spines.
+  int plane;   ///< Network plane or rail; -1 where it has none.
+};
+
+/// One direction of one cable. Both directions of a cable have the same rate and latency.
+struct Link {
+  int id;  ///< Index in Topology::links().
+  LinkClass link_class;
+  BytesPerSecond rate;
+  Time latency;
+};
+
+enum class NetworkKind {
+  none,            ///< One NVLink domain.
+  multi_plane,     ///< Planes that share no switch: crossing planes goes over NVLink.
+  rail_optimised,  ///< A rail is a set of leaves; the spines join all rails.
+  fat_tree,        ///< All NICs of a domain on one leaf; the spines join the leaves.
+};
+
+/// Domains of GPUs behind NVLink switches, joined by a two-layer fat tree. Immutable.
+struct TopologySpec {
+  int domains;          ///< Nodes (HGX-8) or racks (NVL72).
+  int gpus_per_domain;  ///< GPUs in use that reach each other over NVLink.
+
+  BytesPerSecond nvlink_rate;  ///< Per GPU and direction, all links; 0: PCIe joins the GPUs.
+  Time nvlink_latency;         ///< GPU to GPU, one way, through the switch.
+  bool in_switch_reduction;    ///< NVSwitch can reduce and multicast (NVLS).
+
+  int gpus_per_nic;         ///< GPUs that share one NIC.
+  BytesPerSecond nic_rate;  ///< Per NIC and direction.
+  double nic_efficiency;    ///< Part of nic_rate that payload reaches, (0, 1].
+  Time nic_latency;         ///< NIC to NIC under one leaf, one way, host side included.
+  double nic_message_rate;  ///< Messages per second that one NIC can post; 0: unlimited.
+
+  BytesPerSecond pcie_rate;  ///< GPU to NIC, per direction.
+  Time pcie_latency;         ///< GPU to NIC, one way.
+
+  NetworkKind network;
+  int planes;                ///< Planes or rails; NIC i of a domain sits in plane i mod planes.
+  int leaf_radix;            ///< Ports of a leaf.
+  int spine_radix;           ///< Ports of a spine.
+  double oversubscription;   ///< Leaf ports down over ports up, >= 1.
+  BytesPerSecond link_rate;  ///< Between switches, per port and direction.
+  double link_efficiency;    ///< Part of link_rate that many flows reach together, (0, 1].
+  Time switch_latency;       ///< Leaf to spine, cable included.
+};
+
+/// The wiring of a described cluster.
+[[nodiscard]] TopologySpec topology_of(const device::ClusterSpec& cluster);
+
+/// One path of links through the graph.
+struct Route {
+  std::vector<int> links;  ///< Ids, in order from source to destination.
+  Time latency;            ///< Sum over the links.
+};
+
+/// Graph of GPUs, NICs and switches. GPUs are numbered domain by domain.
+///
+/// An NVSwitch vertex stands for all switch planes of its domain: NVLink traffic is striped over
+/// them evenly, so their sum is exact. Does not model adaptive routing, packet loss or congestion
+/// control; a flow keeps the path that its hash picked.
+class Topology {
+ public:
+  using Graph = boost::adjacency_list<boost::vecS, boost::vecS, boost::directedS, Vertex, Link>;
+
+  /// Throws Refusal (outside_model) when a plane needs more leaves than a spine has ports.
+  explicit Topology(const TopologySpec& spec);
+
+  [[nodiscard]] const TopologySpec& spec() const { return spec_; }
+  [[nodiscard]] const Graph& graph() const { return graph_; }
+  [[nodiscard]] const std::vector<Link>& links() const { return links_; }
+  [[nodiscard]] int gpus() const { return spec_.domains * spec_.gpus_per_domain; }
+  [[nodiscard]] int domain_of(int gpu) const { return gpu / spec_.gpus_per_domain; }
+  /// NIC that a GPU posts to, numbered over the whole cluster; -1 without a network.
+  [[nodiscard]] int nic_of(int gpu) const;
+  [[nodiscard]] int nics_per_domain() const;
+
+  /// Lowest-latency path between two GPUs; among equal ones a hash of (from, to, salt) decides, as
+  /// ECMP would. A path may cross a GPU of the sender's domain when the planes share no switch.
+  /// Empty when from == to. Throws Refusal (illegal_combination) when there is none.
+  [[nodiscard]] Route route(int from, int to, std::uint64_t salt = 0) const;
+
+ private:
+  using VertexId = Graph::vertex_descriptor;
+
+  void build_domain(int domain);
+  void build_network();
+  void join_leaves(const std::vector<VertexId>& leaves, int plane, int up_ports);
+  void connect(VertexId a, VertexId b, LinkClass link_class, BytesPerSecond rate, Time latency);
+
+  TopologySpec spec_;
+  Graph graph_;
+  std::vector<Link> links_;
+  std::vector<VertexId> gpu_vertices_;
+  std::vector<VertexId> nic_vertices_;
+};
+
+}  // namespace tessera::fabric
