@@ -1,0 +1,191 @@
+#include "models/device/cluster_file.hpp"
+
+#include <fmt/format.h>
+
+#include "models/device/device_file.hpp"
+
+namespace tessera::device {
+namespace {
+
+using core::ConfigDocument;
+using core::ConfigNode;
+using namespace core::literals;
+
+constexpr int kMaxGpus = 1 << 20;  ///< In a node, a domain or a cluster's domains.
+
+const std::vector<std::pair<std::string, FabricKind>> kFabricKinds = {
+    {"multiplane_fat_tree", FabricKind::multiplane_fat_tree},
+    {"rail_fat_tree", FabricKind::rail_fat_tree},
+    {"fat_tree", FabricKind::fat_tree},
+};
+
+int read_count(const ConfigNode& node, std::string_view key, int min, int max = kMaxGpus) {
+  return static_cast<int>(node.integer(key, min, max));
+}
+
+BytesPerSecond read_rate(const ConfigNode& node, std::string_view key) {
+  return node.quantity<BytesPerSecond>(key, BytesPerSecond{1e6}, BytesPerSecond{1e15});
+}
+
+Time read_latency(const ConfigNode& node, std::string_view key) {
+  return node.quantity<Time>(key, 0_ns, 1_s);
+}
+
+/// The document that `key` names; its mistakes join this document's.
+template <class Spec, class Load>
+Spec read_named(const ConfigNode& root, std::string_view key, core::LoadOptions options,
+                const Load& load) {
+  const std::string name = root.text(key);
+  if (name.empty()) return {};
+  try {
+    return load(name, options);
+  } catch (const core::ConfigError& error) {
+    root.absorb(error);
+    return {};
+  }
+}
+
+NicSpec read_nic(const ConfigNode& node) {
+  return {.rate = read_rate(node, "rate"),
+          .per_node = read_count(node, "per_node", 1, 64),
+          .gpus_per_nic = read_count(node, "gpus_per_nic", 1, 64),
+          .efficiency = node.number("efficiency", 0.01, 1),
+          .message_rate = node.quantity_in("message_rate", "messages/s", 1, 1e12),
+          .latency = read_latency(node, "latency"),
+          .post_overhead = read_latency(node, "post_overhead")};
+}
+
+NvlinkDomainSpec read_domain(const ConfigNode& node) {
+  return {.gpus = read_count(node, "gpus", 1),
+          .switches = read_count(node, "switches", 0),
+          .in_switch_reduction = node.boolean("in_switch_reduction"),
+          .switch_latency = read_latency(node, "switch_latency")};
+}
+
+HostSpec read_host(const ConfigNode& node) {
+  return {.cpu = node.text("cpu"),
+          .sockets = read_count(node, "sockets", 1, 64),
+          .pcie_rate = read_rate(node, "pcie_rate"),
+          .memory = node.quantity<Bytes>("memory", 1_MiB, Bytes{1'000'000'000'000'000})};
+}
+
+FabricSpec read_fabric(const ConfigNode& node) {
+  return {.kind = node.choice("kind", kFabricKinds),
+          .planes = read_count(node, "planes", 1, 64),
+          .leaf_radix = read_count(node, "leaf_radix", 2, 4096),
+          .spine_radix = read_count(node, "spine_radix", 2, 4096),
+          .oversubscription = node.number("oversubscription", 1, 64),
+          .link_rate = read_rate(node, "link_rate"),
+          .switch_latency = read_latency(node, "switch_latency"),
+          .cable_latency = read_latency(node, "cable_latency"),
+          .efficiency = node.number("efficiency", 0.01, 1),
+          .power_per_gpu = node.quantity<Watts>("power_per_gpu", Watts{0}, Watts{1e5})};
+}
+
+void check_node(const ConfigNode& root, const NodeSpec& node) {
+  if (!root.sound()) return;
+  const ConfigNode nic = root.object("nic");
+  if (node.nic.per_node * node.nic.gpus_per_nic != node.gpus)
+    nic.at("per_node")
+        .fail_against(root.at("gpus"),
+                      fmt::format("found {} NICs of {} GPUs each; expected them to serve {} GPUs",
+                                  node.nic.per_node, node.nic.gpus_per_nic, node.gpus));
+  const ConfigNode domain = root.object("nvlink_domain");
+  if (node.nvlink_domain.gpus % node.gpus != 0 && node.device.nvlink.rate.value() > 0)
+    domain.at("gpus").fail_against(
+        root.at("gpus"), fmt::format("found {}; expected a multiple of the node's GPUs, {}",
+                                     node.nvlink_domain.gpus, node.gpus));
+  if (node.device.nvlink.rate.value() == 0 && node.nvlink_domain.gpus != 1)
+    domain.at("gpus").fail(fmt::format("found {}; expected 1, since {} has no NVLink",
+                                       node.nvlink_domain.gpus, node.device.name));
+}
+
+void check_cluster(const ConfigNode& root, const ClusterSpec& cluster) {
+  if (!root.sound()) return;
+  const ConfigNode used = root.at("gpus_per_domain");
+  const int largest = std::max(cluster.node.nvlink_domain.gpus, cluster.node.gpus);
+  if (cluster.gpus_per_domain > largest)
+    used.fail_against(root.at("node"),
+                      fmt::format("found {}; expected at most the {} GPUs of a domain of {}",
+                                  cluster.gpus_per_domain, largest, cluster.node.name));
+  else if (cluster.gpus_per_domain % cluster.node.gpus != 0)
+    used.fail_against(root.at("node"),
+                      fmt::format("found {}; expected whole nodes of {}, which have {} GPUs",
+                                  cluster.gpus_per_domain, cluster.node.name, cluster.node.gpus));
+  const ConfigNode planes = root.object("fabric").at("planes");
+  const bool multiplane = cluster.fabric.kind == FabricKind::multiplane_fat_tree;
+  const int expected = multiplane ? cluster.node.nic.per_node : 1;
+  if (cluster.fabric.planes != expected)
+    planes.fail_against(root.object("fabric").at("kind"),
+                        fmt::format("found {}; expected {}", cluster.fabric.planes,
+                                    multiplane ? fmt::format("one for each of the {} NICs of {}",
+                                                             expected, cluster.node.name)
+                                               : std::string("1")));
+}
+
+}  // namespace
+
+core::LoadOptions node_options(std::vector<core::Override> overrides) {
+  return {.kind = "node",
+          .folder = "hw_configs/nodes",
+          .overrides = std::move(overrides),
+          .references = {"device"}};
+}
+
+core::LoadOptions cluster_options(std::vector<core::Override> overrides) {
+  return {.kind = "cluster",
+          .folder = "hw_configs/clusters",
+          .overrides = std::move(overrides),
+          .references = {"node"}};
+}
+
+NodeSpec read_node(const ConfigDocument& document) {
+  const ConfigNode root = document.root();
+  core::LoadOptions options = root.at("device").reference("device", device_options().folder);
+  NodeSpec node{
+      .name = document.name(),
+      .device = read_named<DeviceSpec>(
+          root, "device", options,
+          [](const std::string& name, const core::LoadOptions& o) { return load_device(name, o); }),
+      .gpus = read_count(root, "gpus", 1, 1024),
+      .nvlink_domain = read_domain(root.object("nvlink_domain")),
+      .nic = read_nic(root.object("nic")),
+      .host = read_host(root.object("host")),
+      .overhead_power = root.quantity<Watts>("overhead_power", Watts{0}, Watts{1e6})};
+  check_node(root, node);
+  document.finish();
+  return node;
+}
+
+ClusterSpec read_cluster(const ConfigDocument& document) {
+  const ConfigNode root = document.root();
+  core::LoadOptions options = root.at("node").reference("node", node_options().folder);
+  options.references = node_options().references;
+  ClusterSpec cluster{
+      .name = document.name(),
+      .node = read_named<NodeSpec>(root, "node", options,
+                                   [](const std::string& name, const core::LoadOptions& o) {
+                                     return read_node(ConfigDocument::load(name, o));
+                                   }),
+      .domains = read_count(root, "domains", 1),
+      .gpus_per_domain = read_count(root, "gpus_per_domain", 1),
+      .fabric = read_fabric(root.object("fabric"))};
+  check_cluster(root, cluster);
+  document.finish();
+  return cluster;
+}
+
+NodeSpec load_node(const std::string& name_or_path, std::vector<core::Override> overrides) {
+  return read_node(ConfigDocument::load(name_or_path, node_options(std::move(overrides))));
+}
+
+ClusterSpec load_cluster(const std::string& name_or_path, std::vector<core::Override> overrides) {
+  return load_cluster(name_or_path, cluster_options(std::move(overrides)));
+}
+
+ClusterSpec load_cluster(const std::string& name_or_path, core::LoadOptions options) {
+  options.references = cluster_options().references;
+  return read_cluster(ConfigDocument::load(name_or_path, options));
+}
+
+}  // namespace tessera::device

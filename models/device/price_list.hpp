@@ -1,0 +1,31 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "sim/core/config.hpp"
+#include "sim/core/result.hpp"
+
+namespace tessera::device {
+
+/// A price with its range; lower and upper are the lowest and highest that sources name.
+struct Price {
+  core::Estimate value;
+  std::string source;
+  std::string date;  ///< Of the source, "2026-05".
+};
+
+/// What hardware and energy cost, as hw_configs/prices.yaml has it.
+struct PriceList {
+  std::map<std::string, Price> rental;  ///< By device name; USD per GPU and hour.
+  Price electricity;                    ///< USD per kWh.
+  Price pue;                            ///< Facility energy over IT energy, >= 1.
+};
+
+/// Reads a price list below hw_configs by bare name or path. Throws core::ConfigError with all
+/// mistakes.
+[[nodiscard]] PriceList load_prices(const std::string& name_or_path = "prices");
+[[nodiscard]] PriceList read_prices(const core::ConfigDocument& document);
+[[nodiscard]] core::LoadOptions price_options(std::vector<core::Override> overrides = {});
+
+}  // namespace tessera::device
