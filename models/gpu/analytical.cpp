@@ -1,0 +1,132 @@
+#include "models/gpu/analytical.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tessera::gpu {
+
+using kernels::LaunchPlan;
+using kernels::Pipe;
+
+namespace {
+
+/// HBM traffic of the whole launch.
+struct HbmTraffic {
+  double read = 0;
+  double write = 0;
+};
+
+HbmTraffic hbm_traffic(const Machine& machine, const LaunchPlan& plan) {
+  const double lost =
+      plan.reuse_distance <= 0
+          ? 0.0
+          : std::clamp((plan.reuse_distance - machine.l2_capacity) / plan.reuse_distance * 2, 0.0,
+                       1.0);
+  const double warm = plan.read_bytes > machine.l2_capacity ? 0.0 : plan.warm_bytes;
+  return {.read = plan.read_bytes - warm + plan.reread_bytes * lost,
+          .write = std::max(0.0, plan.write_bytes - machine.l2_capacity)};
+}
+
+double sum_of_pipes(const kernels::TileWork& work) {
+  return work.fp32 + work.sfu + work.conversion + work.shared_memory;
+}
+
+double longest_pipe(const kernels::TileWork& work) {
+  return std::max({work.tensor, work.fp32, work.sfu, work.conversion, work.shared_memory});
+}
+
+/// SM cycles per step of one CTA, when `active` CTAs run on the machine and `resident` on each SM.
+double step_cycles(const Machine& machine, const LaunchPlan& plan, double active, double resident,
+                   double hbm_bytes_per_step, double tensor_cycles) {
+  kernels::TileWork work = plan.step;
+  work.tensor = tensor_cycles;
+  const double pipes = resident * longest_pipe(work);
+  const double chain = plan.serial_step ? work.tensor + sum_of_pipes(work) : 0.0;
+  const double issue = resident * work.loads * plan.issue_cycles;
+  const double port = resident * work.load_bytes / machine.sm_port_bytes;
+  const double l2 = active * work.load_bytes / machine.l2_bytes;
+  const double hbm = active * hbm_bytes_per_step / machine.hbm_bytes;
+  const double miss = hbm_bytes_per_step > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
+  const double latency =
+      (machine.l2_latency + miss + work.load_bytes / machine.sm_port_bytes) / plan.stages;
+  return std::max({pipes, chain, issue, port, l2, hbm, latency, 1e-3});
+}
+
+}  // namespace
+
+LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
+  const double cluster = plan.cluster;
+  const double slots = cluster_slots(machine.gpc_sizes, plan.cluster, plan.ctas_per_sm);
+  const auto tiles = static_cast<double>(plan.tiles);
+  const double tensor_step = plan.step.tensor * machine.tensor_scale;
+  const HbmTraffic traffic = hbm_traffic(machine, plan);
+  const double steps_total = std::max(1.0, tiles * cluster * plan.steps);
+  const double hbm_step = (traffic.read + traffic.write) / steps_total;
+
+  // Full waves, then what is left with fewer neighbours.
+  const double full_waves = std::floor(tiles / slots);
+  const double rest = tiles - full_waves * slots;
+  const auto tile_cycles = [&](double active_clusters) {
+    const double active = active_clusters * cluster;
+    const double resident = std::max(
+        1.0, std::min(static_cast<double>(plan.ctas_per_sm), active / std::max(1, machine.sms)));
+    const double step = step_cycles(machine, plan, active, resident, hbm_step, tensor_step);
+    const double epilogue_pipes = sum_of_pipes(plan.epilogue) + plan.epilogue.tensor;
+    const double store = std::max(plan.store_bytes / machine.sm_port_bytes,
+                                  active * plan.store_bytes / machine.l2_bytes);
+    const double tail = plan.epilogue_cycles + std::max(epilogue_pipes, store) +
+                        plan.epilogue.load_bytes / machine.sm_port_bytes;
+    const double main_loop = plan.steps * step;
+    double cycles = main_loop;
+    if (plan.overlapped_epilogue) {
+      cycles = std::max(main_loop, tail);
+    } else {
+      // Another CTA of the SM fills the pipes meanwhile.
+      cycles += tail / resident;
+    }
+    if (!plan.persistent)
+      cycles += (machine.cta_launch_cycles + plan.prologue_cycles + machine.l2_latency) / resident;
+    return std::pair{cycles, tail};
+  };
+  double cycles =
+      plan.prologue_cycles + machine.l2_latency + (traffic.read > 0 ? machine.hbm_latency : 0.0);
+  double tail = 0;
+  if (full_waves > 0) {
+    const auto [wave, wave_tail] = tile_cycles(slots);
+    cycles += full_waves * wave;
+    tail = wave_tail;
+  }
+  if (rest > 0) {
+    const auto [wave, wave_tail] = tile_cycles(rest);
+    cycles += wave;
+    tail = wave_tail;
+  }
+  if (plan.longest_steps > plan.steps)
+    cycles += (plan.longest_steps - plan.steps) * std::max(tensor_step, 1.0) / 2;
+  if (plan.overlapped_epilogue) cycles += tail;
+  cycles += machine.l2_latency / 2;
+  cycles = std::max(cycles, (traffic.read + traffic.write) / machine.hbm_bytes);
+
+  LaunchTotals totals;
+  totals.cycles = cycles;
+  totals.tensor_cycles = steps_total * tensor_step;
+  const double ctas = tiles * cluster;
+  const auto pipe = [&](Pipe which, double step, double epilogue) {
+    totals.pipe_cycles[static_cast<std::size_t>(which)] = steps_total * step + ctas * epilogue;
+  };
+  pipe(Pipe::fp32, plan.step.fp32, plan.epilogue.fp32);
+  pipe(Pipe::sfu, plan.step.sfu, plan.epilogue.sfu);
+  pipe(Pipe::conversion, plan.step.conversion, plan.epilogue.conversion);
+  pipe(Pipe::shared_memory, plan.step.shared_memory, plan.epilogue.shared_memory);
+  totals.l2_read_bytes = steps_total * plan.step.load_bytes + ctas * plan.epilogue.load_bytes;
+  totals.l2_write_bytes = ctas * plan.store_bytes;
+  totals.hbm_read_bytes = traffic.read;
+  totals.hbm_write_bytes = traffic.write;
+  totals.l2_hit_bytes = std::max(0.0, totals.l2_read_bytes - traffic.read);
+  totals.shared_memory_bytes = 2 * totals.l2_read_bytes + totals.l2_write_bytes;
+  totals.loads = steps_total * plan.step.loads;
+  totals.ctas = ctas;
+  return totals;
+}
+
+}  // namespace tessera::gpu

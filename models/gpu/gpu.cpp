@@ -1,0 +1,233 @@
+#include "models/gpu/gpu.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <stdexcept>
+
+#include "models/gpu/analytical.hpp"
+#include "models/gpu/counters.hpp"
+#include "models/gpu/power.hpp"
+#include "models/kernels/launch.hpp"
+
+namespace tessera::gpu {
+namespace {
+
+/// Launches that the closed form ranks best and that are then simulated; a library's heuristic is
+/// good, not perfect.
+constexpr std::size_t kSimulatedCandidates = 2;
+/// Half-width of the 90 % interval of a kernel family that no fit describes. // assumed
+constexpr double kUnfittedHalfWidth = 0.5;
+/// A benchmark repeats a kernel about this often before its clock is read off. Measured bursts are
+/// 6 graph replays of several operations each.
+constexpr double kBurstRepeats = 30;  // assumed
+
+core::DataType tensor_type(const workload::Operator& op) {
+  if (const auto* gemm = std::get_if<workload::Gemm>(&op)) return gemm->type;
+  if (const auto* grouped = std::get_if<workload::GroupedGemm>(&op)) return grouped->type;
+  if (const auto* attention = std::get_if<workload::Attention>(&op)) return attention->type;
+  return core::DataType::bf16;
+}
+
+}  // namespace
+
+struct Gpu::Launch {
+  const kernels::TileKernel* kernel = nullptr;
+  std::uint64_t events = 0;
+};
+
+Gpu::Gpu(device::DeviceSpec device, device::FitSet fits, kernels::ImplementationLibrary library,
+         Fidelity fidelity)
+    : device_(std::move(device)),
+      fits_(std::move(fits)),
+      library_(std::move(library)),
+      fidelity_(fidelity),
+      launch_us_(1.0),     // assumed; B300 graph nodes take 0.6 to 0.8 us each (QuickRunCUDA)
+      l2_reachable_(0.8),  // assumed
+      l2_capacity_(0.7),   // assumed: part of L2 that reused data can occupy
+      sm_port_bytes_(
+          64),  // 64 B per cycle and SM from L2 (A100 slice and port width, public microbenchmarks)
+      cta_launch_cycles_(200),  // assumed
+      tensor_scale_(1.05),      // assumed
+      power_response_ms_(20) {  // assumed
+  apply(fits_);
+}
+
+void Gpu::apply(const device::FitSet& fits) {
+  const std::map<std::string, double*> known = {
+      {"launch_us", &launch_us_},
+      {"l2.reachable", &l2_reachable_},
+      {"l2.capacity", &l2_capacity_},
+      {"sm_port_bytes", &sm_port_bytes_},
+      {"cta_launch_cycles", &cta_launch_cycles_},
+      {"tensor_scale", &tensor_scale_},
+      {"power.response_ms", &power_response_ms_},
+      {"power.fp32_pj_per_flop", &device_.power.fp32_pj_per_flop},
+      {"power.shared_memory_pj_per_byte", &device_.power.shared_memory_pj_per_byte},
+      {"power.l2_pj_per_byte", &device_.power.l2_pj_per_byte},
+      {"power.hbm_pj_per_byte", &device_.power.hbm_pj_per_byte},
+      {"power.voltage_exponent", &device_.power.voltage_exponent},
+      {"hbm.reachable", &device_.hbm.reachable},
+  };
+  std::vector<kernels::Implementation> implementations = library_.all();
+  for (const auto& [name, parameter] : fits.parameters) {
+    if (const auto found = known.find(name); found != known.end()) {
+      *found->second = parameter.value;
+    } else if (name == "hbm.latency_cycles") {
+      device_.hbm.latency = core::Cycles<core::SmClock>{parameter.value};
+    } else if (name == "l2.latency_cycles") {
+      device_.l2.near_latency = device_.l2.far_latency =
+          core::Cycles<core::SmClock>{parameter.value};
+    } else if (name == "power.idle_w") {
+      device_.power.idle = core::Watts{parameter.value};
+    } else if (name.starts_with("power.tensor_pj_per_flop.")) {
+      const auto type = core::parse_data_type(name.substr(name.rfind('.') + 1));
+      if (!type) throw std::invalid_argument("fit parameter '" + name + "' names no data type");
+      device_.power.tensor_pj_per_flop[*type] = parameter.value;
+    } else if (!name.starts_with("residual.") && !name.starts_with("harness.") &&
+               !kernels::apply_cost(implementations, name, parameter.value)) {
+      throw std::invalid_argument(
+          fmt::format("fit '{}' has a parameter '{}' that nothing reads", fits.name, name));
+    }
+  }
+  library_ = kernels::ImplementationLibrary{std::move(implementations)};
+}
+
+Machine Gpu::machine(const ExecutionContext& context) const {
+  Machine m;
+  m.gpc_sizes = give_sms(device_.sm.gpc_sizes, context.sms);
+  for (const int size : m.gpc_sizes) m.sms += size;
+  m.clock = device_.clock.boost;
+  m.sm_port_bytes = sm_port_bytes_;
+  m.l2_bytes = device_.l2.bytes_per_cycle * l2_reachable_ * context.l2_share *
+               (device_.clock.memory / device_.clock.boost);
+  m.hbm_bytes = device_.hbm.peak_rate.value() * device_.hbm.reachable * context.hbm_share /
+                device_.clock.boost.value();
+  m.l2_latency =
+      static_cast<double>((device_.l2.near_latency + device_.l2.far_latency).value()) / 2;
+  m.hbm_latency = static_cast<double>(device_.hbm.latency.value());
+  m.l2_capacity = static_cast<double>(device_.l2.size.value()) * l2_capacity_;
+  m.cta_launch_cycles = cta_launch_cycles_;
+  m.tensor_scale = tensor_scale_;
+  return m;
+}
+
+/// Ranks the launches by the closed form and, at cycle fidelity, simulates the best few.
+LaunchTotals Gpu::simulate(const Machine& machine,
+                           std::vector<std::unique_ptr<kernels::TileKernel>>& launches,
+                           const ExecutionContext& context, Launch& chosen) const {
+  std::vector<std::pair<double, std::size_t>> ranking;
+  for (std::size_t i = 0; i < launches.size(); ++i)
+    ranking.emplace_back(estimate_launch(machine, launches[i]->plan()).cycles, i);
+  std::sort(ranking.begin(), ranking.end());
+  if (fidelity_ == Fidelity::analytical) {
+    chosen.kernel = launches[ranking.front().second].get();
+    return estimate_launch(machine, chosen.kernel->plan());
+  }
+  LaunchTotals best;
+  for (std::size_t i = 0; i < std::min(kSimulatedCandidates, ranking.size()); ++i) {
+    // A candidate that the closed form sees far behind is not what the library would choose.
+    if (i > 0 && ranking[i].first > 1.15 * ranking.front().first) break;
+    const kernels::TileKernel& kernel = *launches[ranking[i].second];
+    TileEngine engine{machine, kernel, context.exact};
+    const LaunchTotals totals = engine.run();
+    chosen.events += engine.events();
+    if (i == 0 || totals.cycles < best.cycles) {
+      best = totals;
+      chosen.kernel = &kernel;
+    }
+  }
+  return best;
+}
+
+/// Share of the time during which the power limit has acted: it needs a few milliseconds to
+/// respond.
+double Gpu::limited_share(core::Seconds at_boost, const ExecutionContext& context) const {
+  if (context.sustained) return 1.0;
+  const double burst_ms = at_boost.value() * 1e3 * kBurstRepeats;
+  return std::max(0.0, 1.0 - power_response_ms_ / std::max(burst_ms, 1e-9));
+}
+
+KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& context,
+                      const std::string& name) {
+  const kernels::Implementation& implementation = library_.choose(op, device_, name);
+  const Machine on = machine(context);
+  const kernels::Residency residency{.activations = context.warm_activations,
+                                     .weights = context.warm_weights,
+                                     .outputs = context.warm_activations};
+  auto launches = kernels::make_launches(op, device_, implementation, residency, on.gpc_sizes);
+  Launch chosen;
+  const LaunchTotals totals = simulate(on, launches, context, chosen);
+  const kernels::LaunchPlan& plan = chosen.kernel->plan();
+
+  KernelResult result;
+  result.implementation = fmt::format("{} {}", implementation.name, plan.name);
+  result.flops = plan.flops;
+  result.hbm_bytes = totals.hbm_read_bytes + totals.hbm_write_bytes;
+  result.l2_bytes = totals.l2_read_bytes + totals.l2_write_bytes;
+  result.events = chosen.events;
+  const Utilization used = utilization(on, plan, totals);
+  result.binding = used.binding();
+  const core::Seconds at_boost{totals.cycles / on.clock.value()};
+  const core::Joules dynamic =
+      dynamic_energy(device_.power, tensor_type(op), plan.flops, plan.fp32_operations, totals);
+  // What is HBM-bound does not slow down with the SM clock.
+  const double clock_bound = result.binding == Resource::hbm ? 1 - used.hbm : 1.0;
+  const PowerState power =
+      settle_power(device_, dynamic, at_boost, clock_bound, limited_share(at_boost, context));
+  if (power.slowdown > 1.05) result.binding = Resource::power;
+  result.cycles = core::Cycles<core::SmClock>{std::ceil(totals.cycles)};
+  result.clock = power.clock;
+  result.power = power.power;
+  result.energy = power.energy;
+  const core::Time busy = core::to_time(core::Seconds{at_boost.value() * power.slowdown});
+  result.time = busy + core::Time{std::llround(launch_us_ * 1e6)};
+  if (core::to_microseconds(busy) < launch_us_) result.binding = Resource::launch;
+  fill_counters(on, plan, totals, result);
+  add_interval(workload::family(op), result);
+  return result;
+}
+
+/// From the spread of the fit's residuals by family and binding resource; a family that no fit saw
+/// is wide and assumed.
+void Gpu::add_interval(const std::string& family, KernelResult& result) const {
+  double half_width = kUnfittedHalfWidth;
+  result.grade = core::Grade::assumed;
+  for (const std::string& key : {fmt::format("residual.{}.{}", family, to_string(result.binding)),
+                                 fmt::format("residual.{}", family)}) {
+    const auto found = fits_.parameters.find(key);
+    if (found == fits_.parameters.end()) continue;
+    half_width = found->second.value;
+    result.grade = found->second.grade;
+    break;
+  }
+  const auto time = static_cast<double>(result.time.value());
+  result.lower = core::Time{std::llround(time / (1 + half_width))};
+  result.upper = core::Time{std::llround(time * (1 + half_width))};
+}
+
+KernelResult in_sequence(const std::vector<KernelResult>& results) {
+  KernelResult sum = results.front();
+  for (std::size_t i = 1; i < results.size(); ++i) {
+    const KernelResult& next = results[i];
+    if (next.time > results.front().time && next.time > sum.time) sum.binding = next.binding;
+    sum.cycles += next.cycles;
+    sum.time += next.time;
+    sum.lower += next.lower;
+    sum.upper += next.upper;
+    sum.grade = core::worst(sum.grade, next.grade);
+    sum.flops += next.flops;
+    sum.hbm_bytes += next.hbm_bytes;
+    sum.l2_bytes += next.l2_bytes;
+    sum.energy += next.energy;
+    sum.events += next.events;
+    sum.implementation += " + " + next.implementation;
+  }
+  sum.power = sum.energy / core::to_seconds(sum.time);
+  return sum;
+}
+
+}  // namespace tessera::gpu

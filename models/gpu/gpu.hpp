@@ -1,0 +1,59 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+#include "models/gpu/kernel_timer.hpp"
+#include "models/gpu/machine.hpp"
+#include "models/gpu/tile_engine.hpp"
+#include "models/kernels/implementation_library.hpp"
+
+namespace tessera::gpu {
+
+/// Bumped whenever equal inputs could give another result; part of cache keys and of the stamp of
+/// fits.
+inline constexpr const char* kModelVersion = "1";
+
+/// One GPU: device description, calibrated parameters and kernel implementations.
+class Gpu : public KernelTimer {
+ public:
+  /// Parameters of `fits` replace the priors of the device description and the costs of the
+  /// implementations by name: "hbm.reachable", "launch_us", "cublas_hopper.prologue", ... A name
+  /// nobody knows throws std::invalid_argument.
+  Gpu(device::DeviceSpec device, device::FitSet fits, kernels::ImplementationLibrary library,
+      Fidelity fidelity);
+
+  KernelResult run(const workload::Operator& op, const ExecutionContext& context,
+                   const std::string& implementation = {}) override;
+
+  [[nodiscard]] const device::DeviceSpec& device() const { return device_; }
+
+ private:
+  struct Launch;
+  void apply(const device::FitSet& fits);
+  [[nodiscard]] Machine machine(const ExecutionContext& context) const;
+  [[nodiscard]] LaunchTotals simulate(const Machine& machine,
+                                      std::vector<std::unique_ptr<kernels::TileKernel>>& launches,
+                                      const ExecutionContext& context, Launch& chosen) const;
+  [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
+  void add_interval(const std::string& family, KernelResult& result) const;
+
+  device::DeviceSpec device_;
+  device::FitSet fits_;
+  kernels::ImplementationLibrary library_;
+  Fidelity fidelity_;
+  // Calibrated numbers that no device description holds; priors as in the constructor.
+  double launch_us_;
+  double l2_reachable_;
+  double l2_capacity_;
+  double sm_port_bytes_;
+  double cta_launch_cycles_;
+  double tensor_scale_;
+  double power_response_ms_;
+};
+
+/// Results of launches one after another on one stream.
+KernelResult in_sequence(const std::vector<KernelResult>& results);
+
+}  // namespace tessera::gpu

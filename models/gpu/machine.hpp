@@ -1,0 +1,33 @@
+#pragma once
+
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+#include "models/gpu/kernel_result.hpp"
+
+namespace tessera::gpu {
+
+/// One GPU as the kernel models see it at one SM clock: rates in bytes per SM cycle, latencies in
+/// SM cycles.
+struct Machine {
+  std::vector<int> gpc_sizes;    ///< SMs given to the kernel, by GPC.
+  int sms = 0;                   ///< Their sum.
+  double sm_port_bytes = 0;      ///< L2 to one SM, per cycle.
+  double l2_bytes = 0;           ///< All slices, per cycle.
+  double hbm_bytes = 0;          ///< Reachable, per cycle.
+  double l2_latency = 0;         ///< Load to use on a hit, mean of near and far.
+  double hbm_latency = 0;        ///< Added by a miss.
+  double l2_capacity = 0;        ///< Bytes that reused data can occupy.
+  double cta_launch_cycles = 0;  ///< From a free slot to the first instruction of the next CTA.
+  double tensor_scale = 1;       ///< Tensor pipe cycles per ideal cycle, >= 1.
+  core::Hertz clock{};           ///< The SM clock that the cycles belong to.
+};
+
+/// The GPCs' SMs when only `sms` of them are given: taken in pairs (TPCs) from the largest GPC
+/// first.
+std::vector<int> give_sms(std::vector<int> gpc_sizes, int sms);
+
+/// CTAs of `cluster` that run at once on the given GPCs; SMs that a cluster size strands stay idle.
+int cluster_slots(const std::vector<int>& gpc_sizes, int cluster, int ctas_per_sm);
+
+}  // namespace tessera::gpu

@@ -1,0 +1,47 @@
+#include "models/gpu/power.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tessera::gpu {
+
+core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type, double flops,
+                            double fp32_operations, const LaunchTotals& totals) {
+  const auto found = power.tensor_pj_per_flop.find(type);
+  const double tensor = found == power.tensor_pj_per_flop.end() ? 0.0 : found->second;
+  const double picojoules =
+      flops * tensor + fp32_operations * power.fp32_pj_per_flop +
+      totals.shared_memory_bytes * power.shared_memory_pj_per_byte +
+      (totals.l2_read_bytes + totals.l2_write_bytes) * power.l2_pj_per_byte +
+      (totals.hbm_read_bytes + totals.hbm_write_bytes) * power.hbm_pj_per_byte;
+  return core::Joules{picojoules * 1e-12};
+}
+
+PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
+                        core::Seconds at_boost, double clock_bound, double limited) {
+  const device::PowerSpec& power = device.power;
+  const auto slowdown_at = [&](double ratio) { return clock_bound / ratio + (1 - clock_bound); };
+  const auto power_at = [&](double ratio) {
+    return power.idle.value() + dynamic.value() * std::pow(ratio, power.voltage_exponent) /
+                                    (at_boost.value() * slowdown_at(ratio));
+  };
+  double ratio = 1;
+  if (power_at(1) > power.limit.value()) {
+    double low = device.clock.minimum / device.clock.boost;
+    double high = 1;
+    for (int i = 0; i < 40; ++i) {
+      const double middle = (low + high) / 2;
+      (power_at(middle) > power.limit.value() ? high : low) = middle;
+    }
+    ratio = low;
+  }
+  const double slowdown = 1 + limited * (slowdown_at(ratio) - 1);
+  const double mean_ratio = 1 + limited * (ratio - 1);
+  const double watts = (1 - limited) * power_at(1) + limited * power_at(ratio);
+  return {.clock = device.clock.boost * mean_ratio,
+          .slowdown = slowdown,
+          .power = core::Watts{watts},
+          .energy = core::Watts{watts} * core::Seconds{at_boost.value() * slowdown}};
+}
+
+}  // namespace tessera::gpu

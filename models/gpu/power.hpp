@@ -1,0 +1,28 @@
+#pragma once
+
+#include "models/device/device_spec.hpp"
+#include "models/gpu/tile_engine.hpp"
+#include "models/kernels/tile_kernel.hpp"
+
+namespace tessera::gpu {
+
+/// Clock and energy of a launch under the power limit.
+struct PowerState {
+  core::Hertz clock{};    ///< SM clock that the limit leaves.
+  double slowdown = 1;    ///< Time at `clock` over time at boost, >= 1.
+  core::Watts power{};    ///< Mean while the launch runs.
+  core::Joules energy{};  ///< Of one launch.
+};
+
+/// Dynamic energy of a launch at the boost clock's voltage, from its counters.
+core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type, double flops,
+                            double fp32_operations, const LaunchTotals& totals);
+
+/// The clock at which dynamic power plus idle meets the limit. Dynamic energy per operation scales
+/// with (clock / boost)^voltage_exponent; the part of the time that HBM sets does not scale with
+/// the SM clock. `limited`: share of the time during which the limit acts, [0, 1]: 1 when sustained
+/// for seconds.
+PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
+                        core::Seconds at_boost, double clock_bound, double limited);
+
+}  // namespace tessera::gpu

@@ -1,0 +1,514 @@
+#include "models/gpu/tile_engine.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+namespace tessera::gpu {
+
+using kernels::Box;
+using kernels::Instruction;
+using kernels::kNoBarrier;
+using kernels::Opcode;
+
+namespace {
+
+constexpr std::int64_t kFraction =
+    256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
+constexpr std::size_t kSteadyWaves =
+    3;  ///< Waves averaged on either side when looking for the steady state.
+constexpr double kSteadyTolerance = 0.01;
+
+std::int64_t fractions(double bytes, double bytes_per_cycle) {
+  return std::max<std::int64_t>(1, std::llround(bytes * kFraction / bytes_per_cycle));
+}
+
+}  // namespace
+
+LaunchTotals& LaunchTotals::operator+=(const LaunchTotals& other) {
+  cycles += other.cycles;
+  tensor_cycles += other.tensor_cycles;
+  for (std::size_t i = 0; i < pipe_cycles.size(); ++i) pipe_cycles[i] += other.pipe_cycles[i];
+  l2_read_bytes += other.l2_read_bytes;
+  l2_write_bytes += other.l2_write_bytes;
+  l2_hit_bytes += other.l2_hit_bytes;
+  hbm_read_bytes += other.hbm_read_bytes;
+  hbm_write_bytes += other.hbm_write_bytes;
+  shared_memory_bytes += other.shared_memory_bytes;
+  loads += other.loads;
+  mma_instructions += other.mma_instructions;
+  ctas += other.ctas;
+  for (std::size_t i = 0; i < stall_cycles.size(); ++i) stall_cycles[i] += other.stall_cycles[i];
+  return *this;
+}
+
+LaunchTotals operator*(LaunchTotals totals, double factor) {
+  totals.cycles *= factor;
+  totals.tensor_cycles *= factor;
+  for (double& c : totals.pipe_cycles) c *= factor;
+  totals.l2_read_bytes *= factor;
+  totals.l2_write_bytes *= factor;
+  totals.l2_hit_bytes *= factor;
+  totals.hbm_read_bytes *= factor;
+  totals.hbm_write_bytes *= factor;
+  totals.shared_memory_bytes *= factor;
+  totals.loads *= factor;
+  totals.mma_instructions *= factor;
+  totals.ctas *= factor;
+  for (double& c : totals.stall_cycles) c *= factor;
+  return totals;
+}
+
+LaunchTotals operator-(const LaunchTotals& a, const LaunchTotals& b) {
+  LaunchTotals difference = b * -1.0;
+  difference += a;
+  return difference;
+}
+
+struct TileEngine::Sm {
+  Server tensor;
+  std::array<Server, kernels::kPipes> pipes;
+  Server issue;
+  Server port_in;
+  Server port_out;
+};
+
+struct TileEngine::Role {
+  kernels::TileProgram program;
+  CtaState* cta = nullptr;
+  Role* next_waiting = nullptr;
+  std::int64_t target = 0;
+  std::int64_t blocked_since = 0;
+};
+
+struct TileEngine::CtaState {
+  kernels::Cta cta;
+  std::size_t sm = 0;
+  Cluster* cluster = nullptr;
+  std::vector<BarrierState> barriers;
+  std::vector<Role> roles;
+  std::size_t live_roles = 0;
+  int open_stores = 0;
+  bool ended = true;
+  Role* waiting_for_stores = nullptr;
+};
+
+struct TileEngine::Cluster {
+  std::vector<CtaState> ctas;
+  std::vector<std::int64_t> tiles;  ///< Given so far; -1 ends.
+  std::size_t live_ctas = 0;
+};
+
+/// A load or store under way.
+struct TileEngine::Load {
+  Box box;
+  CtaState* cta = nullptr;
+  kernels::Barrier barrier = kNoBarrier;
+  bool cluster_wide = false;
+  std::int64_t issue_delay = 0;
+  std::int64_t hbm_delay = 0;
+  std::int64_t l2_delay = 0;
+};
+
+std::pair<std::int64_t, std::int64_t> TileEngine::Server::reserve(std::int64_t now,
+                                                                  std::int64_t fractions) {
+  const std::int64_t start = std::max(now * kFraction, free_at);
+  free_at = start + fractions;
+  return {start / kFraction, (free_at + kFraction - 1) / kFraction};
+}
+
+TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel, bool exact)
+    : machine_(machine),
+      kernel_(kernel),
+      plan_(kernel.plan()),
+      exact_(exact || kernel.plan().longest_steps > 0),
+      l2_cache_(static_cast<std::int64_t>(machine.l2_capacity)),
+      sms_(static_cast<std::size_t>(machine.sms)) {
+  for (const kernels::WarmBox& warm : kernel.warm_boxes()) {
+    if (warm.dirty) {
+      l2_cache_.write(warm.box, 0);
+    } else {
+      l2_cache_.read(warm.box);
+    }
+  }
+}
+
+TileEngine::~TileEngine() = default;
+
+LaunchTotals TileEngine::run() {
+  const auto cluster_size = static_cast<std::size_t>(plan_.cluster);
+  std::size_t first_sm = 0;
+  std::vector<std::vector<std::size_t>> places;  // the SMs of each cluster slot
+  for (const int gpc : machine_.gpc_sizes) {
+    for (std::size_t at = 0; at + cluster_size <= static_cast<std::size_t>(gpc);
+         at += cluster_size) {
+      std::vector<std::size_t> place;
+      for (std::size_t r = 0; r < cluster_size; ++r) place.push_back(first_sm + at + r);
+      places.push_back(std::move(place));
+    }
+    first_sm += static_cast<std::size_t>(gpc);
+  }
+  const auto slots = static_cast<std::int64_t>(places.size()) * plan_.ctas_per_sm;
+  assert(slots > 0 && "the launch plan must fit the given SMs");
+  wave_ = slots;
+  const std::int64_t launched = std::min(slots, plan_.tiles);
+  clusters_.reserve(static_cast<std::size_t>(launched));
+  for (std::int64_t i = 0; i < launched; ++i) {
+    auto cluster = std::make_unique<Cluster>();
+    cluster->ctas.resize(cluster_size);
+    const auto& place = places[static_cast<std::size_t>(i) % places.size()];
+    for (std::size_t r = 0; r < cluster_size; ++r) {
+      CtaState& cta = cluster->ctas[r];
+      cta.cta = {
+          .source = this, .cluster = static_cast<std::size_t>(i), .rank = static_cast<int>(r)};
+      cta.sm = place[r];
+      cta.cluster = cluster.get();
+    }
+    clusters_.push_back(std::move(cluster));
+    // The distributor starts about one CTA a cycle over the whole chip (microarchitecture: CTA
+    // dispatch rate).
+    wheel_.schedule(i, {EventKind::start_cluster, 0, 0, clusters_.back().get()});
+  }
+  while (!wheel_.empty()) {
+    const Event event = wheel_.pop();
+    switch (event.kind) {
+      case EventKind::start_cluster:
+        start_cluster(*static_cast<Cluster*>(event.target));
+        break;
+      case EventKind::resume:
+        run_role(*static_cast<Role*>(event.target));
+        break;
+      case EventKind::at_l2:
+        load_at_l2(event.index);
+        break;
+      case EventKind::from_l2:
+        load_from_l2(event.index);
+        break;
+      case EventKind::loaded:
+        load_done(event.index);
+        break;
+      case EventKind::mma_done:
+        arrive_at(*static_cast<CtaState*>(event.target), event.barrier, event.index != 0,
+                  Resource::tensor);
+        break;
+      case EventKind::store_at_l2:
+        store_at_l2(event.index);
+        break;
+      case EventKind::stored:
+        stored(event.index);
+        break;
+    }
+  }
+  totals_ += skipped_totals_;
+  totals_.cycles = static_cast<double>(last_end_) + skipped_cycles_;
+  return totals_;
+}
+
+void TileEngine::start_cluster(Cluster& cluster) {
+  cluster.tiles.clear();
+  if (!plan_.persistent) {
+    const std::int64_t next = next_tile();
+    if (next < 0) return;
+    cluster.tiles = {next, -1};
+  }
+  cluster.live_ctas = cluster.ctas.size();
+  for (CtaState& cta : cluster.ctas) {
+    cta.barriers.assign(static_cast<std::size_t>(plan_.barriers), {});
+    std::vector<kernels::TileProgram> programs = kernel_.roles(cta.cta);
+    cta.roles.clear();
+    cta.roles.resize(programs.size());
+    cta.live_roles = programs.size();
+    cta.ended = false;
+    for (std::size_t i = 0; i < programs.size(); ++i) {
+      cta.roles[i].program = std::move(programs[i]);
+      cta.roles[i].cta = &cta;
+      wheel_.schedule(wheel_.now(), {EventKind::resume, 0, 0, &cta.roles[i]});
+    }
+    totals_.ctas += 1;
+  }
+}
+
+std::int64_t TileEngine::next_tile() {
+  if (given_tiles_ >= plan_.tiles) return -1;
+  if (given_tiles_ % wave_ == 0) watch_waves();
+  return given_tiles_++;
+}
+
+/// At a wave's start: when the last waves took equally long as those before them, skips all but the
+/// last full wave.
+void TileEngine::watch_waves() {
+  if (exact_ || skipped_) return;
+  wave_times_.push_back(wheel_.now());
+  wave_totals_.push_back(totals_);
+  const std::int64_t remaining = (plan_.tiles - given_tiles_) / wave_ - 1;
+  if (wave_times_.size() < 2 * kSteadyWaves + 2 || remaining < 1) return;
+  const std::size_t last = wave_times_.size() - 1;
+  const auto late = static_cast<double>(wave_times_[last] - wave_times_[last - kSteadyWaves]);
+  const auto early =
+      static_cast<double>(wave_times_[last - kSteadyWaves] - wave_times_[last - 2 * kSteadyWaves]);
+  if (std::abs(late - early) > kSteadyTolerance * late) return;
+  const double windows = static_cast<double>(remaining) / (2.0 * kSteadyWaves);
+  skipped_cycles_ = (late + early) * windows;
+  skipped_totals_ = (wave_totals_[last] - wave_totals_[last - 2 * kSteadyWaves]) * windows;
+  given_tiles_ += remaining * wave_;
+  skipped_ = true;
+}
+
+std::int64_t TileEngine::tile(const kernels::Cta& cta, std::size_t i) {
+  Cluster& cluster = *clusters_[cta.cluster];
+  while (cluster.tiles.size() <= i) {
+    if (!cluster.tiles.empty() && cluster.tiles.back() < 0) return -1;
+    cluster.tiles.push_back(next_tile());
+  }
+  return cluster.tiles[i];
+}
+
+int TileEngine::arrive(std::int64_t counter) {
+  const auto index = static_cast<std::size_t>(counter);
+  if (counters_.size() <= index) counters_.resize(index + 1, 0);
+  return counters_[index]++;
+}
+
+void TileEngine::run_role(Role& role) {
+  for (;;) {
+    const Instruction* instruction = role.program.next();
+    if (instruction == nullptr) {
+      role_ended(*role.cta);
+      return;
+    }
+    if (!execute(role, *instruction)) return;
+  }
+}
+
+/// Returns whether the role goes on at once.
+bool TileEngine::execute(Role& role, const Instruction& instruction) {
+  CtaState& cta = *role.cta;
+  Sm& sm = sms_[cta.sm];
+  const std::int64_t now = wheel_.now();
+  switch (instruction.opcode) {
+    case Opcode::load:
+      issue_load(role, instruction);
+      return true;
+    case Opcode::store:
+      issue_store(role, instruction);
+      return true;
+    case Opcode::mma: {
+      const auto cycles = static_cast<double>(instruction.cycles) * machine_.tensor_scale;
+      const auto [start, end] = sm.tensor.reserve(now, std::llround(cycles * kFraction));
+      totals_.tensor_cycles += cycles;
+      totals_.mma_instructions += 1;
+      totals_.shared_memory_bytes += instruction.shared_memory_bytes;
+      if (instruction.barrier != kNoBarrier)
+        wheel_.schedule(end, {EventKind::mma_done, instruction.barrier,
+                              instruction.cluster_wide ? 1u : 0u, &cta});
+      return true;
+    }
+    case Opcode::compute: {
+      Server& pipe = sm.pipes[static_cast<std::size_t>(instruction.pipe)];
+      const auto [start, end] = pipe.reserve(now, instruction.cycles * kFraction);
+      totals_.pipe_cycles[static_cast<std::size_t>(instruction.pipe)] +=
+          static_cast<double>(instruction.cycles);
+      if (end == now) return true;
+      wheel_.schedule(end, {EventKind::resume, 0, 0, &role});
+      return false;
+    }
+    case Opcode::delay:
+      if (instruction.cycles == 0) return true;
+      wheel_.schedule(now + instruction.cycles, {EventKind::resume, 0, 0, &role});
+      return false;
+    case Opcode::wait: {
+      BarrierState& barrier = cta.barriers[instruction.barrier];
+      if (barrier.arrivals >= instruction.target) return true;
+      role.target = instruction.target;
+      role.blocked_since = now;
+      role.next_waiting = barrier.waiting;
+      barrier.waiting = &role;
+      return false;
+    }
+    case Opcode::signal:
+      arrive_at(cta, instruction.barrier, instruction.cluster_wide, Resource::latency);
+      return true;
+    case Opcode::wait_stores:
+      if (cta.open_stores == 0) return true;
+      assert(cta.waiting_for_stores == nullptr && "one role of a CTA waits for its stores");
+      cta.waiting_for_stores = &role;
+      return false;
+  }
+  return true;
+}
+
+std::uint32_t TileEngine::new_load(const Instruction& instruction, CtaState& cta) {
+  std::uint32_t index;
+  if (free_loads_.empty()) {
+    index = static_cast<std::uint32_t>(loads_.size());
+    loads_.emplace_back();
+  } else {
+    index = free_loads_.back();
+    free_loads_.pop_back();
+  }
+  loads_[index] = {.box = instruction.box,
+                   .cta = &cta,
+                   .barrier = instruction.barrier,
+                   .cluster_wide = instruction.cluster_wide};
+  return index;
+}
+
+void TileEngine::issue_load(Role& role, const Instruction& instruction) {
+  const std::uint32_t index = new_load(instruction, *role.cta);
+  const std::int64_t now = wheel_.now();
+  const auto [start, end] =
+      sms_[role.cta->sm].issue.reserve(now, std::llround(plan_.issue_cycles * kFraction));
+  loads_[index].issue_delay = end - now;
+  totals_.loads += 1;
+  wheel_.schedule(end + std::llround(machine_.l2_latency / 2),
+                  {EventKind::at_l2, 0, index, nullptr});
+}
+
+void TileEngine::load_at_l2(std::uint32_t index) {
+  Load& load = loads_[index];
+  const std::int64_t now = wheel_.now();
+  const L2Cache::Lookup found = l2_cache_.read(load.box);
+  if (found.written_back > 0) {
+    hbm_.reserve(now, fractions(static_cast<double>(found.written_back), machine_.hbm_bytes));
+    totals_.hbm_write_bytes += static_cast<double>(found.written_back);
+  }
+  std::int64_t ready = found.ready;
+  if (found.hit) {
+    totals_.l2_hit_bytes += load.box.bytes;
+  } else {
+    const auto [start, end] = hbm_.reserve(now, fractions(load.box.bytes, machine_.hbm_bytes));
+    ready = end + std::llround(machine_.hbm_latency);
+    l2_cache_.fill(ready);
+    totals_.hbm_read_bytes += load.box.bytes;
+  }
+  if (ready > now) {
+    load.hbm_delay = ready - now;
+    wheel_.schedule(ready, {EventKind::from_l2, 0, index, nullptr});
+  } else {
+    load_from_l2(index);
+  }
+}
+
+void TileEngine::load_from_l2(std::uint32_t index) {
+  Load& load = loads_[index];
+  const std::int64_t now = wheel_.now();
+  const auto [start, end] = l2_.reserve(now, fractions(load.box.bytes, machine_.l2_bytes));
+  totals_.l2_read_bytes += load.box.bytes;
+  const std::int64_t port = fractions(load.box.bytes, machine_.sm_port_bytes);
+  std::int64_t arrival = end;
+  if (load.cluster_wide) {
+    for (const CtaState& peer : load.cta->cluster->ctas)
+      arrival = std::max(arrival, sms_[peer.sm].port_in.reserve(start, port).second);
+  } else {
+    arrival = std::max(arrival, sms_[load.cta->sm].port_in.reserve(start, port).second);
+  }
+  load.l2_delay = arrival - now;
+  wheel_.schedule(arrival + std::llround(machine_.l2_latency / 2),
+                  {EventKind::loaded, 0, index, nullptr});
+}
+
+void TileEngine::load_done(std::uint32_t index) {
+  const Load load = loads_[index];
+  free_loads_.push_back(index);
+  const auto latency = static_cast<std::int64_t>(machine_.l2_latency);
+  Resource cause = Resource::latency;
+  std::int64_t worst = latency;
+  for (const auto& [delay, resource] :
+       {std::pair{load.issue_delay, Resource::issue}, std::pair{load.l2_delay, Resource::l2},
+        std::pair{load.hbm_delay, Resource::hbm}})
+    if (delay > worst) {
+      worst = delay;
+      cause = resource;
+    }
+  totals_.shared_memory_bytes +=
+      static_cast<double>(load.box.bytes) * (load.cluster_wide ? plan_.cluster : 1);
+  arrive_at(*load.cta, load.barrier, load.cluster_wide, cause);
+}
+
+void TileEngine::issue_store(Role& role, const Instruction& instruction) {
+  CtaState& cta = *role.cta;
+  const std::uint32_t index = new_load(instruction, cta);
+  ++cta.open_stores;
+  const auto [start, end] = sms_[cta.sm].port_out.reserve(
+      wheel_.now(), fractions(instruction.box.bytes, machine_.sm_port_bytes));
+  totals_.shared_memory_bytes += instruction.box.bytes;
+  wheel_.schedule(end + std::llround(machine_.l2_latency / 2),
+                  {EventKind::store_at_l2, 0, index, nullptr});
+}
+
+void TileEngine::store_at_l2(std::uint32_t index) {
+  const Load& load = loads_[index];
+  const std::int64_t now = wheel_.now();
+  const auto [start, end] = l2_.reserve(now, fractions(load.box.bytes, machine_.l2_bytes));
+  totals_.l2_write_bytes += load.box.bytes;
+  const L2Cache::Lookup written = l2_cache_.write(load.box, end);
+  std::int64_t accepted = end;
+  if (written.written_back > 0) {
+    // A write waits for the place that an older dirty box leaves.
+    accepted = std::max(
+        accepted,
+        hbm_.reserve(now, fractions(static_cast<double>(written.written_back), machine_.hbm_bytes))
+            .second);
+    totals_.hbm_write_bytes += static_cast<double>(written.written_back);
+  }
+  wheel_.schedule(accepted, {EventKind::stored, 0, index, nullptr});
+}
+
+void TileEngine::stored(std::uint32_t index) {
+  const Load load = loads_[index];
+  free_loads_.push_back(index);
+  CtaState& cta = *load.cta;
+  --cta.open_stores;
+  if (load.barrier != kNoBarrier) arrive_one(cta, load.barrier, Resource::l2);
+  if (cta.open_stores == 0 && cta.waiting_for_stores != nullptr) {
+    Role& role = *cta.waiting_for_stores;
+    cta.waiting_for_stores = nullptr;
+    run_role(role);
+  }
+  cta_progress(cta);
+}
+
+void TileEngine::arrive_at(CtaState& cta, kernels::Barrier barrier, bool cluster_wide,
+                           Resource cause) {
+  if (!cluster_wide) {
+    arrive_one(cta, barrier, cause);
+    return;
+  }
+  for (CtaState& peer : cta.cluster->ctas) arrive_one(peer, barrier, cause);
+}
+
+void TileEngine::arrive_one(CtaState& cta, kernels::Barrier barrier, Resource cause) {
+  BarrierState& state = cta.barriers[barrier];
+  ++state.arrivals;
+  Role** link = &state.waiting;
+  while (*link != nullptr) {
+    Role& role = **link;
+    if (role.target > state.arrivals) {
+      link = &role.next_waiting;
+      continue;
+    }
+    *link = role.next_waiting;
+    totals_.stall_cycles[static_cast<std::size_t>(cause)] +=
+        static_cast<double>(wheel_.now() - role.blocked_since);
+    // Through the wheel, so that a chain of arrivals does not recurse.
+    wheel_.schedule(wheel_.now(), {EventKind::resume, 0, 0, &role});
+  }
+}
+
+void TileEngine::role_ended(CtaState& cta) {
+  --cta.live_roles;
+  cta_progress(cta);
+}
+
+void TileEngine::cta_progress(CtaState& cta) {
+  if (cta.ended || cta.live_roles > 0 || cta.open_stores > 0) return;
+  cta.ended = true;
+  last_end_ = std::max(last_end_, wheel_.now());
+  Cluster& cluster = *cta.cluster;
+  if (--cluster.live_ctas > 0 || plan_.persistent) return;
+  if (given_tiles_ < plan_.tiles)
+    wheel_.schedule(wheel_.now() + std::llround(machine_.cta_launch_cycles),
+                    {EventKind::start_cluster, 0, 0, &cluster});
+}
+
+}  // namespace tessera::gpu

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+#include "models/kernels/implementation.hpp"
+#include "models/kernels/tile_kernel.hpp"
+#include "models/workload/operators.hpp"
+
+namespace tessera::kernels {
+
+/// Operands that are in L2 when a launch starts.
+struct Residency {
+  bool activations = false;  ///< A.
+  bool weights = false;      ///< B.
+  bool outputs = false;      ///< C's lines are in L2, dirty, from an earlier replay.
+};
+
+/// One GEMM tile configuration on one device.
+struct GemmConfiguration {
+  TileShape tile;
+  int split = 1;  ///< CTAs that share a tile along k.
+};
+
+/// Tensor pipe cycles of an m x n x k MMA tile at `flops_per_cycle`, with what small shapes waste:
+/// Hopper's wgmma is full rate from n = 64 (shared-memory need 16 + n/4 cycles against n/2 of
+/// math); tcgen05 takes at least 44 cycles a K-step and half rate below m = 128. Source:
+/// microbenchmarks of H800 (arXiv 2402.13499) and B300/B200.
+double mma_cycles(device::Generation generation, double flops_per_cycle, double m, double n,
+                  double k);
+
+/// Every configuration of `implementation` that fits `device` for `gemm`.
+std::vector<GemmConfiguration> gemm_configurations(const workload::Gemm& gemm,
+                                                   const device::DeviceSpec& device,
+                                                   const Implementation& implementation);
+
+/// C[m,n] = A[m,k] B[k,n], batched and split along k, with the loads, MMAs, promotion and epilogue
+/// of the real kernel. `slots` are the clusters that run at once; they decide the raster.
+std::unique_ptr<TileKernel> make_gemm(const workload::Gemm& gemm, const device::DeviceSpec& device,
+                                      const Implementation& implementation,
+                                      const GemmConfiguration& configuration,
+                                      const Residency& residency,
+                                      const std::vector<int>& gpc_sizes);
+
+}  // namespace tessera::kernels

@@ -1,0 +1,74 @@
+#include "models/kernels/implementation.hpp"
+
+#include <optional>
+
+namespace tessera::kernels {
+
+std::string to_string(GemmSchedule schedule) {
+  switch (schedule) {
+    case GemmSchedule::multistage:
+      return "multistage";
+    case GemmSchedule::cooperative:
+      return "cooperative";
+    case GemmSchedule::pingpong:
+      return "pingpong";
+    case GemmSchedule::tmem:
+      return "tmem";
+  }
+  return "cooperative";
+}
+
+namespace {
+
+/// The MMA type of an operator that uses tensor cores.
+std::optional<core::DataType> tensor_type(const workload::Operator& op) {
+  if (const auto* gemm = std::get_if<workload::Gemm>(&op)) return gemm->type;
+  if (const auto* grouped = std::get_if<workload::GroupedGemm>(&op)) return grouped->type;
+  if (const auto* attention = std::get_if<workload::Attention>(&op)) return attention->type;
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool Implementation::can_run(const workload::Operator& op, const device::DeviceSpec& device) const {
+  if (workload::family(op) != family || !generations.contains(device.generation)) return false;
+  const auto type = tensor_type(op);
+  return !type || (types.contains(*type) && device.sm.tensor_flops.contains(*type));
+}
+
+bool Implementation::is_default(const workload::Operator& op,
+                                const device::DeviceSpec& device) const {
+  if (!can_run(op, device)) return false;
+  const auto type = tensor_type(op);
+  return !type || default_for.contains(*type);
+}
+
+bool apply_cost(std::vector<Implementation>& implementations, const std::string& name,
+                double value) {
+  const std::size_t dot = name.find('.');
+  if (dot == std::string::npos) return false;
+  const std::string cost = name.substr(dot + 1);
+  for (Implementation& implementation : implementations) {
+    if (implementation.name != name.substr(0, dot)) continue;
+    const std::map<std::string, double*> costs = {
+        {"prologue", &implementation.costs.prologue_cycles},
+        {"epilogue", &implementation.costs.epilogue_cycles},
+        {"step", &implementation.costs.step_cycles},
+        {"issue", &implementation.costs.issue_cycles},
+        {"reduction", &implementation.costs.reduction_cycles},
+        {"mma_latency", &implementation.costs.mma_latency_cycles},
+        {"tensor_scale", &implementation.costs.tensor_scale}};
+    if (const auto found = costs.find(cost); found != costs.end()) {
+      *found->second = value;
+      return true;
+    }
+    if (const auto found = implementation.parameters.find(cost);
+        found != implementation.parameters.end()) {
+      found->second = value;
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace tessera::kernels

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+#include "models/workload/operators.hpp"
+#include "sim/core/data_type.hpp"
+
+namespace tessera::kernels {
+
+/// How the warps of a GEMM CTA share the work.
+enum class GemmSchedule {
+  multistage,   ///< Every warp loads and multiplies; one tile a CTA (Ampere, Ada, sm_120).
+  cooperative,  ///< One producer; all consumer warpgroups on one tile (Hopper).
+  pingpong,     ///< One producer; two consumers on alternate tiles (Hopper).
+  tmem,  ///< One producer, one MMA issuer, an epilogue that overlaps through TMEM (Blackwell).
+};
+[[nodiscard]] std::string to_string(GemmSchedule schedule);
+
+/// One tile shape that an implementation can launch.
+struct TileShape {
+  int m = 128;
+  int n = 128;
+  int k_bytes = 128;  ///< Depth of a step, in bytes of the A operand.
+  int cluster = 1;    ///< CTAs along m that share the B operand.
+  GemmSchedule schedule = GemmSchedule::cooperative;
+  friend auto operator<=>(const TileShape&, const TileShape&) = default;
+};
+
+/// Costs that no pipe of the machine shows; each is physical, in SM cycles, and fitted or assumed.
+struct ImplementationCosts {
+  double prologue_cycles = 0;     ///< CTA start to first load: barrier set-up, descriptors.
+  double epilogue_cycles = 0;     ///< Latency of draining accumulators, beside pipes and stores.
+  double step_cycles = 0;         ///< Tensor pipe cycles lost per main-loop step.
+  double issue_cycles = 0;        ///< Copy engine, per load.
+  double reduction_cycles = 0;    ///< Hand-over between CTAs of one split tile.
+  double mma_latency_cycles = 0;  ///< From the end of an MMA to a waiting warpgroup.
+  double tensor_scale = 1;        ///< Tensor pipe cycles per ideal cycle.
+};
+
+/// A kernel library's way to do an operator family on a generation: data, from hw_configs/kernels.
+struct Implementation {
+  std::string name;
+  std::string
+      library;  ///< cublas, cutlass, deepgemm, flash_attention_3, deepep, triton, trtllm, custom
+  std::string family;  ///< gemm, grouped_gemm, attention, stream, exchange
+  std::set<device::Generation> generations;
+  std::set<core::DataType> types;        ///< Empty: any (streams, exchanges).
+  std::set<core::DataType> default_for;  ///< Types for which it is the generation's first choice.
+  std::vector<TileShape> tiles;
+  std::vector<int> splits = {1};  ///< Ways to cut k.
+  bool persistent = false;
+  int max_ctas_per_sm = 1;
+  int threads = 384;
+  int promotion_k = 0;  ///< k elements between promotions to FP32 on CUDA cores; 0: none.
+  int group_rows = 0;   ///< Raster: tile rows visited together; 0: as square as the wave allows.
+  ImplementationCosts costs;
+  /// Raw parameters of the family beyond those above, by name.
+  std::map<std::string, double> parameters;
+  std::string text;  ///< Canonical text of all fields; part of cache keys.
+
+  [[nodiscard]] bool can_run(const workload::Operator& op, const device::DeviceSpec& device) const;
+  /// Whether it is what the device runs `op` with when nobody says otherwise.
+  [[nodiscard]] bool is_default(const workload::Operator& op,
+                                const device::DeviceSpec& device) const;
+};
+
+/// Sets the cost or parameter that `name` ("cublas_hopper.prologue",
+/// "flash_attention_3.softmax_scale") stands for; false when no implementation has it.
+bool apply_cost(std::vector<Implementation>& implementations, const std::string& name,
+                double value);
+
+}  // namespace tessera::kernels

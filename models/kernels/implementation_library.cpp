@@ -1,0 +1,147 @@
+#include "models/kernels/implementation_library.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "sim/core/config.hpp"
+
+namespace tessera::kernels {
+namespace {
+
+using core::ConfigNode;
+using device::Generation;
+
+const std::vector<std::pair<std::string, Generation>> kGenerations = {
+    {"ampere", Generation::ampere},
+    {"ada", Generation::ada},
+    {"hopper", Generation::hopper},
+    {"blackwell", Generation::blackwell},
+    {"blackwell_client", Generation::blackwell_client}};
+const std::vector<std::pair<std::string, GemmSchedule>> kSchedules = {
+    {"multistage", GemmSchedule::multistage},
+    {"cooperative", GemmSchedule::cooperative},
+    {"pingpong", GemmSchedule::pingpong},
+    {"tmem", GemmSchedule::tmem}};
+const std::vector<std::pair<std::string, std::string>> kFamilies = {
+    {"gemm", "gemm"},
+    {"grouped_gemm", "grouped_gemm"},
+    {"attention", "attention"},
+    {"stream", "stream"},
+    {"exchange", "exchange"}};
+constexpr double kMostCycles = 1e6;
+
+std::set<core::DataType> read_types(const ConfigNode& node) {
+  std::set<core::DataType> types;
+  for (const ConfigNode& item : node.list()) {
+    const auto type = core::parse_data_type(item.text());
+    if (type) {
+      types.insert(*type);
+    } else {
+      item.fail(fmt::format("found '{}'; expected a data type", item.text()));
+    }
+  }
+  return types;
+}
+
+TileShape read_tile(const ConfigNode& node, int k_bytes) {
+  TileShape tile;
+  tile.m = static_cast<int>(node.integer("m", 8, 1024));
+  tile.n = static_cast<int>(node.integer("n", 8, 1024));
+  tile.k_bytes = static_cast<int>(node.integer_or("k_bytes", 32, 1024, k_bytes));
+  tile.cluster = static_cast<int>(node.integer_or("cluster", 1, 16, 1));
+  tile.schedule = node.choice("schedule", kSchedules);
+  return tile;
+}
+
+ImplementationCosts read_costs(const ConfigNode& node) {
+  const auto cycles = [&](const char* key) {
+    return node.has(key) ? node.quantity_in(key, "cycles", 0, kMostCycles) : 0.0;
+  };
+  ImplementationCosts costs;
+  costs.prologue_cycles = cycles("prologue");
+  costs.epilogue_cycles = cycles("epilogue");
+  costs.step_cycles = cycles("step");
+  costs.issue_cycles = cycles("issue");
+  costs.reduction_cycles = cycles("reduction");
+  costs.mma_latency_cycles = cycles("mma_latency");
+  costs.tensor_scale = node.number_or("tensor_scale", 1, 10, 1);
+  return costs;
+}
+
+Implementation read_implementation(const core::ConfigDocument& document) {
+  const ConfigNode root = document.root();
+  Implementation result;
+  result.name = document.name();
+  result.library = root.text("library");
+  result.family = root.choice("family", kFamilies);
+  for (const ConfigNode& item : root.list("generations"))
+    result.generations.insert(item.choice(kGenerations));
+  if (root.has("types")) result.types = read_types(root.at("types"));
+  if (root.has("default_for")) result.default_for = read_types(root.at("default_for"));
+  const auto k_bytes = static_cast<int>(root.integer_or("k_bytes", 32, 1024, 128));
+  for (const ConfigNode& item : root.optional_list("tiles"))
+    result.tiles.push_back(read_tile(item, k_bytes));
+  if (root.has("splits")) {
+    result.splits.clear();
+    for (const std::int64_t split : root.integers("splits", 1, 64))
+      result.splits.push_back(static_cast<int>(split));
+  }
+  result.persistent = root.boolean_or("persistent", false);
+  result.max_ctas_per_sm = static_cast<int>(root.integer_or("ctas_per_sm", 1, 32, 1));
+  result.threads = static_cast<int>(root.integer_or("threads", 32, 1024, 384));
+  result.promotion_k = static_cast<int>(root.integer_or("promotion_k", 0, 4096, 0));
+  result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
+  if (root.has("costs")) result.costs = read_costs(root.object("costs"));
+  if (root.has("parameters")) {
+    const ConfigNode parameters = root.object("parameters");
+    for (const std::string& key : parameters.keys())
+      result.parameters[key] = parameters.number(key, -1e9, 1e9);
+  }
+  result.text = document.resolved(false).dump();
+  document.finish();
+  return result;
+}
+
+}  // namespace
+
+Implementation load_implementation(const std::string& name_or_path,
+                                   const std::filesystem::path& data_root) {
+  core::LoadOptions options;
+  options.kind = "kernel";
+  options.folder = "hw_configs/kernels";
+  options.data_root = data_root;
+  return read_implementation(core::ConfigDocument::load(name_or_path, options));
+}
+
+ImplementationLibrary ImplementationLibrary::load(const std::filesystem::path& data_root) {
+  std::vector<Implementation> implementations;
+  for (const std::string& name : core::names_in("hw_configs/kernels", data_root))
+    if (name != "measured_as") implementations.push_back(load_implementation(name, data_root));
+  return ImplementationLibrary{std::move(implementations)};
+}
+
+const Implementation& ImplementationLibrary::choose(const workload::Operator& op,
+                                                    const device::DeviceSpec& device,
+                                                    const std::string& name) const {
+  for (const Implementation& implementation : implementations_) {
+    if (name.empty() ? implementation.is_default(op, device) : implementation.name == name) {
+      if (implementation.can_run(op, device)) return implementation;
+      throw core::Refusal(core::RefusalKind::outside_model,
+                          fmt::format("implementation '{}' cannot run {} on {}", name,
+                                      workload::describe(op), device.name));
+    }
+  }
+  if (name.empty())
+    throw core::Refusal(
+        core::RefusalKind::outside_model,
+        fmt::format("no kernel implementation for {} on {} ({})", workload::describe(op),
+                    device.name, device::to_string(device.generation)));
+  std::vector<std::string> known;
+  for (const Implementation& implementation : implementations_)
+    known.push_back(implementation.name);
+  throw core::Refusal(core::RefusalKind::outside_model,
+                      fmt::format("no kernel implementation is called '{}'; known: {}", name,
+                                  fmt::join(known, ", ")));
+}
+
+}  // namespace tessera::kernels

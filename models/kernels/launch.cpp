@@ -1,0 +1,28 @@
+#include "models/kernels/launch.hpp"
+
+#include <fmt/format.h>
+
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::kernels {
+
+std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator& op,
+                                                       const device::DeviceSpec& device,
+                                                       const Implementation& implementation,
+                                                       const Residency& residency,
+                                                       const std::vector<int>& gpc_sizes) {
+  std::vector<std::unique_ptr<TileKernel>> launches;
+  if (const auto* gemm = std::get_if<workload::Gemm>(&op)) {
+    for (const GemmConfiguration& configuration :
+         gemm_configurations(*gemm, device, implementation))
+      launches.push_back(
+          make_gemm(*gemm, device, implementation, configuration, residency, gpc_sizes));
+  }
+  if (launches.empty())
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        fmt::format("implementation '{}' has no tile for {} on {}",
+                                    implementation.name, workload::describe(op), device.name));
+  return launches;
+}
+
+}  // namespace tessera::kernels

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/kernels/tile_program.hpp"
+
+namespace tessera::kernels {
+
+/// Work of a tile, or of one step of its main loop, on one SM: cycles by pipe, and what it loads.
+struct TileWork {
+  double tensor = 0;
+  double fp32 = 0;
+  double sfu = 0;
+  double conversion = 0;
+  double shared_memory = 0;
+  double load_bytes = 0;  ///< L2 to this SM; of a multicast box its share.
+  double loads = 0;       ///< Copy instructions issued.
+};
+
+/// What both fidelities read: resources of a launch, and what its average tile does.
+struct LaunchPlan {
+  std::string name;        ///< "128x256x64 cooperative cluster 2"
+  std::int64_t tiles = 0;  ///< Work items of the grid, per CTA of a cluster.
+  int cluster = 1;         ///< CTAs placed together, sharing multicast loads.
+  int ctas_per_sm = 1;
+  int barriers = 0;                  ///< Per CTA.
+  bool persistent = false;           ///< CTAs take tile after tile; otherwise one tile a CTA.
+  bool overlapped_epilogue = false;  ///< The next tile's main loop runs beside the epilogue.
+  bool serial_step = false;          ///< A step's pipes run one after another for one CTA.
+  int stages = 1;                    ///< Steps of loads in flight per CTA.
+  double steps = 1;                  ///< Main-loop steps of the average tile.
+  double longest_steps = 0;          ///< Of the longest tile; 0 when all are equal.
+  TileWork step;
+  TileWork epilogue;
+  double prologue_cycles = 0;  ///< From the start of a CTA to its first load.
+  double epilogue_cycles = 0;  ///< Of an epilogue, beside what its pipes and stores take.
+  double store_bytes = 0;      ///< Written by a tile.
+  double issue_cycles = 0;     ///< Of the copy engine per load.
+  double read_bytes = 0;       ///< Distinct bytes that the launch reads.
+  double warm_bytes = 0;       ///< Part of read_bytes that is in L2 before.
+  double reread_bytes =
+      0;  ///< Read again in later waves if L2 has lost them, over the whole launch.
+  double reuse_distance = 0;   ///< Distinct bytes read between two uses of what is reread.
+  double write_bytes = 0;      ///< Distinct bytes that the launch writes.
+  double flops = 0;            ///< On tensor cores.
+  double fp32_operations = 0;  ///< On CUDA cores.
+};
+
+/// A box that the L2 holds when a launch starts; a dirty one must be written to HBM before its
+/// place is reused.
+struct WarmBox {
+  Box box;
+  bool dirty = false;
+};
+
+struct Cta;
+
+/// Gives out work items; the GPU model implements it.
+class TileSource {
+ public:
+  virtual ~TileSource() = default;
+  /// The i-th work item of the cluster of `cta`, or -1 when the grid is exhausted. All CTAs of a
+  /// cluster get the same.
+  virtual std::int64_t tile(const Cta& cta, std::size_t i) = 0;
+  /// Counts an arrival at a counter in global memory; returns the count before it.
+  virtual int arrive(std::int64_t counter) = 0;
+};
+
+/// A CTA as its roles see it.
+struct Cta {
+  TileSource* source = nullptr;
+  std::size_t cluster = 0;  ///< Index of its cluster, given by the GPU model.
+  int rank = 0;             ///< In its cluster.
+  [[nodiscard]] std::int64_t tile(std::size_t i) const { return source->tile(*this, i); }
+};
+
+/// A launch: its plan, and the roles of each CTA.
+class TileKernel {
+ public:
+  virtual ~TileKernel() = default;
+  [[nodiscard]] const LaunchPlan& plan() const { return plan_; }
+  /// The roles of a CTA. They take their tiles by `cta.tile(i)`; `cta` and the kernel outlive them.
+  [[nodiscard]] virtual std::vector<TileProgram> roles(const Cta& cta) const = 0;
+  /// Boxes that are in L2 before the launch, least recently used first.
+  [[nodiscard]] virtual std::vector<WarmBox> warm_boxes() const { return {}; }
+
+ protected:
+  LaunchPlan plan_;
+};
+
+}  // namespace tessera::kernels
