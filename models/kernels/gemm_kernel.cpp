@@ -1,0 +1,289 @@
+#include "models/kernels/gemm_kernel.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace tessera::kernels {
+namespace {
+
+constexpr std::uint32_t kTensorA = 1;
+constexpr std::uint32_t kTensorB = 2;
+constexpr std::uint32_t kTensorC = 3;
+constexpr std::uint32_t kPartials = 4;
+constexpr int kMaxStages = 12;  ///< Libraries stop deepening the pipeline about here. // assumed
+constexpr std::int64_t kBarrierBytes =
+    1024;                            ///< Of shared memory: barriers and descriptors. // assumed
+constexpr double kPartialBytes = 4;  ///< Split tiles are reduced in FP32.
+
+}  // namespace
+
+GemmKernel::GemmKernel(const workload::Gemm& gemm, const device::DeviceSpec& device,
+                       const Implementation& implementation, const GemmConfiguration& configuration)
+    : tile_(configuration.tile),
+      split_(configuration.split),
+      accumulate_(gemm.accumulate),
+      implementation_(implementation),
+      fp32_lanes_(device.sm.fp32_lanes) {
+  const double a_bits = core::activation_bits(gemm.type);
+  const double b_bits = core::weight_bits(gemm.type);
+  step_k_ = static_cast<std::int64_t>(tile_.k_bytes * 8 / a_bits);
+  const double a_scales = core::activation_scale_bytes(gemm.type);
+  const double b_scales =
+      gemm.both_operands_row_scaled ? a_scales : core::weight_scale_bytes(gemm.type);
+  const auto depth = static_cast<double>(step_k_);
+  a_step_bytes_ = depth * (a_bits / 8 + a_scales);
+  b_step_bytes_ = depth * (b_bits / 8 + b_scales);
+  c_bytes_ = core::activation_bits(gemm.output) / 8.0;
+  describe_pipeline(gemm, device);
+}
+
+void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::DeviceSpec& device) {
+  const ImplementationCosts& costs = implementation_.costs;
+  const double smem_stage = tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_;
+  const auto smem = static_cast<double>(device.sm.shared_memory_per_cta.value());
+  const int resident = implementation_.max_ctas_per_sm;
+  stages_ = std::clamp<std::int64_t>(
+      static_cast<std::int64_t>((smem / resident - kBarrierBytes) / smem_stage), 2, kMaxStages);
+
+  const double rate = device.sm.tensor_flops.at(gemm.type);
+  mma_cycles_ = std::llround(
+      std::ceil(costs.tensor_scale * mma_cycles(device.generation, rate, tile_.m, tile_.n,
+                                                static_cast<double>(step_k_)) +
+                costs.step_cycles));
+  // Accumulators to the output type, then through shared memory to the copy engine.
+  const double elements = static_cast<double>(tile_.m) * tile_.n;
+  const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
+  const double through = elements * c_bytes_ / device.sm.shared_memory_rate;
+  epilogue_cycles_ = std::llround(convert + through);
+  if (implementation_.promotion_k > 0)
+    promotion_cycles_ = std::llround(elements / 2 / device.sm.fp32_lanes *
+                                     static_cast<double>(step_k_) / implementation_.promotion_k);
+
+  plan_.name =
+      fmt::format("{}x{}x{}B {}{}{}", tile_.m, tile_.n, tile_.k_bytes, to_string(tile_.schedule),
+                  tile_.cluster > 1 ? fmt::format(" cluster {}", tile_.cluster) : "",
+                  split_ > 1 ? fmt::format(" split {}", split_) : "");
+  plan_.cluster = tile_.cluster;
+  plan_.ctas_per_sm = resident;
+  plan_.barriers = static_cast<int>(2 * stages_ + 5);
+  plan_.persistent = implementation_.persistent;
+  plan_.overlapped_epilogue =
+      tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
+  plan_.stages = static_cast<int>(stages_);
+  plan_.step.tensor = static_cast<double>(mma_cycles_);
+  plan_.step.fp32 = 2.0 * static_cast<double>(promotion_cycles_);
+  plan_.step.loads = 2;
+  plan_.epilogue.conversion = static_cast<double>(epilogue_cycles_);
+  plan_.prologue_cycles = costs.prologue_cycles;
+  plan_.epilogue_cycles = costs.epilogue_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
+  plan_.issue_cycles = costs.issue_cycles;
+}
+
+void GemmKernel::describe_tiles(double rows, double columns, double steps) {
+  plan_.step.load_bytes = rows * a_step_bytes_ + columns * b_step_bytes_ / tile_.cluster;
+  plan_.store_bytes = rows * columns * (split_ > 1 ? kPartialBytes : c_bytes_);
+  // One multiply-add an element, step and consumer.
+  plan_.fp32_operations =
+      2.0 * static_cast<double>(promotion_cycles_) * fp32_lanes_ * steps * tile_.cluster * 2;
+}
+
+std::int64_t GemmKernel::raster_group(const std::vector<int>& gpc_sizes, std::int64_t bands) const {
+  int slots = 0;
+  for (const int size : gpc_sizes) slots += size / tile_.cluster;
+  slots *= implementation_.max_ctas_per_sm;
+  std::int64_t group = implementation_.group_rows;
+  if (group == 0)
+    group = std::llround(std::sqrt(static_cast<double>(slots) * tile_.n /
+                                   (static_cast<double>(tile_.m) * tile_.cluster)));
+  return std::clamp<std::int64_t>(group, 1, std::max<std::int64_t>(1, bands));
+}
+
+Box GemmKernel::a_box(const TilePlace& at, std::int64_t step) const {
+  return {.tensor = kTensorA,
+          .row = static_cast<std::uint32_t>(at.a_row),
+          .column = static_cast<std::uint32_t>(step),
+          .bytes = static_cast<std::uint32_t>(static_cast<double>(at.rows) * a_step_bytes_)};
+}
+
+Box GemmKernel::b_box(const TilePlace& at, std::int64_t step, int slice) const {
+  const auto columns = static_cast<double>(at.columns);
+  return {
+      .tensor = kTensorB,
+      .row = static_cast<std::uint32_t>(at.b_row),
+      .column = static_cast<std::uint32_t>(step * tile_.cluster + slice),
+      .bytes = static_cast<std::uint32_t>(std::max(1.0, columns * b_step_bytes_ / tile_.cluster))};
+}
+
+Box GemmKernel::c_box(const TilePlace& at, std::int64_t part) const {
+  const double elements = static_cast<double>(at.rows) * static_cast<double>(at.columns);
+  return {
+      .tensor = part < 0 ? kTensorC : kPartials,
+      .row = static_cast<std::uint32_t>(at.c_row),
+      .column = static_cast<std::uint32_t>(part < 0 ? at.c_column : at.c_column * split_ + part),
+      .bytes = static_cast<std::uint32_t>(elements * (part < 0 ? c_bytes_ : kPartialBytes))};
+}
+
+std::vector<TileProgram> GemmKernel::roles(const Cta& cta) const {
+  std::vector<TileProgram> programs;
+  programs.push_back(producer(cta));
+  if (promotion_cycles_ > 0) {
+    programs.push_back(promoting_consumer(cta, 0));
+    programs.push_back(promoting_consumer(cta, 1));
+  } else if (tile_.schedule == GemmSchedule::tmem) {
+    programs.push_back(mma_issuer(cta));
+    programs.push_back(tmem_epilogue(cta));
+  } else if (tile_.schedule == GemmSchedule::pingpong) {
+    programs.push_back(consumer(cta, 0, 2));
+    programs.push_back(consumer(cta, 1, 2));
+  } else {
+    programs.push_back(consumer(cta, 0, 1));
+  }
+  return programs;
+}
+
+/// Keeps `stages` boxes of A and B in flight.
+TileProgram GemmKernel::producer(const Cta& cta) const {
+  const std::int64_t releases =
+      (promotion_cycles_ > 0 ? 2 : 1) * static_cast<std::int64_t>(tile_.cluster);
+  co_await delay(std::llround(plan_.prologue_cycles));
+  std::int64_t use = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const TilePlace at = place(cta, tile);
+    for (std::int64_t step = at.first_step; step < at.last_step; ++step, ++use) {
+      const std::int64_t stage = use % stages_;
+      if (use >= stages_) co_await wait(empty(stage), use / stages_ * releases);
+      const Box a = a_box(at, step);
+      if (a.bytes > 0) {
+        co_await load(a, full(stage));
+      } else {
+        co_await signal(full(stage));  // rows beyond the matrix are filled without a read
+      }
+      if (tile_.cluster > 1) {
+        co_await load_multicast(b_box(at, step, cta.rank), full(stage));
+      } else {
+        co_await load(b_box(at, step, 0), full(stage));
+      }
+    }
+  }
+}
+
+/// One of `consumers` warpgroup sets that multiply and store whole tiles in turn.
+TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const {
+  const std::int64_t arrivals = 1 + tile_.cluster;
+  const auto operand_bytes =
+      static_cast<std::uint32_t>(tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_);
+  std::int64_t use = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const TilePlace at = place(cta, tile);
+    const std::int64_t steps = at.last_step - at.first_step;
+    if (static_cast<int>(t) % consumers != index) {
+      use += steps;
+      continue;
+    }
+    if (consumers > 1 && t > 0) co_await wait(turn(), static_cast<std::int64_t>(t));
+    for (const std::int64_t end = use + steps; use < end; ++use) {
+      const std::int64_t stage = use % stages_;
+      co_await wait(full(stage), (use / stages_ + 1) * arrivals);
+      co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
+    }
+    if (consumers > 1) co_await mma(0, 0, turn());
+    co_await mma(0, 0, promoted(index));
+    co_await wait(promoted(index), static_cast<std::int64_t>(t) / consumers + 1);
+    co_await delay(std::llround(plan_.epilogue_cycles));
+    if (split_ > 1) {
+      co_await store(c_box(at, at.split));
+      co_await wait_stores();
+      if (cta.source->arrive(tile / split_ * tile_.cluster + cta.rank) < split_ - 1) continue;
+      for (std::int64_t part = 0; part < split_; ++part)
+        if (part != at.split) co_await load(c_box(at, part), drained());
+      co_await wait(drained(), split_ - 1);
+    } else if (accumulate_) {
+      co_await load(c_box(at, -1), drained());
+    }
+    co_await compute(Pipe::conversion, epilogue_cycles_);
+    co_await store(c_box(at, -1));
+  }
+}
+
+/// One of two warpgroups of a block-scaled FP8 GEMM, each on half of the rows: every step's product
+/// leaves the tensor core and is scaled and added in FP32 while the other warpgroup multiplies.
+TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
+  const std::int64_t arrivals = 1 + tile_.cluster;
+  const auto operand_bytes =
+      static_cast<std::uint32_t>(tile_.m * a_step_bytes_ / 2 + tile_.n * b_step_bytes_);
+  std::int64_t use = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const TilePlace at = place(cta, tile);
+    const std::int64_t end = use + at.last_step - at.first_step;
+    for (; use < end; ++use) {
+      const std::int64_t stage = use % stages_;
+      co_await wait(full(stage), (use / stages_ + 1) * arrivals);
+      co_await mma((mma_cycles_ + 1) / 2, operand_bytes, promoted(index));
+      co_await wait(promoted(index), use + 1);
+      co_await signal(empty(stage), tile_.cluster > 1);
+      co_await delay(std::llround(implementation_.costs.mma_latency_cycles));
+      co_await compute(Pipe::fp32, promotion_cycles_);
+    }
+    co_await delay(std::llround(plan_.epilogue_cycles));
+    if (accumulate_ && index == 0) co_await load(c_box(at, -1), drained());
+    co_await compute(Pipe::conversion, epilogue_cycles_ / 2);
+    if (index == 1) co_await store(c_box(at, -1));
+  }
+}
+
+/// The one thread that issues tcgen05: it runs ahead of the epilogue by one accumulator in TMEM.
+TileProgram GemmKernel::mma_issuer(const Cta& cta) const {
+  const std::int64_t arrivals = 1 + tile_.cluster;
+  const auto operand_bytes =
+      static_cast<std::uint32_t>(tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_);
+  std::int64_t use = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const TilePlace at = place(cta, tile);
+    if (t >= 2) co_await wait(drained(), static_cast<std::int64_t>(t) - 1);
+    for (const std::int64_t end = use + at.last_step - at.first_step; use < end; ++use) {
+      const std::int64_t stage = use % stages_;
+      co_await wait(full(stage), (use / stages_ + 1) * arrivals);
+      co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
+    }
+    co_await mma(0, 0, accumulator());
+  }
+}
+
+TileProgram GemmKernel::tmem_epilogue(const Cta& cta) const {
+  std::int64_t loaded = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const TilePlace at = place(cta, tile);
+    co_await wait(accumulator(), static_cast<std::int64_t>(t) + 1);
+    co_await delay(std::llround(plan_.epilogue_cycles));
+    if (split_ > 1) {
+      co_await signal(drained());
+      co_await store(c_box(at, at.split));
+      co_await wait_stores();
+      if (cta.source->arrive(tile / split_ * tile_.cluster + cta.rank) < split_ - 1) continue;
+      for (std::int64_t part = 0; part < split_; ++part)
+        if (part != at.split) co_await load(c_box(at, part), promoted(0));
+      loaded += split_ - 1;
+      co_await wait(promoted(0), loaded);
+      co_await compute(Pipe::conversion, epilogue_cycles_);
+    } else {
+      if (accumulate_) co_await load(c_box(at, -1), promoted(0));
+      co_await compute(Pipe::conversion, epilogue_cycles_);
+      co_await signal(drained());
+    }
+    co_await store(c_box(at, -1));
+  }
+}
+
+}  // namespace tessera::kernels

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+#include "models/kernels/gemm.hpp"
+#include "models/kernels/implementation.hpp"
+#include "models/kernels/tile_kernel.hpp"
+
+namespace tessera::kernels {
+
+/// Where a CTA's tile lies: the boxes of its operands, and how much of it is inside the product.
+struct TilePlace {
+  std::int64_t a_row = 0;  ///< Tile row of A, counted over all products.
+  std::int64_t b_row = 0;  ///< Tile column of B, counted over all products.
+  std::int64_t c_row = 0;
+  std::int64_t c_column = 0;
+  std::int64_t rows = 0;     ///< Of the tile inside the product.
+  std::int64_t columns = 0;  ///< Of the tile inside the product.
+  std::int64_t first_step = 0;
+  std::int64_t last_step = 0;
+  std::int64_t split = 0;
+};
+
+/// The warp roles of a GEMM CTA, whatever the tiles belong to: one product, many, or groups of
+/// different sizes. What differs is where a tile lies, which `place` says.
+class GemmKernel : public TileKernel {
+ public:
+  [[nodiscard]] std::vector<TileProgram> roles(const Cta& cta) const override;
+
+ protected:
+  /// Fixes pipeline depth and the cost of a step and an epilogue from the types and flags of
+  /// `gemm`; its m, n and k are not read.
+  GemmKernel(const workload::Gemm& gemm, const device::DeviceSpec& device,
+             const Implementation& implementation, const GemmConfiguration& configuration);
+
+  /// The tile of `cta` in its cluster's work item `tile`.
+  [[nodiscard]] virtual TilePlace place(const Cta& cta, std::int64_t tile) const = 0;
+
+  /// Fills the part of the plan that follows from `rows` x `columns` elements inside an average
+  /// tile; `steps` are the main-loop steps of the whole launch.
+  void describe_tiles(double rows, double columns, double steps);
+  /// Bands of tile rows visited together, so that a wave covers as square a patch as it can.
+  [[nodiscard]] std::int64_t raster_group(const std::vector<int>& gpc_sizes,
+                                          std::int64_t bands) const;
+
+  [[nodiscard]] Box a_box(const TilePlace& at, std::int64_t step) const;
+  [[nodiscard]] Box b_box(const TilePlace& at, std::int64_t step, int slice) const;
+  [[nodiscard]] Box c_box(const TilePlace& at, std::int64_t part) const;
+
+  TileShape tile_;
+  std::int64_t split_ = 1;
+  std::int64_t step_k_ = 64;  ///< Elements.
+  double a_step_bytes_ = 0;   ///< Per row and step, scales included.
+  double b_step_bytes_ = 0;   ///< Per column and step, scales included.
+  double c_bytes_ = 2;
+  bool accumulate_ = false;
+
+ private:
+  // Barriers of a CTA.
+  [[nodiscard]] Barrier full(std::int64_t stage) const { return static_cast<Barrier>(stage); }
+  [[nodiscard]] Barrier empty(std::int64_t stage) const {
+    return static_cast<Barrier>(stages_ + stage);
+  }
+  [[nodiscard]] Barrier accumulator() const { return static_cast<Barrier>(2 * stages_); }
+  [[nodiscard]] Barrier drained() const { return static_cast<Barrier>(2 * stages_ + 1); }
+  [[nodiscard]] Barrier turn() const { return static_cast<Barrier>(2 * stages_ + 2); }
+  [[nodiscard]] Barrier promoted(int consumer) const {
+    return static_cast<Barrier>(2 * stages_ + 3 + consumer);
+  }
+
+  TileProgram producer(const Cta& cta) const;
+  TileProgram consumer(const Cta& cta, int index, int consumers) const;
+  TileProgram promoting_consumer(const Cta& cta, int index) const;
+  TileProgram mma_issuer(const Cta& cta) const;
+  TileProgram tmem_epilogue(const Cta& cta) const;
+  void describe_pipeline(const workload::Gemm& gemm, const device::DeviceSpec& device);
+
+  Implementation implementation_;
+  std::int64_t stages_ = 1;
+  std::int64_t mma_cycles_ = 1;  ///< Of one step.
+  std::int64_t epilogue_cycles_ = 1;
+  std::int64_t promotion_cycles_ = 0;  ///< FP32 pipe, one consumer's half, one step.
+  int fp32_lanes_ = 128;
+};
+
+}  // namespace tessera::kernels
