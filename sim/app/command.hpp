@@ -7,5 +7,6 @@
 namespace tessera::app {
 
 void add_show_command(CLI::App& program);
+void add_kernel_command(CLI::App& program);
 
 }  // namespace tessera::app

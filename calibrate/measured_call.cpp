@@ -1,0 +1,150 @@
+#include "calibrate/measured_call.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "sim/core/config.hpp"
+
+namespace tessera::calibrate {
+
+using core::DataType;
+using workload::Gemm;
+using workload::Stream;
+using workload::StreamKind;
+
+namespace {
+
+/// Distinct weights that the trtllm collection replays at most, and operand sets that the sglang one does
+/// (measurements README).
+constexpr double kTrtllmWeightSets = 5;
+constexpr double kSglangOperandSets = 6;
+
+[[noreturn]] void refuse(const std::string& reason) {
+  throw core::Refusal(core::RefusalKind::outside_model, reason);
+}
+
+DataType data_type(std::string_view name) {
+  static const std::map<std::string_view, DataType> kNames = {
+      {"bfloat16", DataType::bf16}, {"bf16", DataType::bf16},
+      {"half", DataType::fp16},     {"float16", DataType::fp16},
+      {"sq", DataType::int8},       {"fp8_e4m3", DataType::fp8}};
+  if (const auto found = kNames.find(name); found != kNames.end()) return found->second;
+  if (const auto type = core::parse_data_type(name)) return *type;
+  refuse(fmt::format("data type '{}' is not modelled", name));
+}
+
+std::int64_t integer(const CsvTable& table, std::size_t row, std::string_view column) {
+  const auto value = table.number(row, column);
+  if (!value || *value < 0 || *value != std::floor(*value))
+    refuse(fmt::format("column '{}' is not a size", column));
+  return static_cast<std::int64_t>(*value);
+}
+
+double bytes(std::int64_t rows, std::int64_t columns, double bits) {
+  return static_cast<double>(rows) * static_cast<double>(columns) * bits / 8;
+}
+
+/// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, and a set survives when all
+/// of them fit.
+gpu::ExecutionContext gemm_context(std::string_view framework, const Gemm& gemm,
+                                   const device::DeviceSpec& device) {
+  const double a = bytes(gemm.m, gemm.k, core::activation_bits(gemm.type));
+  const double b = bytes(gemm.n, gemm.k, core::weight_bits(gemm.type));
+  const double c = bytes(gemm.m, gemm.n, core::activation_bits(gemm.output));
+  const auto l2 = static_cast<double>(device.l2.size.value());
+  gpu::ExecutionContext context;
+  context.sustained = false;
+  if (framework == "trtllm") {
+    const double sets = std::min(kTrtllmWeightSets, std::ceil(l2 / b));
+    context.warm_activations = a + c < l2;
+    context.warm_weights = sets * b + a + c < l2;
+  } else {
+    context.warm_activations = context.warm_weights = kSglangOperandSets * (a + b + c) < l2;
+  }
+  return context;
+}
+
+/// The activation's quantisation that a call runs before its GEMM: nothing for bf16.
+void add_quantisation(const CsvTable& table, std::size_t row, const Gemm& gemm,
+                      const gpu::ExecutionContext& context, MeasuredCall& call) {
+  if (gemm.type == DataType::bf16 || gemm.type == DataType::fp16) return;
+  if (gemm.type == DataType::fp8 && table.text(row, "framework") == "trtllm")
+    call.kernels.push_back({Stream{.kind = StreamKind::compute_scale, .rows = gemm.m, .columns = gemm.k},
+                            context, {}});
+  call.kernels.push_back({Stream{.kind = StreamKind::quantize,
+                                 .rows = gemm.m,
+                                 .columns = gemm.k,
+                                 .output = gemm.type},
+                          context, {}});
+}
+
+MeasuredCall gemm_call(const CsvTable& table, std::size_t row, const device::DeviceSpec& device,
+                       const MeasuredAs& as) {
+  Gemm gemm{.m = integer(table, row, "M"), .n = integer(table, row, "N"), .k = integer(table, row, "K")};
+  gemm.type = data_type(table.text(row, "dtype"));
+  // sglang's fp8 rows quantise each token by itself (implementations.csv: "quantise per token + gemm").
+  if (gemm.type == DataType::fp8 && table.text(row, "framework") == "sglang")
+    gemm.type = DataType::fp8_token;
+  MeasuredCall call;
+  gpu::ExecutionContext context = gemm_context(table.text(row, "framework"), gemm, device);
+  add_quantisation(table, row, gemm, context, call);
+  if (!call.kernels.empty()) context.warm_activations = true;  // just written
+  call.kernels.push_back({gemm, context, as.implementation});
+  return call;
+}
+
+bool matches(const std::string& wanted, std::string_view found) {
+  return wanted.empty() || wanted == found;
+}
+
+}  // namespace
+
+MeasurementMap MeasurementMap::load() {
+  core::LoadOptions options;
+  options.kind = "kernel map";
+  options.folder = "hw_configs/kernels";
+  const core::ConfigDocument document = core::ConfigDocument::load("measured_as", options);
+  MeasurementMap map;
+  for (const core::ConfigNode& node : document.root().list("rows"))
+    map.rows_.push_back({.file = node.text("file"),
+                         .framework = node.text_or("framework", ""),
+                         .kernel = node.text_or("kernel", ""),
+                         .dtype = node.text_or("dtype", ""),
+                         .kv_dtype = node.text_or("kv_dtype", ""),
+                         .gpu = node.text_or("gpu", ""),
+                         .implementation = node.text_or("implementation", "")});
+  document.finish();
+  return map;
+}
+
+const MeasuredAs& MeasurementMap::find(const std::string& file, const CsvTable& table,
+                                       std::size_t row) const {
+  for (const MeasuredAs& as : rows_)
+    if (as.file == file && matches(as.framework, table.text(row, "framework")) &&
+        matches(as.kernel, table.text(row, "kernel")) && matches(as.dtype, table.text(row, "dtype")) &&
+        matches(as.kv_dtype, table.text(row, "kv_dtype")) && matches(as.gpu, table.text(row, "gpu")))
+      return as;
+  refuse(fmt::format("{}: no implementation stands for {} {} {}", file, table.text(row, "framework"),
+                     table.text(row, "kernel"), table.text(row, "dtype")));
+}
+
+MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table, std::size_t row,
+                                  const device::DeviceSpec& device) const {
+  const bool power = file.starts_with("power_");
+  const std::string family = power ? file.substr(6) : file;
+  const MeasuredAs& as = find(family, table, row);
+  MeasuredCall call;
+  if (family == "gemm") {
+    call = gemm_call(table, row, device, as);
+  } else {
+    refuse(fmt::format("{} is not modelled yet as a measured call", file));
+  }
+  for (KernelQuery& query : call.kernels) query.context.sustained = power;
+  call.harness = fmt::format("harness.{}.{}", family, table.text(row, "framework"));
+  return call;
+}
+
+}  // namespace tessera::calibrate

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calibrate/csv_table.hpp"
+#include "models/device/device_spec.hpp"
+#include "models/gpu/kernel_result.hpp"
+#include "models/workload/operators.hpp"
+
+/// From a row of a measurement file to the kernels that were timed, in the state in which they were timed.
+namespace tessera::calibrate {
+
+/// One kernel of a timed call.
+struct KernelQuery {
+  workload::Operator op;
+  gpu::ExecutionContext context;
+  std::string implementation;
+};
+
+struct MeasuredCall {
+  std::vector<KernelQuery> kernels;  ///< One after another.
+  std::string harness;               ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
+};
+
+/// Which implementation a measured kernel is: a row of hw_configs/kernels/measured_as.yaml.
+struct MeasuredAs {
+  std::string file;
+  std::string framework;  ///< "" matches any, as in all fields below.
+  std::string kernel;
+  std::string dtype;
+  std::string kv_dtype;
+  std::string gpu;
+  std::string implementation;  ///< "" : the device's default.
+};
+
+class MeasurementMap {
+ public:
+  /// Reads hw_configs/kernels/measured_as.yaml. Throws core::ConfigError.
+  static MeasurementMap load();
+
+  /// The call that a row timed; `file` is the file's name without folder and ending. Throws core::Refusal with the reason
+  /// when Tessera has no model of it.
+  [[nodiscard]] MeasuredCall call(const std::string& file, const CsvTable& table, std::size_t row,
+                                  const device::DeviceSpec& device) const;
+
+ private:
+  [[nodiscard]] const MeasuredAs& find(const std::string& file, const CsvTable& table,
+                                       std::size_t row) const;
+  std::vector<MeasuredAs> rows_;
+};
+
+}  // namespace tessera::calibrate

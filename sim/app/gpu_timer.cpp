@@ -1,0 +1,111 @@
+#include "sim/app/gpu_timer.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <memory>
+
+#include "sim/app/kernel_cache.hpp"
+#include "sim/app/worker_pool.hpp"
+
+namespace tessera::app {
+namespace {
+
+/// Kernels that one piece of work of a worker process simulates: few enough to balance, many enough to hide the pipe.
+constexpr std::size_t kBatch = 64;
+
+std::string identity(const calibrate::KernelQuery& query) {
+  const gpu::ExecutionContext& c = query.context;
+  return fmt::format("{}|{}|{} {} {} {} {} {} {}", workload::describe(query.op), query.implementation,
+                     c.sms, c.warm_activations, c.warm_weights, c.sustained, c.hbm_share, c.l2_share,
+                     c.exact);
+}
+
+/// Answers as length-prefixed texts: "R" and an encoded result, or "N" and the reason of a refusal.
+std::string pack(const std::vector<std::string>& answers) {
+  std::string bytes;
+  for (const std::string& answer : answers) bytes += fmt::format("{}:{}", answer.size(), answer);
+  return bytes;
+}
+
+std::vector<std::string> unpack(const std::string& bytes) {
+  std::vector<std::string> answers;
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t colon = bytes.find(':', at);
+    const std::size_t size = std::stoul(bytes.substr(at, colon - at));
+    answers.push_back(bytes.substr(colon + 1, size));
+    at = colon + 1 + size;
+  }
+  return answers;
+}
+
+std::string simulate(gpu::Gpu& gpu, const calibrate::KernelQuery& query) {
+  try {
+    return "R" + encode(gpu.run(query.op, query.context, query.implementation));
+  } catch (const core::Refusal& refusal) {
+    return std::string("N") + refusal.what();
+  }
+}
+
+}  // namespace
+
+std::vector<KernelAnswer> run_kernels(gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries,
+                                      int jobs,
+                                      const std::function<void(std::size_t, std::size_t)>& progress) {
+  std::map<std::string, std::size_t> index;
+  std::vector<std::size_t> distinct;      // queries to simulate
+  std::vector<std::size_t> which;         // for each query its place in `distinct`
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    const auto [found, inserted] = index.emplace(identity(queries[i]), distinct.size());
+    if (inserted) distinct.push_back(i);
+    which.push_back(found->second);
+  }
+  // Interleaved, so that each piece of work has large and small kernels.
+  const std::size_t pieces = (distinct.size() + kBatch - 1) / kBatch;
+  std::size_t done = 0;
+  const auto outcomes = work_in_processes(
+      pieces, jobs,
+      [&](std::size_t piece) {
+        std::vector<std::string> answers;
+        for (std::size_t i = piece; i < distinct.size(); i += pieces)
+          answers.push_back(simulate(gpu, queries[distinct[i]]));
+        return pack(answers);
+      },
+      [&](std::size_t, const WorkOutcome&) {
+        done = std::min(done + kBatch, distinct.size());
+        if (progress) progress(done, distinct.size());
+      });
+  std::vector<KernelAnswer> unique(distinct.size());
+  for (std::size_t piece = 0; piece < pieces; ++piece) {
+    const std::vector<std::string> answers = unpack(outcomes[piece].get());
+    for (std::size_t k = 0; k < answers.size(); ++k) {
+      KernelAnswer& answer = unique[piece + k * pieces];
+      if (answers[k].front() == 'R') {
+        answer.result = decode(std::string_view{answers[k]}.substr(1));
+      } else {
+        answer.refusal = answers[k].substr(1);
+      }
+    }
+  }
+  std::vector<KernelAnswer> result;
+  result.reserve(queries.size());
+  for (const std::size_t at : which) result.push_back(unique[at]);
+  return result;
+}
+
+std::function<void(std::size_t, std::size_t)> progress_on_terminal(const std::string& what) {
+  if (isatty(STDERR_FILENO) == 0) return {};
+  const auto start = std::chrono::steady_clock::now();
+  return [what, start](std::size_t done, std::size_t all) {
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double rate = static_cast<double>(done) / std::max(seconds, 1e-3);
+    fmt::print(stderr, "\r{}: {} of {}, {:.0f}/s, {:.0f} s left   {}", what, done, all, rate,
+               static_cast<double>(all - done) / std::max(rate, 1e-3), done == all ? "\n" : "");
+  };
+}
+
+}  // namespace tessera::app

@@ -1,0 +1,141 @@
+#include "sim/app/kernel_batch.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+
+#include "models/device/device_file.hpp"
+#include "models/device/fit_file.hpp"
+#include "sim/app/gpu_timer.hpp"
+
+namespace tessera::app {
+namespace {
+
+struct Prediction {
+  double microseconds = 0, lower = 0, upper = 0;
+  double watts = 0;
+};
+
+/// Half-width of the 90 % interval of board power. // assumed until calibrate states the residuals of power_*
+constexpr double kPowerHalfWidth = 0.2;
+
+std::string four_digits(double value) { return fmt::format("{:.4f}", value); }
+
+/// Predicts the rows of one GPU into `predictions`; counts what cannot be modelled.
+class GpuRows {
+ public:
+  GpuRows(const KernelBatchOptions& options, const std::string& gpu)
+      : device_(device::load_device(gpu)),
+        fits_(options.fits.empty() ? device::load_fit_for(device_)
+                                   : device::load_fit_for(device_, options.fits)),
+        gpu_(device_, fits_, kernels::ImplementationLibrary::load(), options.fidelity) {}
+
+  void add(const std::string& file, const calibrate::MeasurementMap& map,
+           const calibrate::CsvTable& table, std::size_t row,
+           std::map<std::string, std::size_t>& reasons) {
+    try {
+      calls_.push_back({row, map.call(file, table, row, device_)});
+    } catch (const core::Refusal& refusal) {
+      ++reasons[refusal.what()];
+    }
+  }
+
+  void predict(int jobs, std::vector<std::optional<Prediction>>& predictions,
+               std::map<std::string, std::size_t>& reasons) {
+    std::vector<calibrate::KernelQuery> queries;
+    for (const auto& [row, call] : calls_)
+      queries.insert(queries.end(), call.kernels.begin(), call.kernels.end());
+    const auto answers =
+        run_kernels(gpu_, queries, jobs, progress_on_terminal(device_.name));
+    std::size_t at = 0;
+    for (const auto& [row, call] : calls_) {
+      std::vector<gpu::KernelResult> results;
+      std::string refusal;
+      for (std::size_t i = 0; i < call.kernels.size(); ++i, ++at) {
+        if (answers[at].result) {
+          results.push_back(*answers[at].result);
+        } else {
+          refusal = answers[at].refusal;
+        }
+      }
+      if (refusal.empty()) {
+        predictions[row] = predict(call, results);
+      } else {
+        ++reasons[refusal];
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] Prediction predict(const calibrate::MeasuredCall& call,
+                                   const std::vector<gpu::KernelResult>& results) const {
+    const gpu::KernelResult sum = gpu::in_sequence(results);
+    const auto harness = fits_.parameters.find(call.harness);
+    const double added = harness == fits_.parameters.end() ? 0 : harness->second.value;
+    return {.microseconds = core::to_microseconds(sum.time) + added,
+            .lower = core::to_microseconds(sum.lower) + added,
+            .upper = core::to_microseconds(sum.upper) + added,
+            .watts = sum.power.value()};
+  }
+
+  device::DeviceSpec device_;
+  device::FitSet fits_;
+  gpu::Gpu gpu_;
+  std::vector<std::pair<std::size_t, calibrate::MeasuredCall>> calls_;
+};
+
+void write_atomically(const std::string& path, const std::string& text) {
+  const std::string partial = path + ".partial";
+  {
+    std::ofstream file(partial, std::ios::binary);
+    file << text;
+    if (!file) throw core::ConfigError({path, 0, 0}, "cannot be written");
+  }
+  std::filesystem::rename(partial, path);
+}
+
+}  // namespace
+
+void predict_batch(const KernelBatchOptions& options) {
+  calibrate::CsvTable table = calibrate::CsvTable::load(options.input);
+  if (!table.has("gpu"))
+    throw core::ConfigError({options.input, 1, 1}, "found no column 'gpu'; expected a kernel file");
+  const std::string file = std::filesystem::path(options.input).stem().string();
+  const auto map = calibrate::MeasurementMap::load();
+  std::map<std::string, GpuRows> gpus;
+  std::map<std::string, std::size_t> reasons;
+  for (std::size_t row = 0; row < table.size(); ++row) {
+    const std::string gpu{table.text(row, "gpu")};
+    auto found = gpus.find(gpu);
+    if (found == gpus.end()) found = gpus.try_emplace(gpu, options, gpu).first;
+    found->second.add(file, map, table, row, reasons);
+  }
+  std::vector<std::optional<Prediction>> predictions(table.size());
+  for (auto& [name, rows] : gpus) rows.predict(options.jobs, predictions, reasons);
+
+  const auto column = [&](auto field) {
+    std::vector<std::string> values;
+    for (const auto& prediction : predictions)
+      values.push_back(prediction ? four_digits(field(*prediction)) : std::string{});
+    return values;
+  };
+  table.append("predicted_us", column([](const Prediction& p) { return p.microseconds; }));
+  table.append("lower_us", column([](const Prediction& p) { return p.lower; }));
+  table.append("upper_us", column([](const Prediction& p) { return p.upper; }));
+  if (table.has("power_w")) {
+    table.append("predicted_power_w", column([](const Prediction& p) { return p.watts; }));
+    table.append("lower_power_w",
+                 column([](const Prediction& p) { return p.watts / (1 + kPowerHalfWidth); }));
+    table.append("upper_power_w",
+                 column([](const Prediction& p) { return p.watts * (1 + kPowerHalfWidth); }));
+  }
+  write_atomically(options.output, table.to_text());
+  for (const auto& [reason, count] : reasons)
+    fmt::print(stderr, "{} rows not modelled: {}\n", count, reason);
+}
+
+}  // namespace tessera::app

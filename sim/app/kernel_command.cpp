@@ -1,0 +1,101 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "models/device/device_file.hpp"
+#include "models/device/fit_file.hpp"
+#include "sim/app/command.hpp"
+#include "sim/app/kernel_arguments.hpp"
+#include "sim/app/kernel_batch.hpp"
+#include "sim/app/kernel_report.hpp"
+#include "sim/app/worker_pool.hpp"
+
+namespace tessera::app {
+namespace {
+
+struct KernelOptions {
+  std::string op;
+  std::vector<std::string> arguments;
+  std::string device;
+  std::string implementation;
+  std::string fidelity = "cycle";
+  std::string fits;
+  std::string format = "table";
+  std::string batch;
+  std::string out;
+  int sms = 0;
+  int jobs = available_cores();
+  bool counters = false;
+  bool exact = false;
+  bool burst = false;
+  bool warm = false;
+};
+
+gpu::Fidelity fidelity_of(const KernelOptions& options) {
+  return options.fidelity == "cycle" ? gpu::Fidelity::cycle : gpu::Fidelity::analytical;
+}
+
+void run_one(const KernelOptions& options) {
+  if (options.op.empty() || options.device.empty())
+    throw core::ConfigError({"command line", 0, 0},
+                            "kernel needs OP and --device, or --batch and --out; see tessera kernel --help");
+  const device::DeviceSpec device = device::load_device(options.device);
+  const device::FitSet fits = options.fits.empty() ? device::load_fit_for(device)
+                                                   : device::load_fit_for(device, options.fits);
+  const workload::Operator op = parse_operator(options.op, options.arguments);
+  if (options.sms < 0 || options.sms > device.sm.count)
+    throw core::ConfigError({"command line", 0, 0},
+                            fmt::format("--sms: found {}; expected 0 (all) to {}, the SMs of {}",
+                                        options.sms, device.sm.count, device.name));
+  gpu::ExecutionContext context;
+  context.sms = options.sms;
+  context.exact = options.exact;
+  context.sustained = !options.burst;
+  context.warm_activations = context.warm_weights = options.warm;
+  gpu::Gpu gpu{device, fits, kernels::ImplementationLibrary::load(), fidelity_of(options)};
+  const gpu::KernelResult result = gpu.run(op, context, options.implementation);
+  fmt::print("{}", options.format == "json" ? kernel_json(device, op, result)
+                                            : kernel_table(device, op, result, options.counters));
+}
+
+void run(const KernelOptions& options) {
+  if (options.batch.empty()) {
+    run_one(options);
+    return;
+  }
+  if (options.out.empty())
+    throw core::ConfigError({"command line", 0, 0}, "--batch needs --out: where to write the predictions");
+  predict_batch({.input = options.batch,
+                 .output = options.out,
+                 .fits = options.fits,
+                 .fidelity = fidelity_of(options),
+                 .jobs = options.jobs});
+}
+
+}  // namespace
+
+void add_kernel_command(CLI::App& program) {
+  auto options = std::make_shared<KernelOptions>();
+  CLI::App* command = program.add_subcommand("kernel", "Where the cycles of one kernel go on one GPU");
+  command->add_option("op", options->op, operator_help());
+  command->add_option("arguments", options->arguments, "Shape as NAME=VALUE, for example M=8192 N=8192 K=8192 dtype=bf16");
+  command->add_option("--device", options->device, "GPU of hw_configs/devices, or a file");
+  command->add_option("--implementation", options->implementation,
+                      "Kernel implementation of hw_configs/kernels (default: the device's)");
+  command->add_option("--fidelity", options->fidelity, "cycle or analytical")
+      ->check(CLI::IsMember({"cycle", "analytical"}));
+  command->add_option("--fits", options->fits, "Folder of fits instead of those that ship");
+  command->add_option("--format", options->format, "table or json")
+      ->check(CLI::IsMember({"table", "json"}));
+  command->add_option("--sms", options->sms, "SMs given to the kernel (default: all)");
+  command->add_flag("--counters", options->counters, "Counters under Nsight Compute's names, and stalls");
+  command->add_flag("--exact", options->exact, "Simulate every wave; no extrapolation of the steady state");
+  command->add_flag("--burst", options->burst, "A burst of a few ms at boost clock instead of sustained");
+  command->add_flag("--warm", options->warm, "Operands are in L2 before the kernel starts, where they fit");
+  command->add_option("--batch", options->batch, "Predict every row of a measurement file");
+  command->add_option("--out", options->out, "Where --batch writes");
+  command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace tessera::app
