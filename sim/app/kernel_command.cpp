@@ -5,6 +5,7 @@
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "sim/app/command.hpp"
+#include "models/gpu/gpu.hpp"
 #include "sim/app/kernel_arguments.hpp"
 #include "sim/app/kernel_batch.hpp"
 #include "sim/app/kernel_report.hpp"
