@@ -9,6 +9,7 @@
 #include <string>
 
 #include "reports/csv.hpp"
+#include "reports/html.hpp"
 #include "reports/json.hpp"
 #include "reports/spans.hpp"
 #include "reports/table.hpp"
@@ -49,7 +50,16 @@ std::filesystem::path write_all(const core::Result& result,
   write_file(directory / "result.json", to_json(result));
   write_file(directory / "kernels.csv", kernels_csv(result));
   write_file(directory / "spans.json", to_trace(result.timeline));
+  write_file(directory / "report.html", to_html(result));
   return directory / "report.html";
+}
+
+std::filesystem::path write_comparison_html(const std::string& title,
+                                            const std::vector<ComparisonColumn>& columns,
+                                            const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  write_file(directory / "comparison.html", to_comparison_html(title, columns));
+  return directory / "comparison.html";
 }
 
 void print_table(const core::Result& result, std::FILE* stream) {

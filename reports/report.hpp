@@ -2,8 +2,10 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <string>
 #include <vector>
 
+#include "reports/html.hpp"
 #include "sim/core/result.hpp"
 
 /// Turns results into what people and programs read. Every writer is a pure function of the result:
@@ -14,6 +16,11 @@ namespace tessera::reports {
 /// it is not there. Returns the path of report.html. Throws std::runtime_error naming the file that
 /// cannot be written.
 std::filesystem::path write_all(const core::Result& result, const std::filesystem::path& directory);
+
+/// Writes comparison.html into `directory` and returns its path; throws as write_all.
+std::filesystem::path write_comparison_html(const std::string& title,
+                                            const std::vector<ComparisonColumn>& columns,
+                                            const std::filesystem::path& directory);
 
 /// Prints the terminal table, fitted to the terminal's width when `stream` is one.
 void print_table(const core::Result& result, std::FILE* stream);

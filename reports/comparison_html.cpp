@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "reports/aggregate.hpp"
+#include "reports/format.hpp"
+#include "reports/html.hpp"
+#include "reports/page.hpp"
+
+namespace tessera::reports {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Columns = std::vector<ComparisonColumn>;
+
+/// Names of quantities in the order in which they first appear.
+std::vector<std::string> quantity_names(const Columns& columns) {
+  std::vector<std::string> names;
+  for (const ComparisonColumn& column : columns)
+    for (const auto& [name, estimate] : column.result->quantities)
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  return names;
+}
+
+Cell estimate_cell(const core::Estimate* estimate) {
+  if (estimate == nullptr) return {.html = "-"};
+  return {.html = fmt::format("{}<br><span class=\"note\">{}</span><br>{}",
+                              escape_html(quantity(estimate->value, estimate->unit)),
+                              escape_html(interval(*estimate)), grade_badge(estimate->grade)),
+          .value = estimate->value};
+}
+
+std::string quantities_table(const Columns& columns) {
+  HtmlTable table{.id = "comparison", .heads = {"Quantity"}};
+  for (const ComparisonColumn& column : columns) table.heads.push_back(column.name);
+  for (const std::string& name : quantity_names(columns)) {
+    std::vector<Cell> row{text_cell(label(name))};
+    for (const ComparisonColumn& column : columns)
+      row.push_back(estimate_cell(column.result->find(name)));
+    table.rows.push_back(row);
+  }
+  return table.html();
+}
+
+/// Bars for each quantity that at least two results have.
+std::string quantity_bars(const Columns& columns) {
+  std::string charts;
+  for (const std::string& name : quantity_names(columns)) {
+    const auto present = std::count_if(columns.begin(), columns.end(), [&](const auto& column) {
+      return column.result->find(name) != nullptr;
+    });
+    if (present < 2) continue;
+    charts += fmt::format(
+        "<figure><figcaption>{1}</figcaption><div class=\"chart small\" id=\"figure-{0}\" "
+        "data-figure=\"quantity\" data-quantity=\"{0}\" role=\"img\" aria-label=\"{1} of every "
+        "column, with its 90 % interval\"></div></figure>\n",
+        escape_html(name), escape_html(label(name)));
+  }
+  return charts.empty() ? ""
+                        : section("Side by side", "<div class=\"grid\">" + charts + "</div>\n");
+}
+
+std::string refusals(const Columns& columns) {
+  std::string text;
+  for (const ComparisonColumn& column : columns)
+    if (column.result->refused)
+      text += fmt::format("<div class=\"alert refused\"><b>{} refused.</b> {}</div>\n",
+                          escape_html(column.name), escape_html(*column.result->refused));
+  return text;
+}
+
+Json data_json(const Columns& columns) {
+  Json data{{"columns", Json::array()}, {"phases", Json::array()}, {"memory", Json::array()}};
+  for (const ComparisonColumn& column : columns) {
+    Json quantities = Json::object();
+    for (const auto& [name, e] : column.result->quantities)
+      quantities[name] = {{"value", e.value},
+                          {"lower", e.lower},
+                          {"upper", e.upper},
+                          {"unit", e.unit},
+                          {"grade", core::to_string(e.grade)}};
+    data["columns"].push_back({{"name", column.name}, {"quantities", quantities}});
+    for (const PhaseSummary& row : phases_over_ranks(*column.result))
+      data["phases"].push_back({{"column", column.name}, {"part", row.phase}, {"value", row.mean}});
+    for (const MemorySummary& row : memory_over_ranks(*column.result).kinds)
+      data["memory"].push_back(
+          {{"column", column.name}, {"part", row.kind}, {"value", row.on_worst_rank}});
+  }
+  return data;
+}
+
+}  // namespace
+
+std::string to_comparison_html(const std::string& title, const Columns& columns) {
+  const Json data = data_json(columns);
+  std::string body = "<header>\n<h1>" + escape_html(title) + "</h1>\n" + refusals(columns) +
+                     "</header>\n" + section("Quantities", quantities_table(columns)) +
+                     quantity_bars(columns);
+  if (!data["phases"].empty())
+    body += section("Where the step's time goes",
+                    figure("compare-phases", "Step time by phase, mean over pipeline ranks."));
+  if (!data["memory"].empty())
+    body += section("Memory of one GPU",
+                    figure("compare-memory", "Memory by kind on the fullest rank."));
+  if (!columns.empty()) body += page_footer(*columns.front().result);
+  return page(title, body, data.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+}  // namespace tessera::reports

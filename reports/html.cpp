@@ -1,0 +1,247 @@
+#include "reports/html.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "reports/aggregate.hpp"
+#include "reports/csv.hpp"
+#include "reports/format.hpp"
+#include "reports/json.hpp"
+#include "reports/page.hpp"
+#include "reports/timeline_window.hpp"
+
+namespace tessera::reports {
+namespace {
+
+using core::Result;
+
+/// Spans that a browser draws as shapes without a noticeable wait.
+constexpr std::size_t kMostSpansDrawn = 6000;
+constexpr std::size_t kCards = 8;
+
+std::string header(const Result& result) {
+  std::string text =
+      "<header>\n<h1>" + escape_html(result.title.empty() ? result.job : result.title) + "</h1>\n";
+  const core::MachineRow& machine = result.machine;
+  if (!machine.device.empty()) {
+    text += fmt::format("<p class=\"subtitle\">{} x {}{}{}</p>\n", number(machine.gpus),
+                        escape_html(machine.device), machine.cluster.empty() ? "" : ", ",
+                        escape_html(machine.cluster));
+  }
+  if (result.refused)
+    text += "<div class=\"alert refused\" role=\"alert\"><b>Refused.</b> " +
+            escape_html(*result.refused) + "</div>\n";
+  text += "<ul class=\"cards\">\n";
+  for (std::size_t i = 0; i < std::min(kCards, result.quantities.size()); ++i)
+    text += estimate_card(result.quantities[i].first, result.quantities[i].second);
+  text += "</ul>\n";
+  if (!result.warnings.empty())
+    text += "<div class=\"alert\" role=\"note\"><b>Warnings</b>" + sentence_list(result.warnings) +
+            "</div>\n";
+  return text + "</header>\n";
+}
+
+std::string more_quantities(const Result& result) {
+  if (result.quantities.size() <= kCards) return "";
+  HtmlTable table{.id = "quantities", .heads = {"Quantity", "Predicted", "90 % interval", "Grade"}};
+  for (std::size_t i = kCards; i < result.quantities.size(); ++i) {
+    const auto& [name, estimate] = result.quantities[i];
+    table.rows.push_back({text_cell(label(name)), quantity_cell(estimate.value, estimate.unit),
+                          interval_cell(estimate), grade_cell(estimate.grade)});
+  }
+  return details("More quantities", table.html());
+}
+
+std::string published_section(const Result& result) {
+  if (result.published.empty()) return "";
+  HtmlTable table{.id = "published",
+                  .caption = "Predictions never read these values.",
+                  .heads = {"Quantity", "Published", "Predicted", "Error", "Source"}};
+  for (const core::PublishedRow& row : result.published)
+    table.rows.push_back({text_cell(label(row.quantity)), quantity_cell(row.published, row.unit),
+                          row.predicted ? quantity_cell(*row.predicted, row.unit) : text_cell("-"),
+                          error_cell(row.error()), source_cell(row.source)});
+  return section("Published beside predicted", table.html());
+}
+
+std::string phases_section(const Result& result) {
+  if (result.phases.empty()) return "";
+  HtmlTable table{.id = "phases",
+                  .heads = {"Phase", "Mean over ranks", "Lowest", "Highest", "On rank", "Grade"}};
+  for (const PhaseSummary& row : phases_over_ranks(result))
+    table.rows.push_back({text_cell(row.phase), quantity_cell(row.mean, "s"),
+                          quantity_cell(row.lowest, "s"), quantity_cell(row.highest, "s"),
+                          text_cell(row.highest_rank), grade_cell(row.grade)});
+  std::string body;
+  if (!ranks_of(result.phases).empty())
+    body += figure("phases", "Time of each phase on each pipeline rank, exclusive of the others.");
+  return section("Where the step's time goes", body + table.html());
+}
+
+std::string bill_table(const std::string& id, const std::vector<core::CostRow>& rows) {
+  HtmlTable table{.id = id, .heads = {"Item", "Amount", "90 % interval", "Grade", "Source"}};
+  for (const core::CostRow& row : rows)
+    table.rows.push_back(
+        {text_cell(label(row.item)), quantity_cell(row.amount.value, row.amount.unit),
+         interval_cell(row.amount), grade_cell(row.amount.grade), source_cell(row.source)});
+  return table.html();
+}
+
+bool of_one_unit(const std::vector<core::CostRow>& rows) {
+  return std::all_of(rows.begin(), rows.end(), [&](const core::CostRow& row) {
+    return row.amount.unit == rows.front().amount.unit;
+  });
+}
+
+std::string cost_section(const Result& result) {
+  if (result.cost.empty()) return "";
+  std::string body;
+  if (result.cost.size() > 1 && of_one_unit(result.cost))
+    body += figure("cost", "The bill: each item starts where the one before it ended.", "small");
+  return section("Cost", body + bill_table("cost", result.cost));
+}
+
+std::string energy_section(const Result& result) {
+  return result.energy.empty() ? "" : section("Energy", bill_table("energy", result.energy));
+}
+
+std::string memory_section(const Result& result) {
+  if (result.memory.empty()) return "";
+  const MemoryUse use = memory_over_ranks(result);
+  HtmlTable table{.id = "memory",
+                  .caption = fmt::format("The fullest rank, {}, uses {}.", use.worst_rank,
+                                         quantity(use.worst_total, "B")),
+                  .heads = {"Kind", "On the fullest rank", "Lowest", "Highest"}};
+  for (const MemorySummary& row : use.kinds)
+    table.rows.push_back({text_cell(label(row.kind)), quantity_cell(row.on_worst_rank, "B"),
+                          quantity_cell(row.lowest, "B"), quantity_cell(row.highest, "B")});
+  return section(
+      "Memory of one GPU",
+      figure("memory", "Memory in use by kind on each rank, and what a GPU has.") + table.html());
+}
+
+std::string timeline_section(const Result& result, const TimelineWindow& window) {
+  if (result.timeline.spans.empty()) return "";
+  std::string body =
+      "<div class=\"controls\"><label for=\"timeline-process\">Show</label>"
+      "<select id=\"timeline-process\"><option value=\"all\">all, main stream</option>";
+  for (const auto& [id, name] : result.timeline.processes)
+    body += fmt::format("<option value=\"{}\"{}>{}</option>", id,
+                        id == window.busiest_process ? " selected" : "", escape_html(name));
+  body += "</select></div>\n";
+  const bool whole = window.start == core::Time{0} && window.end == window.step_end;
+  body += figure(
+      "timeline",
+      fmt::format("{}. Drag and scroll to zoom. spans.json has every span and opens in "
+                  "Perfetto.",
+                  whole ? std::string("The whole step")
+                        : fmt::format("From {} to {} of a step of {}",
+                                      quantity(core::to_seconds(window.start).value(), "s"),
+                                      quantity(core::to_seconds(window.end).value(), "s"),
+                                      quantity(core::to_seconds(window.step_end).value(), "s"))),
+      "tall");
+  return section("Timeline", body);
+}
+
+/// The CSV as a link that needs no server: RFC 2397, percent-encoded.
+std::string csv_link(const Result& result) {
+  std::string uri = "data:text/csv;charset=utf-8,";
+  for (const char c : kernels_csv(result)) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == ',';
+    uri += plain ? std::string(1, c) : fmt::format("%{:02X}", byte);
+  }
+  return "<p><a id=\"kernels-csv\" download=\"kernels.csv\" href=\"" + uri +
+         "\">Download kernels.csv</a></p>\n";
+}
+
+std::string kernels_table(const Result& result) {
+  HtmlTable table{.id = "kernels",
+                  .caption = "A click on a head sorts.",
+                  .sortable = true,
+                  .heads = {"Kernel", "Pass", "Shape", "Calls a step", "A call", "A step", "Rate",
+                            "Energy a call", "Bound by", "Implementation", "Grade"}};
+  for (const core::KernelRow* row : kernels_by_time(result)) {
+    const double rate = row->time.value > 0 ? row->flops / row->time.value : 0;
+    table.rows.push_back({text_cell(row->name), text_cell(row->pass), text_cell(row->shape),
+                          number_cell(row->calls_per_step), quantity_cell(row->time.value, "s"),
+                          quantity_cell(seconds_per_step(*row), "s"), quantity_cell(rate, "FLOP/s"),
+                          quantity_cell(row->energy_joules, "J"), text_cell(row->binding),
+                          text_cell(row->implementation), grade_cell(row->time.grade)});
+  }
+  return table.html();
+}
+
+std::string kernels_section(const Result& result) {
+  if (result.kernels.empty()) return "";
+  const auto drawable =
+      std::count_if(result.kernels.begin(), result.kernels.end(), [](const core::KernelRow& row) {
+        return row.flops > 0 && row.hbm_bytes > 0 && row.time.value > 0;
+      });
+  std::string body;
+  if (drawable > 0)
+    body +=
+        figure("roofline",
+               fmt::format("{} of {} kernels against the roofs of {}: the larger the dot, the "
+                           "more of the step it takes. Kernels without FLOP have no place here.",
+                           drawable, result.kernels.size(), result.machine.device),
+               "tall");
+  return section("Kernels", body + csv_link(result) + kernels_table(result));
+}
+
+std::string network_section(const Result& result) {
+  if (result.network.empty()) return "";
+  HtmlTable table{.id = "network",
+                  .caption = "One rank in one step. Exposed: not hidden behind computation.",
+                  .heads = {"Operation", "Fabric", "Bytes", "Time", "90 % interval", "Rate",
+                            "Exposed", "Grade"}};
+  for (const core::NetworkRow& row : result.network)
+    table.rows.push_back({text_cell(label(row.operation)), text_cell(label(row.fabric)),
+                          quantity_cell(row.bytes_per_rank, "B"),
+                          quantity_cell(row.time.value, "s"), interval_cell(row.time),
+                          quantity_cell(row.bus_bandwidth, "B/s"),
+                          quantity_cell(row.exposed_seconds, "s"), grade_cell(row.time.grade)});
+  return section("Communication", table.html());
+}
+
+std::string sensitivity_section(const Result& result) {
+  if (result.sensitivity.empty()) return "";
+  HtmlTable table{.id = "sensitivity", .heads = {"Choice", "Value", "Quantity", "Change"}};
+  for (const core::SensitivityRow& row : result.sensitivity)
+    table.rows.push_back({text_cell(label(row.choice)), text_cell(row.value),
+                          quantity_cell(row.quantity.value, row.quantity.unit),
+                          error_cell(row.relative_change)});
+  return section("If a choice that is not published were another",
+                 figure("sensitivity", "Change of the main quantity against this scenario.") +
+                     details("As a table", table.html()));
+}
+
+std::string scenario_section(const Result& result) {
+  std::string body;
+  if (!result.assumptions.empty()) body += sentence_list(result.assumptions);
+  if (!result.scenario_json.empty()) {
+    const auto scenario = nlohmann::ordered_json::parse(result.scenario_json);
+    body += details("The resolved scenario, with the origin of every value",
+                    "<pre>" + escape_html(scenario.dump(2)) + "</pre>\n");
+  }
+  return body.empty() ? "" : section("Assumptions", body);
+}
+
+}  // namespace
+
+std::string to_html(const Result& result) {
+  const TimelineWindow window = timeline_window(result.timeline, kMostSpansDrawn);
+  const std::string body = header(result) + more_quantities(result) + published_section(result) +
+                           phases_section(result) + cost_section(result) + energy_section(result) +
+                           memory_section(result) + timeline_section(result, window) +
+                           kernels_section(result) + network_section(result) +
+                           sensitivity_section(result) + scenario_section(result) +
+                           page_footer(result);
+  const std::string data = "{\"result\":" + to_json(result) + ",\"timeline\":" + window.json + "}";
+  return page(result.title.empty() ? result.job : result.title, body, data);
+}
+
+}  // namespace tessera::reports

@@ -1,0 +1,106 @@
+// The page's script: draws each figure that the page has a place for, and makes tables sortable.
+// The page itself, with every number and table, is written by reports/html.cpp.
+
+import * as echarts from 'echarts/core';
+import {BarChart, CustomChart, LineChart, ScatterChart} from 'echarts/charts';
+import {AriaComponent, DataZoomComponent, GridComponent, LegendComponent, LegendScrollComponent,
+        MarkLineComponent, TooltipComponent} from 'echarts/components';
+import {SVGRenderer} from 'echarts/renderers';
+import {bars} from './comparison.js';
+import {tick} from './format.js';
+import {roofline} from './roofline.js';
+import {stack} from './stacks.js';
+import {makeColours, theme} from './theme.js';
+import {gantt} from './timeline.js';
+import {tornado, waterfall} from './waterfall.js';
+
+echarts.use([BarChart, CustomChart, LineChart, ScatterChart, AriaComponent, DataZoomComponent, GridComponent,
+             LegendComponent, LegendScrollComponent, MarkLineComponent, TooltipComponent, SVGRenderer]);
+
+const data = JSON.parse(document.getElementById('report-data').textContent);
+const colourOf = makeColours();
+
+const memoryLimit = (result) => result.machine.hbm_bytes > 0 ?
+    {value: result.machine.hbm_bytes, text: `GPU memory, ${tick(result.machine.hbm_bytes, 'B')}`} : null;
+
+const inUse = (row) => row.kind !== 'free';
+
+/** Figures of the page: name of the element to the option that it shows under the current theme. */
+const figures = {
+  phases: (colours) => stack(
+      data.result.phases.filter((row) => row.rank !== 'all')
+          .map((row) => ({column: row.rank, part: row.phase, value: row.time.value})),
+      {unit: 's', columnName: 'pipeline rank'}, colours, colourOf),
+  memory: (colours) => stack(
+      data.result.memory.filter(inUse).map((row) => ({column: row.rank, part: row.kind, value: row.bytes})),
+      {unit: 'B', columnName: 'rank', limit: memoryLimit(data.result)}, colours, colourOf),
+  cost: (colours) => waterfall(data.result.cost, colours, colourOf),
+  roofline: (colours) => roofline(data.result.kernels, data.result.machine, colours, colourOf),
+  timeline: (colours) => gantt(data.timeline, shownProcess(), colours, colourOf),
+  sensitivity: (colours) => tornado(data.result.sensitivity, colours),
+  'compare-phases': (colours) => stack(data.phases, {unit: 's'}, colours, colourOf),
+  'compare-memory': (colours) => stack(data.memory, {unit: 'B'}, colours, colourOf),
+};
+
+function shownProcess() {
+  const choice = document.getElementById('timeline-process').value;
+  return choice === 'all' ? null : Number(choice);
+}
+
+function optionOf(element) {
+  const quantity = element.dataset.quantity;
+  if (quantity === undefined) return figures[element.dataset.figure](theme());
+  const rows = data.columns.filter((column) => column.quantities[quantity])
+      .map((column) => ({name: column.name, estimate: column.quantities[quantity]}));
+  return bars(rows, theme(), colourOf);
+}
+
+const charts = [...document.querySelectorAll('[data-figure]')].map((element) => (
+  {element, chart: echarts.init(element, null, {renderer: 'svg'})}));
+const drawn = new WeakSet();
+
+/** Charts are drawn when they come near the view: a long page opens at once. */
+function draw({element, chart}) {
+  drawn.add(element);
+  chart.setOption(optionOf(element), true);
+}
+
+const redraw = () => charts.filter(({element}) => drawn.has(element)).forEach(draw);
+
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    watcher.unobserve(entry.target);
+    draw(charts.find(({element}) => element === entry.target));
+  }
+}, {rootMargin: '600px'});
+charts.forEach(({element}) => watcher.observe(element));
+
+addEventListener('resize', () => charts.forEach(({chart}) => chart.resize()));
+addEventListener('beforeprint', () => charts.forEach(draw));
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
+document.getElementById('timeline-process')?.addEventListener('change', redraw);
+
+/** Cells carry the number they show in data-value; others sort by text. */
+function sortBy(table, column, ascending) {
+  const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const compare = (a, b) => {
+    const [x, y] = [key(a), key(b)];
+    const order = x !== '' && y !== '' && !isNaN(x) && !isNaN(y) ? x - y : x.localeCompare(y);
+    return ascending ? order : -order;
+  };
+  const body = table.tBodies[0];
+  body.append(...[...body.rows].sort(compare));
+}
+
+for (const table of document.querySelectorAll('table.sortable')) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    head.querySelector('button').addEventListener('click', () => {
+      const ascending = head.getAttribute('aria-sort') !== 'ascending';
+      heads.forEach((other) => other.removeAttribute('aria-sort'));
+      head.setAttribute('aria-sort', ascending ? 'ascending' : 'descending');
+      sortBy(table, column, ascending);
+    });
+  });
+}

@@ -1,0 +1,52 @@
+// Colours of the charts, taken from the page's style so that light and dark agree with the text.
+
+// Told apart with the common colour vision deficiencies; readable on white and on near-black.
+const kPalette = ['#4477cc', '#e08a1e', '#2a9d8f', '#c8553d', '#8e6bbf', '#7aa23c', '#c76a9a',
+                  '#4fa8d8', '#a8842c', '#7b8794'];
+// Idle time is the absence of work: the same grey wherever it appears.
+const kIdle = '#9aa3af';
+const kFixed = {bubble: kIdle, idle: kIdle, free: kIdle, wait: kIdle};
+
+export function theme() {
+  const style = getComputedStyle(document.documentElement);
+  const read = (name) => style.getPropertyValue(name).trim();
+  return {ink: read('--ink'), muted: read('--muted'), line: read('--line'), paper: read('--paper'),
+          panel: read('--panel'), bad: read('--bad'), good: read('--good')};
+}
+
+/** A function from name to colour, steady over the page: names get colours as they first appear. */
+export function makeColours() {
+  const given = new Map();
+  return (name) => {
+    if (kFixed[name]) return kFixed[name];
+    if (!given.has(name)) given.set(name, kPalette[given.size % kPalette.length]);
+    return given.get(name);
+  };
+}
+
+/** What every chart shares. */
+export function base(colours) {
+  return {
+    animation: false,
+    textStyle: {color: colours.ink, fontFamily: 'inherit'},
+    aria: {enabled: true},
+    tooltip: {backgroundColor: colours.panel, borderColor: colours.line,
+              textStyle: {color: colours.ink, fontSize: 13}, confine: true},
+  };
+}
+
+export function axis(colours, options) {
+  const {nameLocation = 'middle', ...rest} = options;
+  return {
+    nameLocation, nameTextStyle: {color: colours.muted},
+    axisLine: {lineStyle: {color: colours.line}}, axisTick: {show: false},
+    splitLine: {lineStyle: {color: colours.line, opacity: 0.6}},
+    ...rest,
+    axisLabel: {color: colours.muted, ...rest.axisLabel},
+  };
+}
+
+export const legend = (colours, options) => ({
+  type: 'scroll', top: 0, textStyle: {color: colours.ink}, pageTextStyle: {color: colours.ink},
+  ...options,
+});

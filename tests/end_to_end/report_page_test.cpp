@@ -1,0 +1,134 @@
+#include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "reports/report.hpp"
+#include "tests/end_to_end/web_driver.hpp"
+#include "tests/sample_result.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using tessera::testing::Browser;
+using tessera::testing::sample_result;
+
+/// Starts a browser, or skips the test where there is none; in CI a missing browser is an error.
+std::unique_ptr<Browser> start_browser() {
+  if (!Browser::is_there()) {
+    if (std::getenv("CI") != nullptr) FAIL("chromium and chromium-driver are missing");
+    SKIP("chromium and chromium-driver are missing");
+  }
+  return std::make_unique<Browser>();
+}
+
+/// A directory that goes when the test ends.
+struct Directory {
+  fs::path path;
+  Directory() {
+    std::string name = fs::temp_directory_path() / "tessera_page_XXXXXX";
+    REQUIRE(mkdtemp(name.data()) != nullptr);
+    path = name;
+  }
+  ~Directory() { fs::remove_all(path); }
+};
+
+/// Scrolls through the page, so that every chart is drawn, and waits for all of them.
+bool draw_all_charts(Browser& browser) {
+  browser.evaluate("document.querySelectorAll('[data-figure]').forEach(e => e.scrollIntoView());");
+  for (const auto& id :
+       browser.evaluate("return [...document.querySelectorAll('[data-figure]')].map(e => e.id);")) {
+    const std::string element = "document.getElementById('" + id.get<std::string>() + "')";
+    browser.evaluate(element + ".scrollIntoView();");
+    if (!browser.wait_for("return " + element + ".querySelectorAll('svg path').length > 3;"))
+      return false;
+  }
+  return true;
+}
+
+int as_int(const nlohmann::json& value) { return value.get<int>(); }
+
+}  // namespace
+
+TEST_CASE("report.html opens offline in a browser and shows its numbers and charts", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  browser->open(tessera::reports::write_all(sample_result(), directory.path));
+
+  CHECK(browser->evaluate("return document.title;") == "Sample <model> on 2,048 H800");
+  CHECK(browser->evaluate("return document.getElementById('quantity-step_time').textContent;") ==
+        "19.50 s");
+  CHECK(browser->evaluate("return document.querySelector('#published tbody tr').innerText;") ==
+        "Step time\t19.93 s\t19.50 s\t-2.1 %\ta paper, table 4");
+  REQUIRE(draw_all_charts(*browser));
+  // Legend of the phases: six phases; ticks of the memory chart: four ranks.
+  CHECK(browser->evaluate("return [...document.querySelectorAll('#figure-phases text')]"
+                          ".map(t => t.textContent).includes('1F1B');") == true);
+  // 4 kernels with FLOPs and a roof each for fp8_block and bf16.
+  CHECK(browser->evaluate("return [...document.querySelectorAll('#figure-roofline text')]"
+                          ".some(t => t.textContent.startsWith('fp8_block 1.98 PFLOP/s'));") ==
+        true);
+  CHECK(browser->console_problems().empty());
+  CHECK(browser->network_requests().empty());
+}
+
+TEST_CASE("report.html answers to its controls", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  browser->open(tessera::reports::write_all(sample_result(), directory.path));
+  REQUIRE(draw_all_charts(*browser));
+
+  const std::string first_kernel =
+      "return document.querySelector('#kernels tbody tr').cells[0].textContent;";
+  CHECK(browser->evaluate(first_kernel) == "routed_experts_gate_up");  // most of the step
+  browser->evaluate("document.querySelectorAll('#kernels th button')[4].click();");
+  CHECK(browser->evaluate(first_kernel) == "rms_norm");  // the shortest call
+  browser->evaluate("document.querySelectorAll('#kernels th button')[0].click();");
+  CHECK(browser->evaluate(first_kernel) == "attention_forward");  // by name
+
+  const std::string shapes =
+      "return document.querySelectorAll('#figure-timeline svg path').length;";
+  const int one_rank = as_int(browser->evaluate(shapes));
+  browser->evaluate(
+      "const s = document.getElementById('timeline-process'); s.value = 'all';"
+      "s.dispatchEvent(new Event('change'));");
+  CHECK(as_int(browser->evaluate(shapes)) > 2 * one_rank);  // 4 ranks of 81, one rank of 101
+  CHECK(browser->evaluate("return decodeURIComponent(document.getElementById('kernels-csv').href)"
+                          ".split('\\n').length;") == 7);  // head, 5 kernels, final newline
+  CHECK(browser->console_problems().empty());
+  CHECK(browser->network_requests().empty());
+}
+
+TEST_CASE("a comparison page shows its results side by side", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  const auto first = sample_result();
+  auto second = sample_result();
+  second.quantities[0].second.value = 11.5;
+  tessera::core::Result refused;
+  refused.refused = "does_not_fit: 96 GB of 80 GB";
+  browser->open(tessera::reports::write_comparison_html(
+      "Two and one", {{"a", &first}, {"b", &second}, {"c", &refused}}, directory.path));
+
+  REQUIRE(draw_all_charts(*browser));
+  CHECK(browser->evaluate("return document.querySelector('#comparison tbody tr').cells[2]"
+                          ".dataset.value;") == "11.5");
+  CHECK(browser->evaluate("return document.querySelector('.refused').textContent;") ==
+        "c refused. does_not_fit: 96 GB of 80 GB");
+  CHECK(browser->console_problems().empty());
+  CHECK(browser->network_requests().empty());
+}
+
+TEST_CASE("the browser of these tests notices errors and requests", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  // Port 9 of this machine answers nobody; the request is made all the same.
+  std::ofstream{directory.path / "bad.html"}
+      << "<!doctype html><title>bad</title><img src='http://127.0.0.1:9/x.png'>"
+         "<script>missing.call();</script>";
+  browser->open(directory.path / "bad.html");
+  CHECK(browser->console_problems().size() >= 1);
+  CHECK(browser->network_requests() == std::vector<std::string>{"http://127.0.0.1:9/x.png"});
+}

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace tessera::testing {
+
+/// A headless Chromium driven through chromedriver by the WebDriver protocol (W3C), in a profile of
+/// its own that goes with it. Throws std::runtime_error when a command fails.
+class Browser {
+ public:
+  Browser();
+  ~Browser();
+  Browser(const Browser&) = delete;
+  Browser& operator=(const Browser&) = delete;
+
+  /// Whether Chromium and chromedriver are on this machine.
+  [[nodiscard]] static bool is_there();
+
+  void open(const std::filesystem::path& page);
+  /// The value that a script's `return` gives.
+  nlohmann::json evaluate(const std::string& script);
+  /// Repeats a script until it returns true; false when it has not after ten seconds.
+  bool wait_for(const std::string& script);
+  void screenshot(const std::filesystem::path& png);
+
+  /// Console messages of the level SEVERE or WARNING since `open`, or the last call,
+  /// Content-Security-Policy violations among them.
+  std::vector<std::string> console_problems();
+  /// Addresses that pages asked for since `open`, or the last call, other than file: and data:.
+  std::vector<std::string> network_requests();
+
+ private:
+  nlohmann::json command(const std::string& method, const std::string& path,
+                         const nlohmann::json& body);
+  nlohmann::json log(const std::string& type);
+
+  std::filesystem::path profile_;
+  pid_t driver_ = -1;
+  int port_ = 0;
+  std::string session_;
+};
+
+}  // namespace tessera::testing
