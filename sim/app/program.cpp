@@ -17,6 +17,8 @@ int run_program(const std::vector<std::string>& arguments) {
   program.set_version_flag("--version", "tessera " TESSERA_VERSION);
   program.require_subcommand(1);
   add_show_command(program);
+  add_doctor_command(program);
+  add_list_command(program);
   add_kernel_command(program);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());

@@ -1,7 +1,96 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "sim/app/catalogue.hpp"
 #include "sim/app/command.hpp"
 
 namespace tessera::app {
+namespace {
 
-void add_show_command(CLI::App&) {}
+struct ShowArguments {
+  std::string kind;
+  std::string name;
+  bool resolved = false;
+  std::vector<std::string> set;
+  std::string format = "yaml";
+};
+
+/// A description and, after it, the descriptions that it names.
+struct Shown {
+  std::string kind;
+  core::ConfigDocument document;
+};
+
+/// The name under `key`, unless the description holds a map there instead.
+std::optional<std::string> named(const core::ConfigDocument& document, const std::string& key) {
+  const core::ConfigNode node = document.root().at(key);
+  if (!node.present() || node.is_object() || node.is_list()) return std::nullopt;
+  return node.text();
+}
+
+void collect(const Kind& kind, const std::string& name, const core::LoadOptions& options,
+             std::vector<Shown>& shown) {
+  shown.push_back({kind.name, core::ConfigDocument::load(name, options)});
+  const core::ConfigDocument document = shown.back().document;
+  for (const auto& [key, other] : kind.references) {
+    const auto next = named(document, key);
+    if (!next) continue;
+    const Kind& next_kind = kind_of(other);
+    core::LoadOptions next_options = document.root().at(key).reference(other, next_kind.folder);
+    next_options.references = next_kind.options().references;
+    collect(next_kind, *next, next_options, shown);
+  }
+}
+
+std::string as_yaml(const std::vector<Shown>& shown) {
+  std::string text;
+  for (const Shown& part : shown)
+    text += fmt::format("{}# {} {}: {}\n{}", text.empty() ? "" : "---\n", part.kind,
+                        part.document.name(), part.document.file(), part.document.to_yaml(true));
+  return text;
+}
+
+std::string as_json(const std::vector<Shown>& shown) {
+  nlohmann::ordered_json object;
+  for (const Shown& part : shown)
+    object[part.kind] = {{"name", part.document.name()},
+                         {"file", part.document.file()},
+                         {"values", part.document.resolved(true)}};
+  return object.dump(2) + '\n';
+}
+
+void show(const ShowArguments& arguments) {
+  const Kind& kind = kind_of(arguments.kind);
+  core::LoadOptions options = kind.options();
+  const bool as_written =
+      !arguments.resolved && arguments.set.empty() && arguments.format == "yaml";
+  kind.check(arguments.name, arguments.set);
+  if (as_written) {
+    fmt::print("{}", core::read_text_file(core::resolve_file(arguments.name, options)));
+    return;
+  }
+  options.overrides = core::parse_overrides(arguments.set);
+  std::vector<Shown> shown;
+  collect(kind, arguments.name, options, shown);
+  fmt::print("{}", arguments.format == "json" ? as_json(shown) : as_yaml(shown));
+}
+
+}  // namespace
+
+void add_show_command(CLI::App& program) {
+  auto arguments = std::make_shared<ShowArguments>();
+  CLI::App* command = program.add_subcommand("show", "Print a description, checked");
+  command->add_option("kind", arguments->kind, "device, node, cluster, ... (see list)")->required();
+  command->add_option("name", arguments->name, "A name of that kind, or a path")->required();
+  command->add_flag("--resolved", arguments->resolved,
+                    "With what it extends and names, and the origin of every value");
+  command
+      ->add_option("--set", arguments->set, "Override path=value; prints the resolved description")
+      ->allow_extra_args(false);
+  command->add_option("--format", arguments->format, "json prints the resolved description")
+      ->check(CLI::IsMember({"yaml", "json"}));
+  command->callback([arguments] { show(*arguments); });
+}
 
 }  // namespace tessera::app

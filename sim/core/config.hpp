@@ -256,6 +256,9 @@ class ConfigDocument {
   [[nodiscard]] std::vector<Override> overrides_of(const std::string& key) const;
   /// The tree as JSON. With origins, a scalar becomes {"value", "origin", "inherited"}.
   [[nodiscard]] nlohmann::ordered_json resolved(bool with_origins) const;
+  /// The tree as YAML, values as they were written. With origins, each has a comment that says
+  /// where it was written and whether it was inherited.
+  [[nodiscard]] std::string to_yaml(bool with_origins) const;
   /// File stem, "h100_sxm".
   [[nodiscard]] const std::string& name() const;
   /// The file as messages name it.

@@ -1,0 +1,74 @@
+#include "sim/app/catalogue.hpp"
+
+#include <algorithm>
+
+#include "models/device/cluster_file.hpp"
+#include "models/device/device_file.hpp"
+#include "models/device/fit_file.hpp"
+#include "models/device/price_list.hpp"
+#include "sim/core/spelling.hpp"
+
+namespace tessera::app {
+namespace {
+
+using Settings = std::vector<std::string>;
+
+/// Loads a document of `options` with its overrides and reads it with `read`.
+template <class Read>
+auto checker(core::LoadOptions options, Read read) {
+  return [options, read](const std::string& name, const Settings& set) {
+    core::LoadOptions load = options;
+    load.overrides = core::parse_overrides(set);
+    static_cast<void>(read(core::ConfigDocument::load(name, load)));
+  };
+}
+
+}  // namespace
+
+core::LoadOptions Kind::options() const {
+  core::LoadOptions options{.kind = name, .folder = folder};
+  for (const auto& [key, unused] : references) options.references.push_back(key);
+  return options;
+}
+
+const std::vector<Kind>& kinds() {
+  static const std::vector<Kind> all = {
+      {"device",
+       "devices",
+       "hw_configs/devices",
+       {},
+       checker(device::device_options(), device::read_device)},
+      {"node",
+       "nodes",
+       "hw_configs/nodes",
+       {{"device", "device"}},
+       checker(device::node_options(), device::read_node)},
+      {"cluster",
+       "clusters",
+       "hw_configs/clusters",
+       {{"node", "node"}},
+       checker(device::cluster_options(), device::read_cluster)},
+      {"prices", "prices", "hw_configs", {}, checker(device::price_options(), device::read_prices)},
+      {"fit", "fits", device::kFitFolder, {}, checker(device::fit_options(), device::read_fit)},
+  };
+  return all;
+}
+
+const Kind& kind_of(const std::string& name) {
+  std::vector<std::string> known;
+  for (const Kind& kind : kinds()) {
+    if (kind.name == name || kind.plural == name) return kind;
+    known.push_back(kind.name);
+  }
+  throw core::ConfigError({"tessera", 0, 0}, "kind: " + core::unknown_name(name, known));
+}
+
+std::vector<std::string> names_of(const Kind& kind) {
+  std::vector<std::string> names = core::names_in(kind.folder);
+  // The price lists share their folder with the export rules.
+  if (kind.name == "prices")
+    std::erase_if(names, [](const std::string& name) { return !name.starts_with("prices"); });
+  return names;
+}
+
+}  // namespace tessera::app
