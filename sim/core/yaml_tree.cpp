@@ -69,6 +69,7 @@ class TreeBuilder : public YAML::EventHandler {
     const auto found = anchors_.find(anchor);
     if (found == anchors_.end()) fail(position(mark), "found an alias that contains itself");
     if (static_cast<int>(open_.size()) + depth_of(found->second) > kMaxYamlDepth) too_deep(mark);
+    check_values(count_values(found->second), position(mark));
     add(found->second, 0);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -130,11 +131,15 @@ class TreeBuilder : public YAML::EventHandler {
     return text + key;
   }
 
+  void check_values(std::size_t more, const SourcePosition& where) {
+    if (values_ + more > kMaxYamlValues)
+      fail(where, fmt::format("found more than {} values after expanding aliases", kMaxYamlValues));
+  }
+
   void add(YamlNode node, YAML::anchor_t anchor) {
-    values_ += count_values(node);
-    if (values_ > kMaxYamlValues)
-      fail(node.position,
-           fmt::format("found more than {} values after expanding aliases", kMaxYamlValues));
+    const std::size_t more = count_values(node);
+    check_values(more, node.position);
+    values_ += more;
     if (anchor != 0) anchors_[anchor] = node;
     if (open_.empty()) {
       root_ = std::move(node);
