@@ -44,7 +44,9 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double chain = plan.serial_step ? work.tensor + sum_of_pipes(work) : 0.0;
   const double issue = resident * work.loads * plan.issue_cycles;
   const double port = resident * work.load_bytes / machine.sm_port_bytes;
-  const double l2 = active * work.load_bytes / machine.l2_bytes;
+  // Stores of the tile before share L2 with the loads.
+  const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;
+  const double l2 = active * (work.load_bytes + stored) / machine.l2_bytes;
   const double hbm = active * hbm_bytes_per_step / machine.hbm_bytes;
   const double miss = hbm_bytes_per_step > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
   const double latency =

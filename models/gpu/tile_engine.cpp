@@ -105,6 +105,7 @@ struct TileEngine::Load {
   CtaState* cta = nullptr;
   kernels::Barrier barrier = kNoBarrier;
   bool cluster_wide = false;
+  bool remote = false;
   std::int64_t issue_delay = 0;
   std::int64_t hbm_delay = 0;
   std::int64_t l2_delay = 0;
@@ -121,7 +122,7 @@ TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel
     : machine_(machine),
       kernel_(kernel),
       plan_(kernel.plan()),
-      exact_(exact || kernel.plan().longest_steps > 0),
+      exact_(exact || kernel.plan().period == 0),
       l2_cache_(static_cast<std::int64_t>(machine.l2_capacity)),
       sms_(static_cast<std::size_t>(machine.sms)) {
   for (const kernels::WarmBox& warm : kernel.warm_boxes()) {
@@ -150,7 +151,9 @@ LaunchTotals TileEngine::run() {
   }
   const auto slots = static_cast<std::int64_t>(places.size()) * plan_.ctas_per_sm;
   assert(slots > 0 && "the launch plan must fit the given SMs");
-  wave_ = slots;
+  // Watched in whole periods, so that every window holds the same mix of tiles.
+  const std::int64_t period = std::max<std::int64_t>(1, plan_.period);
+  wave_ = (slots + period - 1) / period * period;
   const std::int64_t launched = std::min(slots, plan_.tiles);
   clusters_.reserve(static_cast<std::size_t>(launched));
   for (std::int64_t i = 0; i < launched; ++i) {
@@ -230,8 +233,23 @@ void TileEngine::start_cluster(Cluster& cluster) {
 
 std::int64_t TileEngine::next_tile() {
   if (given_tiles_ >= plan_.tiles) return -1;
-  if (given_tiles_ % wave_ == 0) watch_waves();
+  if (given_tiles_ >= segment_end_) enter_segment();
+  if ((given_tiles_ - segment_start_) % wave_ == 0) watch_waves();
   return given_tiles_++;
+}
+
+/// Tiles of the next segment cost something else: the steady state must be found again.
+void TileEngine::enter_segment() {
+  segment_start_ = given_tiles_;
+  segment_end_ = plan_.tiles;
+  for (const std::int64_t end : plan_.segments) {
+    if (end <= given_tiles_) continue;
+    segment_end_ = end;
+    break;
+  }
+  wave_times_.clear();
+  wave_totals_.clear();
+  skipped_ = false;
 }
 
 /// At a wave's start: when the last waves took equally long as those before them, skips all but the
@@ -240,7 +258,7 @@ void TileEngine::watch_waves() {
   if (exact_ || skipped_) return;
   wave_times_.push_back(wheel_.now());
   wave_totals_.push_back(totals_);
-  const std::int64_t remaining = (plan_.tiles - given_tiles_) / wave_ - 1;
+  const std::int64_t remaining = (segment_end_ - given_tiles_) / wave_ - 1;
   if (wave_times_.size() < 2 * kSteadyWaves + 2 || remaining < 1) return;
   const std::size_t last = wave_times_.size() - 1;
   const auto late = static_cast<double>(wave_times_[last] - wave_times_[last - kSteadyWaves]);
@@ -248,8 +266,8 @@ void TileEngine::watch_waves() {
       static_cast<double>(wave_times_[last - kSteadyWaves] - wave_times_[last - 2 * kSteadyWaves]);
   if (std::abs(late - early) > kSteadyTolerance * late) return;
   const double windows = static_cast<double>(remaining) / (2.0 * kSteadyWaves);
-  skipped_cycles_ = (late + early) * windows;
-  skipped_totals_ = (wave_totals_[last] - wave_totals_[last - 2 * kSteadyWaves]) * windows;
+  skipped_cycles_ += (late + early) * windows;
+  skipped_totals_ += (wave_totals_[last] - wave_totals_[last - 2 * kSteadyWaves]) * windows;
   given_tiles_ += remaining * wave_;
   skipped_ = true;
 }
@@ -349,7 +367,8 @@ std::uint32_t TileEngine::new_load(const Instruction& instruction, CtaState& cta
   loads_[index] = {.box = instruction.box,
                    .cta = &cta,
                    .barrier = instruction.barrier,
-                   .cluster_wide = instruction.cluster_wide};
+                   .cluster_wide = instruction.cluster_wide,
+                   .remote = instruction.remote};
   return index;
 }
 
@@ -440,6 +459,10 @@ void TileEngine::store_at_l2(std::uint32_t index) {
   const Load& load = loads_[index];
   const std::int64_t now = wheel_.now();
   const auto [start, end] = l2_.reserve(now, fractions(load.box.bytes, machine_.l2_bytes));
+  if (load.remote) {
+    wheel_.schedule(end, {EventKind::stored, 0, index, nullptr});
+    return;
+  }
   totals_.l2_write_bytes += load.box.bytes;
   const L2Cache::Lookup written = l2_cache_.write(load.box, end);
   std::int64_t accepted = end;

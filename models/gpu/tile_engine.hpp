@@ -104,6 +104,7 @@ class TileEngine : public kernels::TileSource {
   void cta_progress(CtaState& cta);
   std::uint32_t new_load(const kernels::Instruction& instruction, CtaState& cta);
   std::int64_t next_tile();
+  void enter_segment();
   void watch_waves();
 
   const Machine& machine_;
@@ -121,7 +122,9 @@ class TileEngine : public kernels::TileSource {
   std::vector<int> counters_;
   LaunchTotals totals_;
   std::int64_t given_tiles_ = 0;
-  std::int64_t wave_ = 1;  ///< Tiles that run at once.
+  std::int64_t wave_ = 1;           ///< Tiles that run at once, in whole periods.
+  std::int64_t segment_start_ = 0;  ///< Of the segment that tiles are given from.
+  std::int64_t segment_end_ = 0;
   std::int64_t last_end_ = 0;
   double skipped_cycles_ = 0;
   bool skipped_ = false;

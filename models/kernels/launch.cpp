@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "models/kernels/exchange.hpp"
+#include "models/kernels/grouped_gemm.hpp"
+#include "models/kernels/stream.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::kernels {
@@ -18,6 +21,16 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
       launches.push_back(
           make_gemm(*gemm, device, implementation, configuration, residency, gpc_sizes));
   }
+  if (const auto* grouped = std::get_if<workload::GroupedGemm>(&op)) {
+    for (const GemmConfiguration& configuration :
+         grouped_gemm_configurations(*grouped, device, implementation))
+      launches.push_back(
+          make_grouped_gemm(*grouped, device, implementation, configuration, residency, gpc_sizes));
+  }
+  if (const auto* stream = std::get_if<workload::Stream>(&op))
+    launches.push_back(make_stream(*stream, device, implementation, residency, gpc_sizes));
+  if (const auto* exchange = std::get_if<workload::Exchange>(&op))
+    launches.push_back(make_exchange(*exchange, device, implementation, residency, gpc_sizes));
   if (launches.empty())
     throw core::Refusal(core::RefusalKind::outside_model,
                         fmt::format("implementation '{}' has no tile for {} on {}",

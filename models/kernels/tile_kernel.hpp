@@ -32,6 +32,8 @@ struct LaunchPlan {
   int stages = 1;                    ///< Steps of loads in flight per CTA.
   double steps = 1;                  ///< Main-loop steps of the average tile.
   double longest_steps = 0;          ///< Of the longest tile; 0 when all are equal.
+  std::int64_t period = 1;  ///< Tiles after which their costs repeat; 0: never, simulate them all.
+  std::vector<std::int64_t> segments;  ///< Ends of runs of tiles within which costs repeat.
   TileWork step;
   TileWork epilogue;
   double prologue_cycles = 0;  ///< From the start of a CTA to its first load.

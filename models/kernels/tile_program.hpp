@@ -44,6 +44,7 @@ struct Instruction {
   Pipe pipe = Pipe::fp32;
   Barrier barrier = kNoBarrier;
   bool cluster_wide = false;  ///< Arrivals go to the barrier of every CTA of the cluster.
+  bool remote = false;        ///< A store to a peer GPU: leaves through NVLink, past L2 and HBM.
   std::int64_t cycles = 0;
   std::int64_t target = 0;
   Box box{};
@@ -114,6 +115,11 @@ inline Instruction compute(Pipe pipe, std::int64_t cycles) {
 }
 inline Instruction store(Box box, Barrier accepted = kNoBarrier) {
   return {.opcode = Opcode::store, .barrier = accepted, .box = box};
+}
+/// A store to a peer's memory: takes the SM's port and the crossbar; the wire belongs to the
+/// fabric.
+inline Instruction store_remote(Box box, Barrier accepted = kNoBarrier) {
+  return {.opcode = Opcode::store, .barrier = accepted, .remote = true, .box = box};
 }
 inline Instruction wait(Barrier barrier, std::int64_t arrivals) {
   return {.opcode = Opcode::wait, .barrier = barrier, .target = arrivals};

@@ -1,0 +1,205 @@
+#include "models/kernels/grouped_gemm.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/kernels/gemm_kernel.hpp"
+
+namespace tessera::kernels {
+
+using workload::GroupedGemm;
+
+namespace {
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Rows to which a contiguous layout pads each group: its parameter `group_alignment`, or none.
+std::int64_t alignment(const Implementation& implementation) {
+  const auto found = implementation.parameters.find("group_alignment");
+  return found == implementation.parameters.end() ? 1 : std::llround(found->second);
+}
+
+/// A product of the group's shape, for what depends on types alone.
+workload::Gemm product(const GroupedGemm& g, std::int64_t size) {
+  const bool rows = g.varying == GroupedGemm::Varying::rows;
+  return {.m = rows ? size : g.fixed,
+          .n = g.n,
+          .k = rows ? g.fixed : size,
+          .type = g.type,
+          .output = g.output,
+          .accumulate = g.accumulate,
+          .both_operands_row_scaled = g.both_operands_row_scaled};
+}
+
+class GroupedGemmKernel : public GemmKernel {
+ public:
+  GroupedGemmKernel(const GroupedGemm& grouped, const device::DeviceSpec& device,
+                    const Implementation& implementation, const GemmConfiguration& configuration,
+                    const Residency& residency, const std::vector<int>& gpc_sizes);
+
+  [[nodiscard]] std::vector<WarmBox> warm_boxes() const override;
+
+ private:
+  /// One product that is not empty.
+  struct Group {
+    std::int64_t index = 0;       ///< In `sizes`.
+    std::int64_t first_tile = 0;  ///< Work item.
+    std::int64_t first_row = 0;   ///< Tile row of A and C, counted over all groups.
+    std::int64_t m = 0;           ///< Padding included.
+    std::int64_t bands = 0;       ///< Cluster-high.
+    std::int64_t raster = 1;      ///< Bands visited together.
+    std::int64_t steps = 0;
+  };
+
+  [[nodiscard]] TilePlace place(const Cta& cta, std::int64_t tile) const override;
+  [[nodiscard]] TilePlace at(const Group& group, std::int64_t row, std::int64_t column) const;
+  void lay_out(const Implementation& implementation, const std::vector<int>& gpc_sizes);
+  void describe_groups();
+
+  GroupedGemm grouped_;
+  Residency residency_;
+  std::int64_t columns_ = 1;
+  std::vector<Group> groups_;
+};
+
+GroupedGemmKernel::GroupedGemmKernel(const GroupedGemm& grouped, const device::DeviceSpec& device,
+                                     const Implementation& implementation,
+                                     const GemmConfiguration& configuration,
+                                     const Residency& residency, const std::vector<int>& gpc_sizes)
+    : GemmKernel(product(grouped, 1), device, implementation, configuration),
+      grouped_(grouped),
+      residency_(residency) {
+  columns_ = divide_up(grouped.n, tile_.n);
+  lay_out(implementation, gpc_sizes);
+  describe_groups();
+}
+
+void GroupedGemmKernel::lay_out(const Implementation& implementation,
+                                const std::vector<int>& gpc_sizes) {
+  const bool rows_vary = grouped_.varying == GroupedGemm::Varying::rows;
+  const std::int64_t pad = rows_vary && !grouped_.masked ? alignment(implementation) : 1;
+  std::int64_t tiles = 0;
+  std::int64_t rows = 0;
+  for (std::size_t i = 0; i < grouped_.sizes.size(); ++i) {
+    const std::int64_t size = grouped_.sizes[i];
+    if (size == 0) continue;
+    Group group;
+    group.index = static_cast<std::int64_t>(i);
+    group.first_tile = tiles;
+    group.first_row = rows;
+    group.m = rows_vary ? divide_up(size, pad) * pad : grouped_.fixed;
+    group.bands = divide_up(group.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster);
+    group.raster = raster_group(gpc_sizes, group.bands);
+    group.steps = divide_up(rows_vary ? grouped_.fixed : size, step_k_);
+    tiles += group.bands * columns_;
+    rows += group.bands * tile_.cluster;
+    groups_.push_back(group);
+  }
+  plan_.tiles = tiles;
+}
+
+void GroupedGemmKernel::describe_groups() {
+  double a_total = 0, b_total = 0, c_total = 0, steps = 0, rows = 0, tile_rows = 0;
+  for (const Group& g : groups_) {
+    const auto m = static_cast<double>(g.m);
+    const auto depth = static_cast<double>(g.steps);
+    const double b = static_cast<double>(grouped_.n) * depth * b_step_bytes_;
+    a_total += m * depth * a_step_bytes_;
+    b_total += b;
+    c_total += m * static_cast<double>(grouped_.n) * c_bytes_;
+    steps += depth * static_cast<double>(g.bands * columns_);
+    rows += m;
+    tile_rows += static_cast<double>(g.bands * tile_.cluster);
+    const double visits = static_cast<double>(divide_up(g.bands, g.raster));
+    const double raster_rows = std::min(static_cast<double>(g.raster * tile_.m * tile_.cluster), m);
+    plan_.reread_bytes += (visits - 1) * b;
+    plan_.reuse_distance = std::max(plan_.reuse_distance, b + raster_rows * depth * a_step_bytes_);
+    plan_.longest_steps = std::max(plan_.longest_steps, depth);
+    if (grouped_.varying == GroupedGemm::Varying::depth)
+      plan_.segments.push_back(g.first_tile + g.bands * columns_);
+  }
+  const double tiles = std::max(1.0, static_cast<double>(plan_.tiles));
+  plan_.steps = steps / tiles;
+  if (plan_.longest_steps <= plan_.steps) plan_.longest_steps = 0;
+  describe_tiles(rows / std::max(1.0, tile_rows),
+                 static_cast<double>(grouped_.n) / static_cast<double>(columns_), steps);
+  plan_.read_bytes = a_total + b_total + (accumulate_ ? c_total : 0);
+  plan_.warm_bytes = (residency_.activations ? a_total : 0) + (residency_.weights ? b_total : 0);
+  plan_.write_bytes = c_total;
+  plan_.flops = workload::flops(grouped_).value();
+}
+
+TilePlace GroupedGemmKernel::place(const Cta& cta, std::int64_t tile) const {
+  const auto after =
+      std::upper_bound(groups_.begin(), groups_.end(), tile,
+                       [](std::int64_t t, const Group& g) { return t < g.first_tile; });
+  const Group& group = *(after - 1);
+  tile -= group.first_tile;
+  const std::int64_t first_band = tile / (group.raster * columns_) * group.raster;
+  const std::int64_t bands = std::min(group.raster, group.bands - first_band);
+  tile -= first_band * columns_;
+  return at(group, (first_band + tile % bands) * tile_.cluster + cta.rank, tile / bands);
+}
+
+TilePlace GroupedGemmKernel::at(const Group& group, std::int64_t row, std::int64_t column) const {
+  return {.a_row = group.first_row + row,
+          .b_row = group.index * columns_ + column,
+          .c_row = group.first_row + row,
+          .c_column = column,
+          .rows = std::clamp<std::int64_t>(group.m - row * tile_.m, 0, tile_.m),
+          .columns = std::clamp<std::int64_t>(grouped_.n - column * tile_.n, 0, tile_.n),
+          .first_step = 0,
+          .last_step = group.steps};
+}
+
+std::vector<WarmBox> GroupedGemmKernel::warm_boxes() const {
+  std::vector<WarmBox> boxes;
+  for (const Group& g : groups_) {
+    const std::int64_t rows = g.bands * tile_.cluster;
+    if (residency_.outputs)
+      for (std::int64_t row = 0; row < rows; ++row)
+        for (std::int64_t column = 0; column < columns_; ++column)
+          boxes.push_back({c_box(at(g, row, column), -1), true});
+    if (residency_.weights)
+      for (std::int64_t column = 0; column < columns_; ++column)
+        for (std::int64_t step = 0; step < g.steps; ++step)
+          for (int slice = 0; slice < tile_.cluster; ++slice)
+            boxes.push_back({b_box(at(g, 0, column), step, slice), false});
+    if (residency_.activations)
+      for (std::int64_t row = 0; row < rows; ++row)
+        for (std::int64_t step = 0; step < g.steps; ++step)
+          boxes.push_back({a_box(at(g, row, 0), step), false});
+  }
+  std::erase_if(boxes, [](const WarmBox& warm) { return warm.box.bytes == 0; });
+  return boxes;
+}
+
+}  // namespace
+
+std::vector<GemmConfiguration> grouped_gemm_configurations(const GroupedGemm& grouped,
+                                                           const device::DeviceSpec& device,
+                                                           const Implementation& implementation) {
+  const std::int64_t largest =
+      grouped.sizes.empty() ? 0 : *std::max_element(grouped.sizes.begin(), grouped.sizes.end());
+  std::vector<GemmConfiguration> configurations =
+      gemm_configurations(product(grouped, largest), device, implementation);
+  // A tile of a contiguous layout must not straddle two groups.
+  const bool contiguous = grouped.varying == GroupedGemm::Varying::rows && !grouped.masked;
+  std::erase_if(configurations, [&](const GemmConfiguration& c) {
+    return c.split > 1 || (contiguous && alignment(implementation) % c.tile.m != 0 &&
+                           alignment(implementation) > 1);
+  });
+  return configurations;
+}
+
+std::unique_ptr<TileKernel> make_grouped_gemm(const GroupedGemm& grouped,
+                                              const device::DeviceSpec& device,
+                                              const Implementation& implementation,
+                                              const GemmConfiguration& configuration,
+                                              const Residency& residency,
+                                              const std::vector<int>& gpc_sizes) {
+  return std::make_unique<GroupedGemmKernel>(grouped, device, implementation, configuration,
+                                             residency, gpc_sizes);
+}
+
+}  // namespace tessera::kernels

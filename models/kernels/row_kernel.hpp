@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+#include "models/kernels/gemm.hpp"
+#include "models/kernels/implementation.hpp"
+#include "models/kernels/stream.hpp"
+#include "models/kernels/tile_kernel.hpp"
+
+namespace tessera::kernels {
+
+/// Work that CUDA cores stream through: so many units, each of so many elements of equal cost.
+struct RowWork {
+  std::string name;
+  double units = 0;          ///< What a CTA takes at least one of: a row, or an element.
+  double unit_elements = 1;  ///< Elements of a unit.
+  StreamFacts facts;
+  double remote_write_bytes =
+      0;  ///< Per element, to peers: through the SM's port, past L2 and HBM.
+};
+
+/// The launch that streams `work` through all given SMs. Reads of `implementation`: the parameters
+/// `box_bytes` (least bytes that a CTA moves at a time), `issue_per_fp32` (instructions issued per
+/// arithmetic lane operation), and the costs prologue, epilogue and reduction (one exchange between
+/// the threads of a row).
+std::unique_ptr<TileKernel> make_row_kernel(const RowWork& work, const device::DeviceSpec& device,
+                                            const Implementation& implementation,
+                                            const Residency& residency,
+                                            const std::vector<int>& gpc_sizes);
+
+}  // namespace tessera::kernels

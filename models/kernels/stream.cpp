@@ -1,0 +1,200 @@
+#include "models/kernels/stream.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "models/kernels/row_kernel.hpp"
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::kernels {
+
+using workload::Stream;
+using workload::StreamKind;
+
+namespace {
+
+/// Bytes of an element as an activation, with its share of scales.
+double activation(core::DataType type) {
+  return core::activation_bits(type) / 8.0 + core::activation_scale_bytes(type);
+}
+double weight(core::DataType type) {
+  return core::weight_bits(type) / 8.0 + core::weight_scale_bytes(type);
+}
+bool scaled(core::DataType type) { return core::activation_scale_bytes(type) > 0; }
+
+/// Lane operations to bring a value of a smaller type to FP32: a shift or a permute.
+double unpack(core::DataType type) { return type == core::DataType::fp32 ? 0 : 1; }
+/// Conversions of an FP32 result to `type`.
+double pack(core::DataType type) { return type == core::DataType::fp32 ? 0 : 1; }
+/// Lane operations before a block-scaled value is packed: |x|, maximum, times 1/scale.
+double scaling(core::DataType type) { return scaled(type) ? 3 : 0; }
+
+constexpr double kIndexBytes = 4;  ///< An expert's id or a row's place, int32.
+constexpr double kReduction = 2;   ///< Exchanges of a block reduction: in the warp, among warps.
+
+}  // namespace
+
+StreamFacts stream_facts(const Stream& s) {
+  const double in = activation(s.input);
+  const double out = activation(s.output);
+  const double fan = s.fan;
+  const auto columns = static_cast<double>(s.columns);
+  StreamFacts f;
+  switch (s.kind) {
+    case StreamKind::rms_norm:
+      // x*x summed, then x * rms * w; a block-scaled copy beside y.
+      f = {.read_bytes = in,
+           .write_bytes = scaled(s.output) ? in + out : out,
+           .fp32 = 3 + unpack(s.input) + scaling(s.output),
+           .conversions = scaled(s.output) ? pack(s.input) + 1 : pack(s.output),
+           .row_steps = kReduction,
+           .whole_rows = true};
+      break;
+    case StreamKind::rms_norm_backward:
+      // dy*w*x summed, dx from x, dy and the sum; dw summed over rows in registers.
+      f = {.read_bytes = 2 * in,
+           .write_bytes = out,
+           .fp32 = 8 + 2 * unpack(s.input) + scaling(s.output),
+           .conversions = pack(s.output),
+           .row_steps = 2 * kReduction,
+           .whole_rows = true};
+      break;
+    case StreamKind::rotary:
+      // Two multiply-adds an element; sines and cosines are shared by the heads of a token.
+      f = {.read_bytes = in,
+           .write_bytes = out,
+           .fp32 = 2 + unpack(s.input),
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::swiglu:
+      // a / (1 + 2^(-a log2 e)) * b.
+      f = {.read_bytes = 2 * in,
+           .write_bytes = out,
+           .fp32 = 4 + 2 * unpack(s.input) + scaling(s.output),
+           .sfu = 2,
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::swiglu_backward:
+      // The sigmoid again, then da and db.
+      f = {.read_bytes = 3 * in,
+           .write_bytes = 2 * out,
+           .fp32 = 10 + 3 * unpack(s.input) + 2 * scaling(s.output),
+           .sfu = 2,
+           .conversions = 2 * pack(s.output)};
+      break;
+    case StreamKind::gate_top_k:
+      // Sigmoid or exponential, then `fan` times a maximum and its index over the row.
+      f = {.read_bytes = in,
+           .write_bytes = fan * (kIndexBytes + kIndexBytes) / columns,
+           .fp32 = 3 + unpack(s.input) + 2 * fan,
+           .sfu = 2,
+           .row_steps = fan,
+           .whole_rows = true};
+      break;
+    case StreamKind::permute:
+      f = {.read_bytes = in + kIndexBytes * fan / columns, .write_bytes = fan * out, .fp32 = 0};
+      break;
+    case StreamKind::unpermute:
+      f = {.read_bytes = fan * in + kIndexBytes * fan / columns,
+           .write_bytes = out,
+           .fp32 = fan * (1 + unpack(s.input)),
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::quantize:
+      f = {.read_bytes = in,
+           .write_bytes = out,
+           .fp32 = 1 + unpack(s.input) + scaling(s.output),
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::quantize_transpose:
+      // Two casts of each element, scaled along either dimension; the transposed one through shared
+      // memory, in and out.
+      f = {.read_bytes = in,
+           .write_bytes = 2 * out,
+           .fp32 = 2 + unpack(s.input) + 2 * scaling(s.output),
+           .conversions = 2 * pack(s.output),
+           .shared_bytes = 2 * in};
+      break;
+    case StreamKind::transpose:
+      // A scaled type is scaled anew along the other dimension.
+      f = {.read_bytes = in,
+           .write_bytes = in,
+           .fp32 = scaled(s.input) ? unpack(s.input) + 1 + scaling(s.input) : 0,
+           .conversions = scaled(s.input) ? 1.0 : 0.0,
+           .shared_bytes = 2 * in};
+      break;
+    case StreamKind::add:
+      f = {.read_bytes = 2 * in,
+           .write_bytes = out,
+           .fp32 = 1 + 2 * unpack(s.input),
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::copy:
+      f = {.read_bytes = in, .write_bytes = out};
+      break;
+    case StreamKind::embedding:
+      f = {.read_bytes = in + kIndexBytes / columns, .write_bytes = out};
+      break;
+    case StreamKind::embedding_backward:
+      f = {.read_bytes = in + out + kIndexBytes / columns,
+           .write_bytes = out,
+           .fp32 = 1 + unpack(s.input),
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::softmax_cross_entropy:
+      // Maximum and sum of exponentials on the way through, then the gradient in a second pass.
+      f = {.read_bytes = in,
+           .write_bytes = out,
+           .passes = 2,
+           .fp32 = 6 + 2 * unpack(s.input),
+           .sfu = 2,
+           .conversions = pack(s.output),
+           .row_steps = 2 * kReduction,
+           .whole_rows = true};
+      break;
+    case StreamKind::adamw:
+      // Master weight, gradient and two moments in; master, moments and the low-precision weight
+      // out. Two moment updates, two bias corrections, decay, quotient, update.
+      f = {.read_bytes = 4 + in + 2 * activation(s.state),
+           .write_bytes = 4 + 2 * activation(s.state) + weight(s.output),
+           .fp32 = 14 + unpack(s.input) + 2 * unpack(s.state) + scaling(s.output),
+           .sfu = 2,
+           .conversions = 2 * pack(s.state) + pack(s.output)};
+      break;
+    case StreamKind::gradient_clip:
+      f = {.read_bytes = in, .fp32 = 1 + unpack(s.input)};
+      break;
+    case StreamKind::compute_scale:
+      f = {.read_bytes = in, .fp32 = 1 + unpack(s.input)};
+      break;
+  }
+  return f;
+}
+
+double parameter(const Implementation& implementation, const std::string& name) {
+  const auto found = implementation.parameters.find(name);
+  if (found == implementation.parameters.end())
+    throw core::Refusal(
+        core::RefusalKind::outside_model,
+        fmt::format("implementation '{}' lacks the parameter '{}'", implementation.name, name));
+  return found->second;
+}
+
+std::unique_ptr<TileKernel> make_stream(const Stream& stream, const device::DeviceSpec& device,
+                                        const Implementation& implementation,
+                                        const Residency& residency,
+                                        const std::vector<int>& gpc_sizes) {
+  const StreamFacts facts = stream_facts(stream);
+  RowWork work;
+  work.name = workload::to_string(stream.kind);
+  work.unit_elements = static_cast<double>(facts.whole_rows ? stream.columns : 1);
+  work.units =
+      static_cast<double>(stream.rows) * static_cast<double>(stream.columns) / work.unit_elements;
+  work.facts = facts;
+  return make_row_kernel(work, device, implementation, residency, gpc_sizes);
+}
+
+}  // namespace tessera::kernels
