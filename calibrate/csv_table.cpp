@@ -16,13 +16,42 @@ namespace tessera::calibrate {
 namespace {
 
 /// The columns that make a shape, in the order in which they enter the hash.
-constexpr std::array kShapeColumns = {
-    "M",          "N",     "K",           "batch",    "isl",        "kv_len",         "step",
-    "num_heads",  "num_kv_heads", "head_dim", "win",  "bmm",        "num_tokens",     "tp_size",
-    "tokens",     "rank_tokens",  "hidden",   "inter", "topk",      "experts",        "tp",
-    "ep",         "collective",   "ranks",    "ranks_per_node", "bytes", "elements",  "nodes",
-    "tokens_per_rank", "sms", "part",         "hc_mult", "compress_ratio", "model",   "osl",
-    "concurrency"};
+constexpr std::array kShapeColumns = {"M",
+                                      "N",
+                                      "K",
+                                      "batch",
+                                      "isl",
+                                      "kv_len",
+                                      "step",
+                                      "num_heads",
+                                      "num_kv_heads",
+                                      "head_dim",
+                                      "win",
+                                      "bmm",
+                                      "num_tokens",
+                                      "tp_size",
+                                      "tokens",
+                                      "rank_tokens",
+                                      "hidden",
+                                      "inter",
+                                      "topk",
+                                      "experts",
+                                      "tp",
+                                      "ep",
+                                      "collective",
+                                      "ranks",
+                                      "ranks_per_node",
+                                      "bytes",
+                                      "elements",
+                                      "nodes",
+                                      "tokens_per_rank",
+                                      "sms",
+                                      "part",
+                                      "hc_mult",
+                                      "compress_ratio",
+                                      "model",
+                                      "osl",
+                                      "concurrency"};
 
 /// Reads one record from `at` on; leaves `at` after its line end.
 std::vector<std::string> read_record(const std::string& text, std::size_t& at) {

@@ -8,10 +8,12 @@
 
 namespace tessera::calibrate {
 
-/// A CSV file with a header (RFC 4180: quotes around fields, doubled inside), its rows and their order kept.
+/// A CSV file with a header (RFC 4180: quotes around fields, doubled inside), its rows and their
+/// order kept.
 class CsvTable {
  public:
-  /// Throws core::ConfigError naming file and line when a row has another number of fields than the header.
+  /// Throws core::ConfigError naming file and line when a row has another number of fields than the
+  /// header.
   static CsvTable load(const std::string& path);
   static CsvTable parse(const std::string& text, const std::string& file);
 
@@ -34,8 +36,8 @@ class CsvTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// Which half of the measurements a row is on: a hash of its op and shape alone, so that a shape is on one side on every
-/// GPU and framework. One half is fitted, the other quoted.
+/// Which half of the measurements a row is on: a hash of its op and shape alone, so that a shape is
+/// on one side on every GPU and framework. One half is fitted, the other quoted.
 enum class Half { fit, test };
 [[nodiscard]] Half half(const CsvTable& table, std::size_t row);
 

@@ -17,8 +17,8 @@ using workload::StreamKind;
 
 namespace {
 
-/// Distinct weights that the trtllm collection replays at most, and operand sets that the sglang one does
-/// (measurements README).
+/// Distinct weights that the trtllm collection replays at most, and operand sets that the sglang
+/// one does (measurements README).
 constexpr double kTrtllmWeightSets = 5;
 constexpr double kSglangOperandSets = 6;
 
@@ -28,9 +28,8 @@ constexpr double kSglangOperandSets = 6;
 
 DataType data_type(std::string_view name) {
   static const std::map<std::string_view, DataType> kNames = {
-      {"bfloat16", DataType::bf16}, {"bf16", DataType::bf16},
-      {"half", DataType::fp16},     {"float16", DataType::fp16},
-      {"sq", DataType::int8},       {"fp8_e4m3", DataType::fp8}};
+      {"bfloat16", DataType::bf16}, {"bf16", DataType::bf16}, {"half", DataType::fp16},
+      {"float16", DataType::fp16},  {"sq", DataType::int8},   {"fp8_e4m3", DataType::fp8}};
   if (const auto found = kNames.find(name); found != kNames.end()) return found->second;
   if (const auto type = core::parse_data_type(name)) return *type;
   refuse(fmt::format("data type '{}' is not modelled", name));
@@ -47,8 +46,8 @@ double bytes(std::int64_t rows, std::int64_t columns, double bits) {
   return static_cast<double>(rows) * static_cast<double>(columns) * bits / 8;
 }
 
-/// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, and a set survives when all
-/// of them fit.
+/// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, and a
+/// set survives when all of them fit.
 gpu::ExecutionContext gemm_context(std::string_view framework, const Gemm& gemm,
                                    const device::DeviceSpec& device) {
   const double a = bytes(gemm.m, gemm.k, core::activation_bits(gemm.type));
@@ -72,20 +71,23 @@ void add_quantisation(const CsvTable& table, std::size_t row, const Gemm& gemm,
                       const gpu::ExecutionContext& context, MeasuredCall& call) {
   if (gemm.type == DataType::bf16 || gemm.type == DataType::fp16) return;
   if (gemm.type == DataType::fp8 && table.text(row, "framework") == "trtllm")
-    call.kernels.push_back({Stream{.kind = StreamKind::compute_scale, .rows = gemm.m, .columns = gemm.k},
-                            context, {}});
-  call.kernels.push_back({Stream{.kind = StreamKind::quantize,
-                                 .rows = gemm.m,
-                                 .columns = gemm.k,
-                                 .output = gemm.type},
-                          context, {}});
+    call.kernels.push_back(
+        {Stream{.kind = StreamKind::compute_scale, .rows = gemm.m, .columns = gemm.k},
+         context,
+         {}});
+  call.kernels.push_back(
+      {Stream{.kind = StreamKind::quantize, .rows = gemm.m, .columns = gemm.k, .output = gemm.type},
+       context,
+       {}});
 }
 
 MeasuredCall gemm_call(const CsvTable& table, std::size_t row, const device::DeviceSpec& device,
                        const MeasuredAs& as) {
-  Gemm gemm{.m = integer(table, row, "M"), .n = integer(table, row, "N"), .k = integer(table, row, "K")};
+  Gemm gemm{
+      .m = integer(table, row, "M"), .n = integer(table, row, "N"), .k = integer(table, row, "K")};
   gemm.type = data_type(table.text(row, "dtype"));
-  // sglang's fp8 rows quantise each token by itself (implementations.csv: "quantise per token + gemm").
+  // sglang's fp8 rows quantise each token by itself (implementations.csv: "quantise per token +
+  // gemm").
   if (gemm.type == DataType::fp8 && table.text(row, "framework") == "sglang")
     gemm.type = DataType::fp8_token;
   MeasuredCall call;
@@ -124,11 +126,14 @@ const MeasuredAs& MeasurementMap::find(const std::string& file, const CsvTable& 
                                        std::size_t row) const {
   for (const MeasuredAs& as : rows_)
     if (as.file == file && matches(as.framework, table.text(row, "framework")) &&
-        matches(as.kernel, table.text(row, "kernel")) && matches(as.dtype, table.text(row, "dtype")) &&
-        matches(as.kv_dtype, table.text(row, "kv_dtype")) && matches(as.gpu, table.text(row, "gpu")))
+        matches(as.kernel, table.text(row, "kernel")) &&
+        matches(as.dtype, table.text(row, "dtype")) &&
+        matches(as.kv_dtype, table.text(row, "kv_dtype")) &&
+        matches(as.gpu, table.text(row, "gpu")))
       return as;
-  refuse(fmt::format("{}: no implementation stands for {} {} {}", file, table.text(row, "framework"),
-                     table.text(row, "kernel"), table.text(row, "dtype")));
+  refuse(fmt::format("{}: no implementation stands for {} {} {}", file,
+                     table.text(row, "framework"), table.text(row, "kernel"),
+                     table.text(row, "dtype")));
 }
 
 MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table, std::size_t row,

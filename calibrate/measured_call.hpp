@@ -9,7 +9,8 @@
 #include "models/gpu/kernel_result.hpp"
 #include "models/workload/operators.hpp"
 
-/// From a row of a measurement file to the kernels that were timed, in the state in which they were timed.
+/// From a row of a measurement file to the kernels that were timed, in the state in which they were
+/// timed.
 namespace tessera::calibrate {
 
 /// One kernel of a timed call.
@@ -21,7 +22,7 @@ struct KernelQuery {
 
 struct MeasuredCall {
   std::vector<KernelQuery> kernels;  ///< One after another.
-  std::string harness;               ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
+  std::string harness;  ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
 };
 
 /// Which implementation a measured kernel is: a row of hw_configs/kernels/measured_as.yaml.
@@ -40,8 +41,8 @@ class MeasurementMap {
   /// Reads hw_configs/kernels/measured_as.yaml. Throws core::ConfigError.
   static MeasurementMap load();
 
-  /// The call that a row timed; `file` is the file's name without folder and ending. Throws core::Refusal with the reason
-  /// when Tessera has no model of it.
+  /// The call that a row timed; `file` is the file's name without folder and ending. Throws
+  /// core::Refusal with the reason when Tessera has no model of it.
   [[nodiscard]] MeasuredCall call(const std::string& file, const CsvTable& table, std::size_t row,
                                   const device::DeviceSpec& device) const;
 

@@ -25,6 +25,8 @@ class L2Cache {
   Lookup read(const kernels::Box& box);
   /// When the box that the last missing read() brought in arrives.
   void fill(std::int64_t ready) { entries_[static_cast<std::size_t>(newest_)].ready = ready; }
+  /// Whether something had to leave already.
+  [[nodiscard]] bool full() const { return evicted_; }
   /// Writes the whole box. `ready` as for a box that is complete.
   Lookup write(const kernels::Box& box, std::int64_t now);
 
@@ -56,6 +58,7 @@ class L2Cache {
 
   std::int64_t capacity_;
   std::int64_t used_ = 0;
+  bool evicted_ = false;
   std::vector<Entry> entries_;
   std::vector<std::int32_t> free_;
   std::vector<std::int32_t> index_;  ///< Open addressing, linear probing.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <utility>
 
 namespace tessera::gpu {
 
@@ -17,7 +18,8 @@ constexpr std::int64_t kFraction =
     256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
 constexpr std::size_t kSteadyWaves =
     3;  ///< Waves averaged on either side when looking for the steady state.
-constexpr double kSteadyTolerance = 0.01;
+constexpr double kSteadyTolerance = 0.01;  ///< Of time.
+constexpr double kSteadyTraffic = 0.1;     ///< Of HBM bytes, which come in boxes.
 
 std::int64_t fractions(double bytes, double bytes_per_cycle) {
   return std::max<std::int64_t>(1, std::llround(bytes * kFraction / bytes_per_cycle));
@@ -252,10 +254,18 @@ void TileEngine::enter_segment() {
   skipped_ = false;
 }
 
-/// At a wave's start: when the last waves took equally long as those before them, skips all but the
-/// last full wave.
+/// Waves before the first that can be typical: tiles are given out as far ahead as the stages
+/// reach, and a launch that outgrows L2 behaves differently once L2 is full.
+bool TileEngine::warming_up() const {
+  const double ahead = std::ceil(plan_.stages / std::max(plan_.steps, 1.0)) + 1;
+  if (static_cast<double>((given_tiles_ - segment_start_) / wave_) < ahead) return true;
+  return plan_.read_bytes + plan_.write_bytes > machine_.l2_capacity && !l2_cache_.full();
+}
+
+/// At a wave's start: when the last waves took as long, and moved as much over HBM, as those before
+/// them, skips all but the last full wave.
 void TileEngine::watch_waves() {
-  if (exact_ || skipped_) return;
+  if (exact_ || skipped_ || warming_up()) return;
   wave_times_.push_back(wheel_.now());
   wave_totals_.push_back(totals_);
   const std::int64_t remaining = (segment_end_ - given_tiles_) / wave_ - 1;
@@ -265,6 +275,11 @@ void TileEngine::watch_waves() {
   const auto early =
       static_cast<double>(wave_times_[last - kSteadyWaves] - wave_times_[last - 2 * kSteadyWaves]);
   if (std::abs(late - early) > kSteadyTolerance * late) return;
+  const double moved_late = (wave_totals_[last] - wave_totals_[last - kSteadyWaves]).hbm_bytes();
+  const double moved_early =
+      (wave_totals_[last - kSteadyWaves] - wave_totals_[last - 2 * kSteadyWaves]).hbm_bytes();
+  if (std::abs(moved_late - moved_early) > kSteadyTraffic * std::max(moved_late, moved_early))
+    return;
   const double windows = static_cast<double>(remaining) / (2.0 * kSteadyWaves);
   skipped_cycles_ += (late + early) * windows;
   skipped_totals_ += (wave_totals_[last] - wave_totals_[last - 2 * kSteadyWaves]) * windows;
@@ -348,7 +363,7 @@ bool TileEngine::execute(Role& role, const Instruction& instruction) {
       return true;
     case Opcode::wait_stores:
       if (cta.open_stores == 0) return true;
-      assert(cta.waiting_for_stores == nullptr && "one role of a CTA waits for its stores");
+      role.next_waiting = cta.waiting_for_stores;
       cta.waiting_for_stores = &role;
       return false;
   }
@@ -483,10 +498,10 @@ void TileEngine::stored(std::uint32_t index) {
   CtaState& cta = *load.cta;
   --cta.open_stores;
   if (load.barrier != kNoBarrier) arrive_one(cta, load.barrier, Resource::l2);
-  if (cta.open_stores == 0 && cta.waiting_for_stores != nullptr) {
-    Role& role = *cta.waiting_for_stores;
-    cta.waiting_for_stores = nullptr;
-    run_role(role);
+  if (cta.open_stores == 0) {
+    for (Role* role = std::exchange(cta.waiting_for_stores, nullptr); role != nullptr;
+         role = std::exchange(role->next_waiting, nullptr))
+      wheel_.schedule(wheel_.now(), {EventKind::resume, 0, 0, role});
   }
   cta_progress(cta);
 }

@@ -30,6 +30,7 @@ struct LaunchTotals {
   /// SM-cycles that roles waited for a load, by what delayed the load most.
   std::array<double, 10> stall_cycles{};
 
+  [[nodiscard]] double hbm_bytes() const { return hbm_read_bytes + hbm_write_bytes; }
   LaunchTotals& operator+=(const LaunchTotals& other);
   friend LaunchTotals operator*(LaunchTotals totals, double factor);
   friend LaunchTotals operator-(const LaunchTotals& a, const LaunchTotals& b);
@@ -105,6 +106,7 @@ class TileEngine : public kernels::TileSource {
   std::uint32_t new_load(const kernels::Instruction& instruction, CtaState& cta);
   std::int64_t next_tile();
   void enter_segment();
+  [[nodiscard]] bool warming_up() const;
   void watch_waves();
 
   const Machine& machine_;

@@ -116,7 +116,7 @@ std::vector<WarmBox> DenseGemm::warm_boxes() const {
     if (residency_.outputs)
       for (std::int64_t row = 0; row < rows_ * tile_.cluster; ++row)
         for (std::int64_t column = 0; column < columns_; ++column)
-          boxes.push_back({c_box(at(batch, row, column, 0), -1), true});
+          boxes.push_back({c_box(at(batch, row, column, 0), false), true});
     if (residency_.weights)
       for (std::int64_t column = 0; column < columns_; ++column)
         for (std::int64_t step = 0; step < total_steps_; ++step)
@@ -166,8 +166,7 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
     const double step_k = tile.k_bytes / a_bytes;
     const double stage = tile.m * step_k * a_bytes + tile.n * step_k * b_bytes;
     const auto smem = static_cast<double>(device.sm.shared_memory_per_cta.value());
-    if (2 * stage * implementation.max_ctas_per_sm > smem - static_cast<double>(kBarrierBytes))
-      continue;
+    if (2 * stage * tile.ctas_per_sm > smem - static_cast<double>(kBarrierBytes)) continue;
     if (tile.cluster > 1 && gemm.m <= tile.m) continue;  // the other CTAs would have no rows
     for (const int split : implementation.splits) {
       if (split > 1 && (implementation.promotion_k > 0 || gemm.accumulate)) continue;

@@ -43,7 +43,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   const ImplementationCosts& costs = implementation_.costs;
   const double smem_stage = tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_;
   const auto smem = static_cast<double>(device.sm.shared_memory_per_cta.value());
-  const int resident = implementation_.max_ctas_per_sm;
+  const int resident = tile_.ctas_per_sm;
   stages_ = std::clamp<std::int64_t>(
       static_cast<std::int64_t>((smem / resident - kBarrierBytes) / smem_stage), 2, kMaxStages);
 
@@ -64,10 +64,11 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.name =
       fmt::format("{}x{}x{}B {}{}{}", tile_.m, tile_.n, tile_.k_bytes, to_string(tile_.schedule),
                   tile_.cluster > 1 ? fmt::format(" cluster {}", tile_.cluster) : "",
-                  split_ > 1 ? fmt::format(" split {}", split_) : "");
+                  tile_.ctas_per_sm > 1 ? fmt::format(" {} CTAs an SM", tile_.ctas_per_sm) : "");
+  if (split_ > 1) plan_.name += fmt::format(" split {}", split_);
   plan_.cluster = tile_.cluster;
   plan_.ctas_per_sm = resident;
-  plan_.barriers = static_cast<int>(2 * stages_ + 5);
+  plan_.barriers = static_cast<int>(2 * stages_ + 7);
   plan_.persistent = implementation_.persistent;
   plan_.overlapped_epilogue =
       tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
@@ -92,7 +93,7 @@ void GemmKernel::describe_tiles(double rows, double columns, double steps) {
 std::int64_t GemmKernel::raster_group(const std::vector<int>& gpc_sizes, std::int64_t bands) const {
   int slots = 0;
   for (const int size : gpc_sizes) slots += size / tile_.cluster;
-  slots *= implementation_.max_ctas_per_sm;
+  slots *= tile_.ctas_per_sm;
   std::int64_t group = implementation_.group_rows;
   if (group == 0)
     group = std::llround(std::sqrt(static_cast<double>(slots) * tile_.n /
@@ -116,13 +117,12 @@ Box GemmKernel::b_box(const TilePlace& at, std::int64_t step, int slice) const {
       .bytes = static_cast<std::uint32_t>(std::max(1.0, columns * b_step_bytes_ / tile_.cluster))};
 }
 
-Box GemmKernel::c_box(const TilePlace& at, std::int64_t part) const {
+Box GemmKernel::c_box(const TilePlace& at, bool partial) const {
   const double elements = static_cast<double>(at.rows) * static_cast<double>(at.columns);
-  return {
-      .tensor = part < 0 ? kTensorC : kPartials,
-      .row = static_cast<std::uint32_t>(at.c_row),
-      .column = static_cast<std::uint32_t>(part < 0 ? at.c_column : at.c_column * split_ + part),
-      .bytes = static_cast<std::uint32_t>(elements * (part < 0 ? c_bytes_ : kPartialBytes))};
+  return {.tensor = partial ? kPartials : kTensorC,
+          .row = static_cast<std::uint32_t>(at.c_row),
+          .column = static_cast<std::uint32_t>(at.c_column),
+          .bytes = static_cast<std::uint32_t>(elements * (partial ? kPartialBytes : c_bytes_))};
 }
 
 std::vector<TileProgram> GemmKernel::roles(const Cta& cta) const {
@@ -177,6 +177,7 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
   const auto operand_bytes =
       static_cast<std::uint32_t>(tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_);
   std::int64_t use = 0;
+  std::int64_t reductions = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
@@ -197,17 +198,17 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
     co_await wait(promoted(index), static_cast<std::int64_t>(t) / consumers + 1);
     co_await delay(std::llround(plan_.epilogue_cycles));
     if (split_ > 1) {
-      co_await store(c_box(at, at.split));
+      // Every part adds to one FP32 tile in L2; the last to come reads the sum.
+      co_await store(c_box(at, true));
       co_await wait_stores();
       if (cta.source->arrive(tile / split_ * tile_.cluster + cta.rank) < split_ - 1) continue;
-      for (std::int64_t part = 0; part < split_; ++part)
-        if (part != at.split) co_await load(c_box(at, part), drained());
-      co_await wait(drained(), split_ - 1);
+      co_await load(c_box(at, true), reduced(index));
+      co_await wait(reduced(index), ++reductions);
     } else if (accumulate_) {
-      co_await load(c_box(at, -1), drained());
+      co_await load(c_box(at, false), drained());
     }
     co_await compute(Pipe::conversion, epilogue_cycles_);
-    co_await store(c_box(at, -1));
+    co_await store(c_box(at, false));
   }
 }
 
@@ -233,9 +234,9 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
       co_await compute(Pipe::fp32, promotion_cycles_);
     }
     co_await delay(std::llround(plan_.epilogue_cycles));
-    if (accumulate_ && index == 0) co_await load(c_box(at, -1), drained());
+    if (accumulate_ && index == 0) co_await load(c_box(at, false), drained());
     co_await compute(Pipe::conversion, epilogue_cycles_ / 2);
-    if (index == 1) co_await store(c_box(at, -1));
+    if (index == 1) co_await store(c_box(at, false));
   }
 }
 
@@ -260,7 +261,7 @@ TileProgram GemmKernel::mma_issuer(const Cta& cta) const {
 }
 
 TileProgram GemmKernel::tmem_epilogue(const Cta& cta) const {
-  std::int64_t loaded = 0;
+  std::int64_t reductions = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
@@ -269,20 +270,18 @@ TileProgram GemmKernel::tmem_epilogue(const Cta& cta) const {
     co_await delay(std::llround(plan_.epilogue_cycles));
     if (split_ > 1) {
       co_await signal(drained());
-      co_await store(c_box(at, at.split));
+      co_await store(c_box(at, true));
       co_await wait_stores();
       if (cta.source->arrive(tile / split_ * tile_.cluster + cta.rank) < split_ - 1) continue;
-      for (std::int64_t part = 0; part < split_; ++part)
-        if (part != at.split) co_await load(c_box(at, part), promoted(0));
-      loaded += split_ - 1;
-      co_await wait(promoted(0), loaded);
+      co_await load(c_box(at, true), reduced(0));
+      co_await wait(reduced(0), ++reductions);
       co_await compute(Pipe::conversion, epilogue_cycles_);
     } else {
-      if (accumulate_) co_await load(c_box(at, -1), promoted(0));
+      if (accumulate_) co_await load(c_box(at, false), reduced(0));
       co_await compute(Pipe::conversion, epilogue_cycles_);
       co_await signal(drained());
     }
-    co_await store(c_box(at, -1));
+    co_await store(c_box(at, false));
   }
 }
 

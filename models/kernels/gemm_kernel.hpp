@@ -47,7 +47,7 @@ class GemmKernel : public TileKernel {
 
   [[nodiscard]] Box a_box(const TilePlace& at, std::int64_t step) const;
   [[nodiscard]] Box b_box(const TilePlace& at, std::int64_t step, int slice) const;
-  [[nodiscard]] Box c_box(const TilePlace& at, std::int64_t part) const;
+  [[nodiscard]] Box c_box(const TilePlace& at, bool partial) const;
 
   TileShape tile_;
   std::int64_t split_ = 1;
@@ -68,6 +68,9 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] Barrier turn() const { return static_cast<Barrier>(2 * stages_ + 2); }
   [[nodiscard]] Barrier promoted(int consumer) const {
     return static_cast<Barrier>(2 * stages_ + 3 + consumer);
+  }
+  [[nodiscard]] Barrier reduced(int consumer) const {
+    return static_cast<Barrier>(2 * stages_ + 5 + consumer);
   }
 
   TileProgram producer(const Cta& cta) const;

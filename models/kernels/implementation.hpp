@@ -26,6 +26,7 @@ struct TileShape {
   int n = 128;
   int k_bytes = 128;  ///< Depth of a step, in bytes of the A operand.
   int cluster = 1;    ///< CTAs along m that share the B operand.
+  int ctas_per_sm = 1;
   GemmSchedule schedule = GemmSchedule::cooperative;
   friend auto operator<=>(const TileShape&, const TileShape&) = default;
 };
@@ -53,7 +54,6 @@ struct Implementation {
   std::vector<TileShape> tiles;
   std::vector<int> splits = {1};  ///< Ways to cut k.
   bool persistent = false;
-  int max_ctas_per_sm = 1;
   int threads = 384;
   int promotion_k = 0;  ///< k elements between promotions to FP32 on CUDA cores; 0: none.
   int group_rows = 0;   ///< Raster: tile rows visited together; 0: as square as the wave allows.

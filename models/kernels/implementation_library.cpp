@@ -43,8 +43,9 @@ std::set<core::DataType> read_types(const ConfigNode& node) {
   return types;
 }
 
-TileShape read_tile(const ConfigNode& node, int k_bytes) {
+TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   TileShape tile;
+  tile.ctas_per_sm = static_cast<int>(node.integer_or("ctas_per_sm", 1, 32, ctas_per_sm));
   tile.m = static_cast<int>(node.integer("m", 8, 1024));
   tile.n = static_cast<int>(node.integer("n", 8, 1024));
   tile.k_bytes = static_cast<int>(node.integer_or("k_bytes", 32, 1024, k_bytes));
@@ -79,15 +80,15 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("types")) result.types = read_types(root.at("types"));
   if (root.has("default_for")) result.default_for = read_types(root.at("default_for"));
   const auto k_bytes = static_cast<int>(root.integer_or("k_bytes", 32, 1024, 128));
+  const auto ctas_per_sm = static_cast<int>(root.integer_or("ctas_per_sm", 1, 32, 1));
   for (const ConfigNode& item : root.optional_list("tiles"))
-    result.tiles.push_back(read_tile(item, k_bytes));
+    result.tiles.push_back(read_tile(item, k_bytes, ctas_per_sm));
   if (root.has("splits")) {
     result.splits.clear();
     for (const std::int64_t split : root.integers("splits", 1, 64))
       result.splits.push_back(static_cast<int>(split));
   }
   result.persistent = root.boolean_or("persistent", false);
-  result.max_ctas_per_sm = static_cast<int>(root.integer_or("ctas_per_sm", 1, 32, 1));
   result.threads = static_cast<int>(root.integer_or("threads", 32, 1024, 384));
   result.promotion_k = static_cast<int>(root.integer_or("promotion_k", 0, 4096, 0));
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));

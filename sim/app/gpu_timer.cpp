@@ -14,14 +14,15 @@
 namespace tessera::app {
 namespace {
 
-/// Kernels that one piece of work of a worker process simulates: few enough to balance, many enough to hide the pipe.
+/// Kernels that one piece of work of a worker process simulates: few enough to balance, many enough
+/// to hide the pipe.
 constexpr std::size_t kBatch = 64;
 
 std::string identity(const calibrate::KernelQuery& query) {
   const gpu::ExecutionContext& c = query.context;
-  return fmt::format("{}|{}|{} {} {} {} {} {} {}", workload::describe(query.op), query.implementation,
-                     c.sms, c.warm_activations, c.warm_weights, c.sustained, c.hbm_share, c.l2_share,
-                     c.exact);
+  return fmt::format("{}|{}|{} {} {} {} {} {} {}", workload::describe(query.op),
+                     query.implementation, c.sms, c.warm_activations, c.warm_weights, c.sustained,
+                     c.hbm_share, c.l2_share, c.exact);
 }
 
 /// Answers as length-prefixed texts: "R" and an encoded result, or "N" and the reason of a refusal.
@@ -52,12 +53,12 @@ std::string simulate(gpu::Gpu& gpu, const calibrate::KernelQuery& query) {
 
 }  // namespace
 
-std::vector<KernelAnswer> run_kernels(gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries,
-                                      int jobs,
-                                      const std::function<void(std::size_t, std::size_t)>& progress) {
+std::vector<KernelAnswer> run_kernels(
+    gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries, int jobs,
+    const std::function<void(std::size_t, std::size_t)>& progress) {
   std::map<std::string, std::size_t> index;
-  std::vector<std::size_t> distinct;      // queries to simulate
-  std::vector<std::size_t> which;         // for each query its place in `distinct`
+  std::vector<std::size_t> distinct;  // queries to simulate
+  std::vector<std::size_t> which;     // for each query its place in `distinct`
   for (std::size_t i = 0; i < queries.size(); ++i) {
     const auto [found, inserted] = index.emplace(identity(queries[i]), distinct.size());
     if (inserted) distinct.push_back(i);

@@ -16,13 +16,15 @@ struct KernelAnswer {
   std::string refusal;
 };
 
-/// Runs every query on `gpu` in up to `jobs` worker processes; answers in the order of the queries. Equal queries are
-/// simulated once. `progress` is told how many distinct kernels are done, of how many.
-std::vector<KernelAnswer> run_kernels(gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries,
-                                      int jobs,
-                                      const std::function<void(std::size_t, std::size_t)>& progress = {});
+/// Runs every query on `gpu` in up to `jobs` worker processes; answers in the order of the queries.
+/// Equal queries are simulated once. `progress` is told how many distinct kernels are done, of how
+/// many.
+std::vector<KernelAnswer> run_kernels(
+    gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries, int jobs,
+    const std::function<void(std::size_t, std::size_t)>& progress = {});
 
-/// A line on stderr with done, rate and time left, redrawn in place; silent when stderr is no terminal.
+/// A line on stderr with done, rate and time left, redrawn in place; silent when stderr is no
+/// terminal.
 std::function<void(std::size_t, std::size_t)> progress_on_terminal(const std::string& what);
 
 }  // namespace tessera::app

@@ -46,7 +46,9 @@ class Arguments {
     const auto found = values_.find(name);
     if (found == values_.end()) return fallback;
     const auto type = core::parse_data_type(found->second);
-    if (!type) wrong(fmt::format("{}: found '{}'; expected a data type such as bf16, fp8_block, nvfp4", name, found->second));
+    if (!type)
+      wrong(fmt::format("{}: found '{}'; expected a data type such as bf16, fp8_block, nvfp4", name,
+                        found->second));
     return *type;
   }
   void finish(const std::string& op) const {
@@ -61,8 +63,10 @@ class Arguments {
     const std::string& text = values_.at(name);
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || value < least || value > kLargest)
-      wrong(fmt::format("{}: found '{}'; expected an integer in [{}, {}]", name, text, least, kLargest));
+    if (error != std::errc{} || end != text.data() + text.size() || value < least ||
+        value > kLargest)
+      wrong(fmt::format("{}: found '{}'; expected an integer in [{}, {}]", name, text, least,
+                        kLargest));
     return value;
   }
 
@@ -147,8 +151,10 @@ workload::Operator parse_operator(const std::string& name, const std::vector<std
 }
 
 std::string operator_help() {
-  return "gemm (M N K dtype [output batch accumulate]), grouped_gemm (groups M N K dtype), attention and "
-         "attention_backward (q heads [batch kv kv_heads dim v_dim causal window dtype]), or a stream kernel such as "
+  return "gemm (M N K dtype [output batch accumulate]), grouped_gemm (groups M N K dtype), "
+         "attention and "
+         "attention_backward (q heads [batch kv kv_heads dim v_dim causal window dtype]), or a "
+         "stream kernel such as "
          "rms_norm, swiglu, quantize, adamw (rows columns [dtype output fan state])";
 }
 

@@ -20,7 +20,8 @@ struct Prediction {
   double watts = 0;
 };
 
-/// Half-width of the 90 % interval of board power. // assumed until calibrate states the residuals of power_*
+/// Half-width of the 90 % interval of board power. // assumed until calibrate states the residuals
+/// of power_*
 constexpr double kPowerHalfWidth = 0.2;
 
 std::string four_digits(double value) { return fmt::format("{:.4f}", value); }
@@ -49,8 +50,7 @@ class GpuRows {
     std::vector<calibrate::KernelQuery> queries;
     for (const auto& [row, call] : calls_)
       queries.insert(queries.end(), call.kernels.begin(), call.kernels.end());
-    const auto answers =
-        run_kernels(gpu_, queries, jobs, progress_on_terminal(device_.name));
+    const auto answers = run_kernels(gpu_, queries, jobs, progress_on_terminal(device_.name));
     std::size_t at = 0;
     for (const auto& [row, call] : calls_) {
       std::vector<gpu::KernelResult> results;

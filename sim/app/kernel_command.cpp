@@ -4,8 +4,8 @@
 
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
-#include "sim/app/command.hpp"
 #include "models/gpu/gpu.hpp"
+#include "sim/app/command.hpp"
 #include "sim/app/kernel_arguments.hpp"
 #include "sim/app/kernel_batch.hpp"
 #include "sim/app/kernel_report.hpp"
@@ -38,8 +38,9 @@ gpu::Fidelity fidelity_of(const KernelOptions& options) {
 
 void run_one(const KernelOptions& options) {
   if (options.op.empty() || options.device.empty())
-    throw core::ConfigError({"command line", 0, 0},
-                            "kernel needs OP and --device, or --batch and --out; see tessera kernel --help");
+    throw core::ConfigError(
+        {"command line", 0, 0},
+        "kernel needs OP and --device, or --batch and --out; see tessera kernel --help");
   const device::DeviceSpec device = device::load_device(options.device);
   const device::FitSet fits = options.fits.empty() ? device::load_fit_for(device)
                                                    : device::load_fit_for(device, options.fits);
@@ -65,7 +66,8 @@ void run(const KernelOptions& options) {
     return;
   }
   if (options.out.empty())
-    throw core::ConfigError({"command line", 0, 0}, "--batch needs --out: where to write the predictions");
+    throw core::ConfigError({"command line", 0, 0},
+                            "--batch needs --out: where to write the predictions");
   predict_batch({.input = options.batch,
                  .output = options.out,
                  .fits = options.fits,
@@ -77,9 +79,11 @@ void run(const KernelOptions& options) {
 
 void add_kernel_command(CLI::App& program) {
   auto options = std::make_shared<KernelOptions>();
-  CLI::App* command = program.add_subcommand("kernel", "Where the cycles of one kernel go on one GPU");
+  CLI::App* command =
+      program.add_subcommand("kernel", "Where the cycles of one kernel go on one GPU");
   command->add_option("op", options->op, operator_help());
-  command->add_option("arguments", options->arguments, "Shape as NAME=VALUE, for example M=8192 N=8192 K=8192 dtype=bf16");
+  command->add_option("arguments", options->arguments,
+                      "Shape as NAME=VALUE, for example M=8192 N=8192 K=8192 dtype=bf16");
   command->add_option("--device", options->device, "GPU of hw_configs/devices, or a file");
   command->add_option("--implementation", options->implementation,
                       "Kernel implementation of hw_configs/kernels (default: the device's)");
@@ -89,10 +93,14 @@ void add_kernel_command(CLI::App& program) {
   command->add_option("--format", options->format, "table or json")
       ->check(CLI::IsMember({"table", "json"}));
   command->add_option("--sms", options->sms, "SMs given to the kernel (default: all)");
-  command->add_flag("--counters", options->counters, "Counters under Nsight Compute's names, and stalls");
-  command->add_flag("--exact", options->exact, "Simulate every wave; no extrapolation of the steady state");
-  command->add_flag("--burst", options->burst, "A burst of a few ms at boost clock instead of sustained");
-  command->add_flag("--warm", options->warm, "Operands are in L2 before the kernel starts, where they fit");
+  command->add_flag("--counters", options->counters,
+                    "Counters under Nsight Compute's names, and stalls");
+  command->add_flag("--exact", options->exact,
+                    "Simulate every wave; no extrapolation of the steady state");
+  command->add_flag("--burst", options->burst,
+                    "A burst of a few ms at boost clock instead of sustained");
+  command->add_flag("--warm", options->warm,
+                    "Operands are in L2 before the kernel starts, where they fit");
   command->add_option("--batch", options->batch, "Predict every row of a measurement file");
   command->add_option("--out", options->out, "Where --batch writes");
   command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));

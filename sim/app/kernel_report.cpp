@@ -16,19 +16,23 @@ std::string kernel_table(const device::DeviceSpec& device, const workload::Opera
     text += fmt::format("  {:<18}{}\n", name, value);
   };
   line("implementation", result.implementation);
-  line("time", fmt::format("{:.2f} us  (90 %: {:.2f} to {:.2f}, {})", core::to_microseconds(result.time),
-                           core::to_microseconds(result.lower), core::to_microseconds(result.upper),
-                           core::to_string(result.grade)));
-  line("SM cycles", fmt::format("{} at {:.0f} MHz", result.cycles.value(), result.clock.value() / 1e6));
+  line("time", fmt::format("{:.2f} us  (90 %: {:.2f} to {:.2f}, {})",
+                           core::to_microseconds(result.time), core::to_microseconds(result.lower),
+                           core::to_microseconds(result.upper), core::to_string(result.grade)));
+  line("SM cycles",
+       fmt::format("{} at {:.0f} MHz", result.cycles.value(), result.clock.value() / 1e6));
   if (result.flops > 0) line("rate", fmt::format("{:.1f} TFLOP/s", result.flops / seconds / 1e12));
-  line("HBM", fmt::format("{:.2f} MB, {:.2f} TB/s", result.hbm_bytes / 1e6, result.hbm_bytes / seconds / 1e12));
-  line("L2", fmt::format("{:.2f} MB, {:.2f} TB/s", result.l2_bytes / 1e6, result.l2_bytes / seconds / 1e12));
+  line("HBM", fmt::format("{:.2f} MB, {:.2f} TB/s", result.hbm_bytes / 1e6,
+                          result.hbm_bytes / seconds / 1e12));
+  line("L2", fmt::format("{:.2f} MB, {:.2f} TB/s", result.l2_bytes / 1e6,
+                         result.l2_bytes / seconds / 1e12));
   line("power", fmt::format("{:.0f} W, {:.4g} J", result.power.value(), result.energy.value()));
   line("bound by", to_string(result.binding));
   if (result.events > 0) line("events", fmt::format("{}", result.events));
   if (!counters) return text;
   text += "counters\n";
-  for (const auto& [name, value] : result.counters) text += fmt::format("  {:<66}{:>18.6g}\n", name, value);
+  for (const auto& [name, value] : result.counters)
+    text += fmt::format("  {:<66}{:>18.6g}\n", name, value);
   text += "stalls, share of SM cycles that waited for loads, by what delayed them\n";
   for (const auto& [resource, share] : result.stalls)
     text += fmt::format("  {:<18}{:6.2f} %\n", to_string(resource), 100 * share);

@@ -1,0 +1,53 @@
+#include "calibrate/parameters.hpp"
+
+#include <algorithm>
+
+namespace tessera::calibrate {
+
+std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
+  const double latency =
+      static_cast<double>((device.l2.near_latency + device.l2.far_latency).value()) / 2;
+  return {
+      {"launch_us", "us", 1.2, 0.4, 0.3, 6, "graph nodes take 0.6 to 0.8 us on B300, less with overlap"},
+      {"hbm.reachable", "1", device.hbm.reachable, 0.08, 0.5, 0.99, "device description"},
+      {"hbm.latency_cycles", "cycles", static_cast<double>(device.hbm.latency.value()), 0.25, 50, 3000,
+       "device description"},
+      {"l2.reachable", "1", 0.8, 0.2, 0.2, 1.0, "3942 of 4396 B/cycle on H800 (arXiv 2402.13499), with bursts"},
+      {"l2.latency_cycles", "cycles", latency, 0.2, 100, 2000, "device description"},
+      {"l2.capacity", "1", 0.7, 0.25, 0.2, 1.0, "copies in both partitions and other residents"},
+      {"cta_launch_cycles", "cycles", 300, 0.7, 10, 5000, "assumed"},
+      {"tensor_scale", "1", 1.06, 0.04, 1.0, 1.5, "best wgmma loops reach 95 % (arXiv 2402.13499)"},
+      {"power.response_ms", "ms", 20, 0.7, 0.5, 500, "assumed"},
+  };
+}
+
+std::vector<FreeParameter> implementation_parameters(const kernels::Implementation& implementation) {
+  const std::string prefix = implementation.name + ".";
+  const kernels::ImplementationCosts& costs = implementation.costs;
+  std::vector<FreeParameter> parameters;
+  const auto add = [&](const char* name, const char* unit, double prior, double spread, double highest) {
+    if (prior <= 0) return;
+    parameters.push_back({prefix + name, unit, prior, spread, prior * 0.02, highest,
+                          "hw_configs/kernels/" + implementation.name + ".yaml"});
+  };
+  add("prologue", "cycles", costs.prologue_cycles, 0.7, 20000);
+  add("epilogue", "cycles", costs.epilogue_cycles, 0.7, 20000);
+  add("step", "cycles", costs.step_cycles, 0.7, 500);
+  add("issue", "cycles", costs.issue_cycles, 0.5, 500);
+  add("reduction", "cycles", costs.reduction_cycles, 0.7, 20000);
+  add("mma_latency", "cycles", costs.mma_latency_cycles, 0.5, 1000);
+  if (costs.tensor_scale > 1)
+    parameters.push_back({prefix + "tensor_scale", "1", costs.tensor_scale, 0.2, 1.0, 5.0,
+                          "hw_configs/kernels/" + implementation.name + ".yaml"});
+  for (const auto& [name, value] : implementation.parameters)
+    if (value > 0)
+      parameters.push_back({prefix + name, "", value, 0.5, value * 0.05, value * 20,
+                            "hw_configs/kernels/" + implementation.name + ".yaml"});
+  return parameters;
+}
+
+FreeParameter harness_parameter(const std::string& name) {
+  return {name, "us", 0.8, 1.0, 0.01, 60, "assumed: graph replay and event overhead"};
+}
+
+}  // namespace tessera::calibrate
