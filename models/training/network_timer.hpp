@@ -19,6 +19,9 @@ struct NetworkCost {
   core::Grade grade = core::Grade::assumed;
   double nvlink_bytes = 0;  ///< Sent by the busiest GPU.
   double rdma_bytes = 0;    ///< Sent by the busiest GPU.
+  /// Of an exchange: the time counts the copying by SMs too. Otherwise a kernel is asked for it,
+  /// and the slower of both decides.
+  bool sms_included = false;
 };
 
 /// One dispatch or combine of one MoE layer and micro-batch in one expert-parallel group. Row

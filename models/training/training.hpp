@@ -81,10 +81,9 @@ struct TrainingJob {
 
 /// DeepSeek-V3's layout is not published. This one puts embedding with the first layers, the head
 /// with all MTP modules last (so that DualPipe's mirror shares both matrices, arXiv 2412.19437,
-/// section 2.2), and spreads the layers so that the FLOPs of a stage and its mirror vary least.
-[[nodiscard]] std::vector<Stage> assumed_stages(const workload::Architecture& architecture,
-                                                int pipeline, ScheduleKind schedule,
-                                                std::int64_t sequence_length);
+/// section 2.2), and spreads the layers so that the work of a rank, both its stages together,
+/// varies least.
+[[nodiscard]] std::vector<Stage> assumed_stages(const TrainingJob& job);
 
 /// "embedding", "mtp", "head", or the layer's number: how the scenario writes it.
 [[nodiscard]] std::string to_string(const StageEntry& entry);

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/training/cost_table.hpp"
+#include "models/workload/lowering.hpp"
+#include "sim/core/units.hpp"
+
+/// One pipeline chunk (a stage and a micro-batch) on one GPU: kernels on the compute stream,
+/// exchanges with experts on the communication stream, with the dependencies between them.
+namespace tessera::training {
+
+/// The two streams of a GPU; each runs its nodes in order, one at a time.
+enum class Lane { compute, communication };
+
+/// A kernel or an exchange of a chunk.
+struct Node {
+  std::string part;      ///< "layer 7"
+  std::string name;      ///< "q_up", "dispatch"
+  std::string category;  ///< forward, backward, weight or communication: a Span's category.
+  Lane lane = Lane::compute;
+  const KernelCost* kernel = nullptr;         ///< Null for exchanges.
+  const ExchangeCost* exchange = nullptr;     ///< Null for kernels.
+  workload::Exchange::Direction direction{};  ///< Of an exchange.
+  workload::Pass pass = workload::Pass::forward;
+  int after = -1;  ///< Node of the other lane that must have ended; -1: none.
+
+  [[nodiscard]] const TimeRange& time() const { return kernel ? kernel->time : exchange->time; }
+  [[nodiscard]] double hbm_bytes() const {
+    return kernel ? kernel->result.hbm_bytes : exchange->hbm_bytes;
+  }
+};
+
+/// What a rank runs in one instruction, before times are known.
+struct ChunkPlan {
+  std::vector<Node> nodes;   ///< In order of issue on each lane.
+  int forward_output = -1;   ///< Node that completes the forward output; -1: none.
+  int backward_output = -1;  ///< Node that completes the input gradient; -1: none.
+};
+
+/// Parts of one stage in forward order.
+using StageWork = std::vector<workload::PartWork>;
+
+/// Builds plans. How compute SMs are given: a kernel that an exchange may run beside gets the
+/// device's SMs less the communication SMs, any other gets all of them. In an overlapped pair every
+/// kernel counts as one beside an exchange, as the kernels' launch sizes are set before.
+class ChunkPlanner {
+ public:
+  ChunkPlanner(CostTable& costs, int communication_sms, int device_sms);
+
+  /// Exchanges are exposed.
+  [[nodiscard]] ChunkPlan forward(const StageWork& stage);
+  /// Weight gradients run while exchanges of the input gradient do; without them exchanges are
+  /// exposed.
+  [[nodiscard]] ChunkPlan backward(const StageWork& stage, bool with_weight_gradient);
+  [[nodiscard]] ChunkPlan weight_gradient(const StageWork& stage);
+  /// DualPipe's pair (arXiv 2412.19437, figure 4): computation MLP(B) MLP(W) MLP(F) ATTN(B) ATTN(W)
+  /// ATTN(F) over communication DISPATCH(F) DISPATCH(B) COMBINE(F) COMBINE(B), where (B) of an
+  /// exchange is its gradient. Runs of kernels between two exchanges alternate, the backward's
+  /// first; what one chunk has more of follows at the end.
+  [[nodiscard]] ChunkPlan overlapped(const StageWork& forward_stage,
+                                     const StageWork& backward_stage);
+
+ private:
+  struct Segment;
+  class Writer;
+  static std::vector<Segment> forward_segments(const StageWork& stage);
+  static std::vector<Segment> backward_segments(const StageWork& stage, bool with_weight_gradient);
+
+  CostTable& costs_;
+  int shared_sms_;  ///< Left to kernels beside an exchange.
+};
+
+/// A plan with times.
+struct ChunkRun {
+  core::Time duration{};
+  core::Time forward_ready{};                            ///< End of ChunkPlan::forward_output.
+  core::Time backward_ready{};                           ///< End of ChunkPlan::backward_output.
+  std::vector<std::pair<core::Time, core::Time>> spans;  ///< Start and end of every node.
+  core::Time exposed_dispatch{};                         ///< Dispatch runs and no kernel does.
+  core::Time exposed_combine{};
+  core::Time stretched{};  ///< Added to kernels and exchanges by sharing HBM.
+};
+
+/// Runs both lanes in order. While a kernel and an exchange run together and ask more of HBM than
+/// `hbm_rate`, both slow down to what it gives.
+[[nodiscard]] ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate,
+                                 const Variation& variation = {});
+
+}  // namespace tessera::training

@@ -1,0 +1,81 @@
+#include "models/training/cost_table.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace tessera::training {
+namespace {
+
+using core::Time;
+
+Family family_of(const workload::Operator& op) {
+  struct Visitor {
+    Family operator()(const workload::Gemm&) const { return Family::gemm; }
+    Family operator()(const workload::GroupedGemm&) const { return Family::grouped_gemm; }
+    Family operator()(const workload::Attention&) const { return Family::attention; }
+    Family operator()(const workload::Stream&) const { return Family::stream; }
+    Family operator()(const workload::Exchange&) const { return Family::exchange; }
+  };
+  return std::visit(Visitor{}, op);
+}
+
+}  // namespace
+
+Time TimeRange::at(const Variation& variation) const {
+  if (variation.side == Variation::Side::nominal || variation.family != family) return value;
+  return variation.side == Variation::Side::lower ? lower : upper;
+}
+
+CostTable::CostTable(const TrainingJob& job, const workload::RoutedLoad& load,
+                     std::vector<int> expert_gpus, gpu::KernelTimer& kernels, NetworkTimer& network)
+    : job_(job),
+      load_(load),
+      expert_gpus_(std::move(expert_gpus)),
+      timer_(kernels),
+      network_(network) {}
+
+const KernelCost& CostTable::kernel(const workload::Operator& op, int sms) {
+  const auto key = std::pair{workload::describe(op), sms};
+  const auto found = kernels_.find(key);
+  if (found != kernels_.end()) return found->second;
+  KernelCost cost{.op = op, .sms = sms, .result = timer_.run(op, {.sms = sms}), .time = {}};
+  const gpu::KernelResult& r = cost.result;
+  assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
+  cost.time = {r.time, r.lower, r.upper, family_of(op)};
+  return kernels_.emplace(key, std::move(cost)).first->second;
+}
+
+const ExchangeCost& CostTable::exchange(workload::Exchange::Direction direction) {
+  const auto found = exchanges_.find(direction);
+  if (found != exchanges_.end()) return found->second;
+  const bool dispatch = direction == workload::Exchange::Direction::dispatch;
+  const std::int64_t tokens = job_.micro_batch * job_.sequence_length;
+  const core::DataType type = dispatch ? job_.precision.dispatch : job_.precision.combine;
+  ExchangeCost cost;
+  cost.network = network_.exchange({.direction = direction,
+                                    .gpus = expert_gpus_,
+                                    .tokens_per_rank = tokens,
+                                    .hidden = job_.architecture.hidden,
+                                    .type = type,
+                                    .load = &load_,
+                                    .sms = job_.communication_sms});
+  cost.kernel = timer_.run(workload::Exchange{.direction = direction,
+                                              .tokens = tokens,
+                                              .hidden = job_.architecture.hidden,
+                                              .copies = load_.ranks_per_token,
+                                              .type = type},
+                           {.sms = job_.communication_sms});
+  const gpu::KernelResult& copy = cost.kernel;
+  const bool wire = cost.network.sms_included || cost.network.time >= copy.time;
+  cost.time = {cost.network.time, cost.network.lower, cost.network.upper,
+               wire ? Family::network : Family::exchange};
+  if (!cost.network.sms_included) {
+    cost.time.value = std::max(cost.time.value, copy.time);
+    cost.time.lower = std::max(cost.time.lower, copy.lower);
+    cost.time.upper = std::max(cost.time.upper, copy.upper);
+  }
+  cost.hbm_bytes = cost.kernel.hbm_bytes;
+  return exchanges_.emplace(direction, std::move(cost)).first->second;
+}
+
+}  // namespace tessera::training

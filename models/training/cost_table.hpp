@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "models/gpu/kernel_timer.hpp"
+#include "models/training/network_timer.hpp"
+#include "models/training/training.hpp"
+#include "models/workload/operators.hpp"
+#include "models/workload/routing.hpp"
+
+namespace tessera::training {
+
+/// What an uncertain time belongs to: errors inside a family go together, between families they are
+/// independent.
+enum class Family { gemm, grouped_gemm, attention, stream, exchange, network };
+inline constexpr Family kFamilies[] = {Family::gemm,   Family::grouped_gemm, Family::attention,
+                                       Family::stream, Family::exchange,     Family::network};
+
+/// Which end of its interval one family is moved to; the others stay at their best value.
+struct Variation {
+  enum class Side { nominal, lower, upper };
+  Side side = Side::nominal;
+  Family family = Family::gemm;
+};
+
+/// A time with its 90 % interval.
+struct TimeRange {
+  core::Time value{};
+  core::Time lower{};
+  core::Time upper{};
+  Family family = Family::stream;
+
+  [[nodiscard]] core::Time at(const Variation& variation) const;
+};
+
+/// One kernel on a given number of SMs.
+struct KernelCost {
+  workload::Operator op;
+  int sms = 0;  ///< As asked; 0: all.
+  gpu::KernelResult result;
+  TimeRange time;
+};
+
+/// One dispatch or combine: SMs and wire work at the same time, the slower one decides. The kernel
+/// also tells what the exchange asks of HBM.
+struct ExchangeCost {
+  gpu::KernelResult kernel;  ///< On the communication SMs.
+  NetworkCost network;
+  TimeRange time;
+  double hbm_bytes = 0;
+};
+
+/// Times of everything that a job runs, each asked once.
+class CostTable {
+ public:
+  /// `expert_gpus`: one expert-parallel group, by expert rank. All arguments outlive the table.
+  CostTable(const TrainingJob& job, const workload::RoutedLoad& load, std::vector<int> expert_gpus,
+            gpu::KernelTimer& kernels, NetworkTimer& network);
+
+  const KernelCost& kernel(const workload::Operator& op, int sms);
+  /// Wire type by direction as the job's precision says; the same forward and backward.
+  const ExchangeCost& exchange(workload::Exchange::Direction direction);
+  /// All kernels asked so far.
+  [[nodiscard]] const std::map<std::pair<std::string, int>, KernelCost>& kernels() const {
+    return kernels_;
+  }
+  [[nodiscard]] const std::map<workload::Exchange::Direction, ExchangeCost>& exchanges() const {
+    return exchanges_;
+  }
+
+ private:
+  const TrainingJob& job_;
+  const workload::RoutedLoad& load_;
+  std::vector<int> expert_gpus_;
+  gpu::KernelTimer& timer_;
+  NetworkTimer& network_;
+  std::map<std::pair<std::string, int>, KernelCost> kernels_;  ///< By description and SMs.
+  std::map<workload::Exchange::Direction, ExchangeCost> exchanges_;
+};
+
+}  // namespace tessera::training

@@ -1,0 +1,255 @@
+#include "models/training/layout.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::training {
+namespace {
+
+using workload::ParameterCount;
+using Kind = StageEntry::Kind;
+
+[[noreturn]] void refuse(core::RefusalKind kind, const std::string& reason) {
+  throw core::Refusal(kind, reason);
+}
+[[noreturn]] void illegal(const std::string& reason) {
+  refuse(core::RefusalKind::illegal_combination, reason);
+}
+
+ParameterCount entry_parameters(const workload::Architecture& a, const StageEntry& entry) {
+  switch (entry.kind) {
+    case Kind::embedding:
+      return workload::embedding_parameters(a);
+    case Kind::head:
+      return workload::head_parameters(a);
+    case Kind::mtp:
+      return workload::mtp_parameters(a);
+    case Kind::layer:
+      return workload::layer_parameters(a, a.kind(entry.layer));
+  }
+  return {};
+}
+
+bool holds(const Stage& stage, Kind kind) {
+  return std::any_of(stage.begin(), stage.end(),
+                     [kind](const StageEntry& e) { return e.kind == kind; });
+}
+
+/// What a BF16 product counts against one of an FP8 layer: half of FP8's rate, but no casts.
+constexpr double kBf16Weight = 1.5;  // assumed
+
+/// Relative time of one entry: multiply-adds of a token forward.
+double work_of(const workload::Architecture& a, const workload::PrecisionRecipe& precision,
+               const StageEntry& entry, std::int64_t sequence_length) {
+  const double slow = precision.linear == core::DataType::bf16 ? 1 : kBf16Weight;
+  const auto hidden = static_cast<double>(a.hidden);
+  const auto gated = [&](std::int64_t n) { return 3 * hidden * static_cast<double>(n); };
+  const workload::LatentAttention& m = a.attention;
+  const double head = slow * hidden * static_cast<double>(a.vocabulary);
+  const double attention = workload::attention_parameters(a).low_precision +
+                           slow * static_cast<double>(m.heads * (m.qk_dim() + m.value_dim)) *
+                               static_cast<double>(sequence_length) / 2;
+  const double experts = gated(a.moe.intermediate * (a.moe.top_k + a.moe.shared_experts));
+  switch (entry.kind) {
+    case Kind::embedding:
+      return 0;
+    case Kind::head:
+      return head;
+    case Kind::mtp:
+      return head + attention + experts + 2 * hidden * hidden;
+    case Kind::layer:
+      return attention + (a.kind(entry.layer) == workload::LayerKind::dense
+                              ? gated(a.dense_intermediate)
+                              : experts);
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string to_string(const StageEntry& entry) {
+  switch (entry.kind) {
+    case Kind::embedding:
+      return "embedding";
+    case Kind::head:
+      return "head";
+    case Kind::mtp:
+      return "mtp";
+    case Kind::layer:
+      return std::to_string(entry.layer);
+  }
+  return "layer";
+}
+
+std::vector<Stage> assumed_stages(const TrainingJob& job) {
+  const workload::Architecture& a = job.architecture;
+  const auto ranks = static_cast<std::size_t>(job.pipeline);
+  const auto work = [&](const StageEntry& entry) {
+    return work_of(a, job.precision, entry, job.sequence_length);
+  };
+  // A rank's load counts both of its stages.
+  const bool mirrored = job.schedule == ScheduleKind::dualpipe;
+  const auto rank_of = [&](std::size_t stage) {
+    return mirrored ? std::min(stage, ranks - 1 - stage) : stage;
+  };
+  std::vector<double> stage_load(ranks, 0.0), rank_load(ranks, 0.0);
+  const double last =
+      work({Kind::head, 0}) + static_cast<double>(a.mtp_modules) * work({Kind::mtp, 0});
+  stage_load[ranks - 1] = rank_load[rank_of(ranks - 1)] = last;
+  std::vector<int> layers(ranks, 0);
+  const double layer = work({Kind::layer, a.layers - 1});
+  for (std::int64_t l = 0; l < a.layers; ++l) {
+    // The least loaded rank, then the least loaded of its stages; of equals the last, as fewer of
+    // its chunks are in flight.
+    std::size_t best = ranks - 1;
+    for (std::size_t s = ranks - 1; s-- > 0;) {
+      const std::pair load{rank_load[rank_of(s)], stage_load[s]};
+      if (load < std::pair{rank_load[rank_of(best)], stage_load[best]}) best = s;
+    }
+    ++layers[best];
+    stage_load[best] += layer;
+    rank_load[rank_of(best)] += layer;
+  }
+  std::vector<Stage> stages(ranks);
+  stages.front().push_back({Kind::embedding, 0});
+  std::int64_t next = 0;
+  for (std::size_t s = 0; s < ranks; ++s) {
+    for (int i = 0; i < layers[s]; ++i) stages[s].push_back({Kind::layer, next++});
+  }
+  stages.back().push_back({Kind::head, 0});
+  for (std::int64_t m = 0; m < a.mtp_modules; ++m) stages.back().push_back({Kind::mtp, m});
+  return stages;
+}
+
+Layout::Layout(const TrainingJob& job)
+    : job_(job), ranks_(job.pipeline), directions_(job.schedule == ScheduleKind::dualpipe ? 2 : 1) {
+  check();
+  stages_ = job.stages.empty() ? assumed_stages(job) : job.stages;
+  check_stages();
+  data_ = job.gpus / job.pipeline;
+  micro_batches_ = static_cast<int>(job.sequences / (data_ * job.micro_batch));
+  schedule_ = job.schedule == ScheduleKind::dualpipe
+                  ? dual_pipe(ranks_, micro_batches_)
+                  : one_forward_one_backward(ranks_, micro_batches_);
+}
+
+void Layout::check() const {
+  if (job_.tensor != 1 || job_.context != 1) {
+    refuse(core::RefusalKind::outside_model,
+           "tensor and context parallelism are not modelled in training; set both to 1");
+  }
+  if (job_.gpus % job_.pipeline != 0) {
+    illegal(fmt::format("{} GPUs do not divide into {} pipeline ranks", job_.gpus, job_.pipeline));
+  }
+  const int data = job_.gpus / job_.pipeline;
+  if (data % job_.expert != 0) {
+    illegal(fmt::format("{} GPUs a pipeline rank do not divide into groups of {} expert ranks",
+                        data, job_.expert));
+  }
+  if (job_.sequences % (data * job_.micro_batch) != 0) {
+    illegal(
+        fmt::format("a batch of {} sequences does not divide into micro-batches of {} on {} "
+                    "data-parallel ranks",
+                    job_.sequences, job_.micro_batch, data));
+  }
+  if (job_.communication_sms >= job_.device.sm.count) {
+    illegal(fmt::format("{} SMs for communication leave none of {}'s {} for computation",
+                        job_.communication_sms, job_.device.name, job_.device.sm.count));
+  }
+}
+
+void Layout::check_stages() const {
+  if (static_cast<int>(stages_.size()) != ranks_) {
+    illegal(fmt::format("{} stages do not fit {} pipeline ranks", stages_.size(), ranks_));
+  }
+  std::vector<StageEntry> flat;
+  for (const Stage& stage : stages_) flat.insert(flat.end(), stage.begin(), stage.end());
+  std::vector<StageEntry> expected{{Kind::embedding, 0}};
+  for (std::int64_t l = 0; l < job_.architecture.layers; ++l) expected.push_back({Kind::layer, l});
+  expected.push_back({Kind::head, 0});
+  for (std::int64_t m = 0; m < job_.architecture.mtp_modules; ++m) {
+    expected.push_back({Kind::mtp, m});
+  }
+  // An MTP module may stand before or after the head: both follow the last layer.
+  const auto late = [](const StageEntry& e) { return e.kind == Kind::mtp || e.kind == Kind::head; };
+  const auto tail = std::find_if(flat.begin(), flat.end(), late);
+  if (std::all_of(tail, flat.end(), late)) std::sort(tail, flat.end());
+  if (flat != expected) {
+    illegal(
+        fmt::format("schedule.stages must hold embedding, layers 0 to {} in order, head and {} "
+                    "mtp, each once",
+                    job_.architecture.layers - 1, job_.architecture.mtp_modules));
+  }
+}
+
+std::vector<int> Layout::stages_of(int rank) const {
+  if (directions_ == 1) return {rank};
+  return {rank, ranks_ - 1 - rank};
+}
+
+std::vector<int> Layout::holders(int stage) const {
+  if (directions_ == 1) return {stage};
+  return {std::min(stage, ranks_ - 1 - stage), std::max(stage, ranks_ - 1 - stage)};
+}
+
+int Layout::gpu(int rank, int data_rank) const {
+  return job_.placement == Placement::expert_first ? rank * data_ + data_rank
+                                                   : data_rank * ranks_ + rank;
+}
+
+std::vector<int> Layout::expert_group(int rank) const {
+  std::vector<int> group;
+  for (int e = 0; e < job_.expert; ++e) group.push_back(gpu(rank, e));
+  return group;
+}
+
+std::vector<int> Layout::dense_group(int stage) const {
+  std::vector<int> group;
+  for (const int rank : holders(stage)) {
+    for (int d = 0; d < data_; ++d) group.push_back(gpu(rank, d));
+  }
+  return group;
+}
+
+std::vector<int> Layout::routed_group(int stage) const {
+  std::vector<int> group;
+  for (const int rank : holders(stage)) {
+    for (int d = 0; d < data_; d += job_.expert) group.push_back(gpu(rank, d));
+  }
+  return group;
+}
+
+ParameterCount Layout::parameters(int stage) const {
+  ParameterCount count;
+  const Stage& entries = stages_[static_cast<std::size_t>(stage)];
+  for (const StageEntry& entry : entries) count += entry_parameters(job_.architecture, entry);
+  count.routed /= job_.expert;
+  if (!holds(entries, Kind::mtp)) return count;
+  // An MTP module shares embedding and head with the main model where the rank has them.
+  const auto near = [&](Kind kind) {
+    return std::any_of(stages_.begin(), stages_.end(), [&](const Stage& other) {
+      const auto index = static_cast<int>(&other - stages_.data());
+      return holds(other, kind) && holders(index) == holders(stage);
+    });
+  };
+  if (!near(Kind::embedding)) count += workload::embedding_parameters(job_.architecture);
+  if (!near(Kind::head)) count += workload::head_parameters(job_.architecture);
+  return count;
+}
+
+ParameterCount Layout::updated(int stage) const {
+  ParameterCount count = parameters(stage);
+  if (job_.sharding == Sharding::none) return count;
+  const double dense = 1.0 / static_cast<double>(holders(stage).size() * data_);
+  count.low_precision *= dense;
+  count.high_precision *= dense;
+  count.routed *= dense * job_.expert;
+  return count;
+}
+
+}  // namespace tessera::training

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <vector>
+
+#include "models/training/schedule.hpp"
+#include "models/training/training.hpp"
+#include "models/workload/architecture.hpp"
+
+namespace tessera::training {
+
+/// Who holds and computes what: the job's parallelism, checked, with its schedule and groups.
+class Layout {
+ public:
+  /// Throws core::Refusal (illegal_combination, outside_model).
+  explicit Layout(const TrainingJob& job);
+
+  [[nodiscard]] const std::vector<Stage>& stages() const { return stages_; }
+  [[nodiscard]] const Schedule& schedule() const { return schedule_; }
+  /// Pipeline ranks.
+  [[nodiscard]] int ranks() const { return ranks_; }
+  /// Replicas of the whole pipeline.
+  [[nodiscard]] int data() const { return data_; }
+  /// Of one pipeline and step, both directions together.
+  [[nodiscard]] int micro_batches() const { return micro_batches_; }
+  /// Directions in which micro-batches travel: a rank holds as many stages.
+  [[nodiscard]] int directions() const { return directions_; }
+  /// Stages that `rank` holds, by direction.
+  [[nodiscard]] std::vector<int> stages_of(int rank) const;
+
+  /// GPU of the cluster for a pipeline rank and a data-parallel rank.
+  [[nodiscard]] int gpu(int rank, int data_rank) const;
+  /// One expert-parallel group of `rank`, by expert rank.
+  [[nodiscard]] std::vector<int> expert_group(int rank) const;
+  /// All GPUs that hold `stage`'s parameters that every data-parallel rank has.
+  [[nodiscard]] std::vector<int> dense_group(int stage) const;
+  /// All GPUs that hold the experts of expert rank 0 of `stage`.
+  [[nodiscard]] std::vector<int> routed_group(int stage) const;
+
+  /// Parameters of a stage that one GPU holds: experts are split over the expert ranks.
+  [[nodiscard]] workload::ParameterCount parameters(int stage) const;
+  /// Part of them that one GPU updates.
+  [[nodiscard]] workload::ParameterCount updated(int stage) const;
+
+ private:
+  void check() const;
+  void check_stages() const;
+  [[nodiscard]] std::vector<int> holders(int stage) const;
+
+  const TrainingJob& job_;
+  std::vector<Stage> stages_;
+  int ranks_, directions_, data_ = 1, micro_batches_ = 0;
+  Schedule schedule_;
+};
+
+}  // namespace tessera::training

@@ -1,0 +1,231 @@
+#include "models/training/memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::training {
+namespace {
+
+using workload::PartWork;
+
+constexpr double kGigabyte = 1e9;
+
+double saved(const StageWork& stage) {
+  double bytes = 0;
+  for (const PartWork& part : stage) bytes += part.saved_bytes();
+  return bytes;
+}
+
+double deferred(const StageWork& stage) {
+  double bytes = 0;
+  for (const PartWork& part : stage) bytes += part.deferred_bytes();
+  return bytes;
+}
+
+/// A full backward keeps one part's weight gradient inputs at a time.
+double largest_deferred(const StageWork& stage) {
+  double bytes = 0;
+  for (const PartWork& part : stage) bytes = std::max(bytes, part.deferred_bytes());
+  return bytes;
+}
+
+/// Activations of one rank while it follows its program.
+class ActivationLedger {
+ public:
+  ActivationLedger(const Layout& layout, const std::vector<StageWork>& stages, int rank) {
+    for (const int stage : layout.stages_of(rank)) {
+      const StageWork& work = stages[static_cast<std::size_t>(stage)];
+      saved_.push_back(saved(work));
+      deferred_.push_back(deferred(work));
+      transient_.push_back(largest_deferred(work));
+    }
+  }
+
+  void run(const Instruction& instruction) {
+    const auto f = static_cast<std::size_t>(instruction.forward.direction);
+    const auto b = static_cast<std::size_t>(instruction.backward.direction);
+    switch (instruction.action) {
+      case Action::forward:
+        hold(saved_[f], 1, 0);
+        break;
+      case Action::backward:
+        hold(0, 0, transient_[b]);
+        hold(-saved_[b], -1, 0);
+        break;
+      case Action::input_gradient:
+        hold(0, 0, deferred_[b]);  // grows while the saved tensors are still there
+        hold(deferred_[b] - saved_[b], -1, 0);
+        break;
+      case Action::weight_gradient:
+        hold(-deferred_[b], 0, 0);
+        break;
+      case Action::overlapped:
+        hold(saved_[f], 1, transient_[b]);
+        hold(-saved_[b], -1, 0);
+        break;
+    }
+  }
+
+  [[nodiscard]] double peak() const { return peak_; }
+  [[nodiscard]] double chunks_at_peak() const { return chunks_at_peak_; }
+
+ private:
+  void hold(double bytes, int chunks, double transient) {
+    now_ += bytes;
+    chunks_ += chunks;
+    if (now_ + transient <= peak_) return;
+    peak_ = now_ + transient;
+    chunks_at_peak_ = chunks_;
+  }
+
+  std::vector<double> saved_, deferred_, transient_;  ///< By direction.
+  double now_ = 0, peak_ = 0;
+  int chunks_ = 0, chunks_at_peak_ = 0;
+};
+
+/// Operands read and written by one kernel, as far as they are activations.
+double operand_bytes(const workload::Operator& op) {
+  struct Visitor {
+    double operator()(const workload::Gemm& g) const {
+      const auto m = static_cast<double>(g.m), n = static_cast<double>(g.n),
+                 k = static_cast<double>(g.k);
+      const double inputs = g.accumulate ? (m + n) * k : m * k;
+      return inputs * workload::activation_bytes(g.type) +
+             (g.accumulate ? 0 : m * n * workload::activation_bytes(g.output));
+    }
+    double operator()(const workload::GroupedGemm& g) const {
+      double rows = 0;
+      for (const std::int64_t size : g.sizes) rows += static_cast<double>(size);
+      const double width = static_cast<double>(g.n), other = static_cast<double>(g.fixed);
+      const bool depth = g.varying == workload::GroupedGemm::Varying::depth;
+      return rows * other * workload::activation_bytes(g.type) +
+             rows * width * workload::activation_bytes(depth ? g.type : g.output);
+    }
+    double operator()(const workload::Attention& a) const {
+      const double tensors = a.backward ? 2 : 1;  // each operand and its gradient
+      return tensors * static_cast<double>(a.batch * a.q_length * a.heads) *
+             static_cast<double>(2 * a.qk_dim + 2 * a.v_dim) * workload::activation_bytes(a.type);
+    }
+    double operator()(const workload::Stream& s) const {
+      return static_cast<double>(s.rows) * static_cast<double>(s.columns) *
+             (workload::activation_bytes(s.input) + workload::activation_bytes(s.output));
+    }
+    double operator()(const workload::Exchange&) const { return 0; }
+  };
+  return std::visit(Visitor{}, op);
+}
+
+double largest_operands(const StageWork& stage) {
+  double bytes = 0;
+  for (const PartWork& part : stage) {
+    for (const auto* list : {&part.before_dispatch, &part.experts, &part.after_combine,
+                             &part.start_gradient, &part.experts_gradient, &part.finish_gradient,
+                             &part.experts_weight_gradient, &part.finish_weight_gradient}) {
+      for (const workload::Work& work : *list) bytes = std::max(bytes, operand_bytes(work.op));
+    }
+  }
+  return bytes;
+}
+
+double buffer_bytes(const TrainingJob& job, const Layout& layout,
+                    const workload::RoutedLoad& load) {
+  const double tokens = static_cast<double>(job.micro_batch * job.sequence_length);
+  const double row = static_cast<double>(job.architecture.hidden);
+  // One row a token and rank arrives at the hottest rank; a forward and a backward chunk each have
+  // a dispatch and a combine under way.
+  const double received = static_cast<double>(load.total_on(load.hottest_rank)) *
+                          load.ranks_per_token / static_cast<double>(job.architecture.moe.top_k);
+  const double experts = job.architecture.layers > job.architecture.dense_layers
+                             ? 2 * received * row *
+                                   (workload::activation_bytes(job.precision.dispatch) +
+                                    workload::activation_bytes(job.precision.combine))
+                             : 0;
+  // Activation and gradient, sent and received, in each direction.
+  const double pipeline = layout.ranks() > 1 ? 4 * layout.directions() * tokens * row *
+                                                   workload::activation_bytes(core::DataType::bf16)
+                                             : 0;
+  return experts + pipeline;
+}
+
+RankMemory memory_of(const TrainingJob& job, const Layout& layout,
+                     const std::vector<StageWork>& stages, const workload::RoutedLoad& load,
+                     int rank) {
+  RankMemory memory{.rank = rank};
+  const core::DataType linear = job.precision.linear;
+  const double copies = linear == core::DataType::bf16 ? 1 : 2;  // FP8 also transposed
+  for (const int stage : layout.stages_of(rank)) {
+    const workload::ParameterCount held = layout.parameters(stage);
+    const double updated = layout.updated(stage).total();
+    memory.weights += copies * (held.low_precision + held.routed) * workload::weight_bytes(linear) +
+                      held.high_precision * workload::weight_bytes(core::DataType::bf16);
+    memory.gradients += held.total() * workload::weight_bytes(job.precision.gradients);
+    memory.master_weights += updated * workload::weight_bytes(job.precision.master_weights);
+    memory.moments += 2 * updated * workload::weight_bytes(job.precision.moments);
+    memory.workspace =
+        std::max(memory.workspace, largest_operands(stages[static_cast<std::size_t>(stage)]));
+  }
+  ActivationLedger ledger(layout, stages, rank);
+  for (const Instruction& instruction : layout.schedule()[static_cast<std::size_t>(rank)]) {
+    ledger.run(instruction);
+  }
+  memory.activations = ledger.peak();
+  memory.chunks_in_flight = ledger.chunks_at_peak();
+  memory.buffers = buffer_bytes(job, layout, load);
+  memory.workspace += static_cast<double>(job.reserved.value());
+  return memory;
+}
+
+std::string advice(const TrainingJob& job) {
+  std::vector<std::string> ways;
+  if (!job.recompute.rms_norm || !job.recompute.mla_up_projection || !job.recompute.swiglu) {
+    ways.push_back("recompute more (rms_norm, mla_up_projection, swiglu)");
+  }
+  if (job.sharding == Sharding::none) ways.push_back("shard optimizer state (zero1)");
+  if (job.precision.linear == core::DataType::bf16) ways.push_back("the fp8_block recipe");
+  if (job.precision.moments == core::DataType::fp32) ways.push_back("bf16 moments");
+  ways.push_back("more pipeline or expert ranks, or a device with more memory");
+  return fmt::format("{}", fmt::join(ways, "; "));
+}
+
+}  // namespace
+
+std::vector<RankMemory> plan_memory(const TrainingJob& job, const Layout& layout,
+                                    const std::vector<StageWork>& stages,
+                                    const workload::RoutedLoad& load) {
+  std::vector<RankMemory> memory;
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    memory.push_back(memory_of(job, layout, stages, load, rank));
+  }
+  return memory;
+}
+
+void require_fit(const TrainingJob& job, const std::vector<RankMemory>& memory) {
+  const auto fullest = std::max_element(
+      memory.begin(), memory.end(),
+      [](const RankMemory& a, const RankMemory& b) { return a.total() < b.total(); });
+  const auto available = static_cast<double>(job.device.hbm.size.value());
+  if (fullest->total() <= available) return;
+  std::vector<std::pair<double, std::string>> kinds{{fullest->weights, "weights"},
+                                                    {fullest->gradients, "gradients"},
+                                                    {fullest->master_weights, "master weights"},
+                                                    {fullest->moments, "moments"},
+                                                    {fullest->activations, "activations"},
+                                                    {fullest->buffers, "buffers"},
+                                                    {fullest->workspace, "workspace"}};
+  std::sort(kinds.rbegin(), kinds.rend());
+  std::vector<std::string> parts;
+  for (const auto& [bytes, kind] : kinds) {
+    parts.push_back(fmt::format("{} {:.1f}", kind, bytes / kGigabyte));
+  }
+  throw core::Refusal(
+      core::RefusalKind::does_not_fit,
+      fmt::format("pipeline rank {} needs {:.1f} GB of memory, {} has {:.1f} GB ({} GB); what "
+                  "would help: {}",
+                  fullest->rank, fullest->total() / kGigabyte, job.device.name,
+                  available / kGigabyte, fmt::join(parts, ", "), advice(job)));
+}
+
+}  // namespace tessera::training

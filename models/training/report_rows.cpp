@@ -1,0 +1,290 @@
+#include "models/training/report_rows.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+
+namespace tessera::training {
+namespace {
+
+using core::Time;
+using Direction = workload::Exchange::Direction;
+
+double seconds(Time time) { return core::to_seconds(time).value(); }
+
+core::Grade grade_of(const NetworkCost& cost, core::Grade grade) {
+  return cost.time > Time{} ? core::worst(grade, cost.grade) : grade;
+}
+
+core::Grade worst_grade(const StepModel& model) {
+  core::Grade grade = core::Grade::measured;
+  for (const auto& [key, cost] : model.costs().kernels()) {
+    grade = core::worst(grade, cost.result.grade);
+  }
+  for (const auto& [direction, cost] : model.costs().exchanges()) {
+    grade = grade_of(cost.network, grade);
+  }
+  for (int stage = 0; stage < model.layout().ranks(); ++stage) {
+    for (const NetworkCost& cost : model.reduction(stage).reduce) grade = grade_of(cost, grade);
+    for (const NetworkCost& cost : model.reduction(stage).gather) grade = grade_of(cost, grade);
+  }
+  return grade_of(model.send_cost(), grade);
+}
+
+core::Estimate estimate_of(const TimeRange& time, core::Grade grade) {
+  return {seconds(time.value), seconds(time.lower), seconds(time.upper), "s", grade};
+}
+
+std::string implementation_of(const gpu::KernelResult& result) { return result.implementation; }
+
+core::KernelRow row_of(const std::string& name, const KernelCost& cost, workload::Pass pass,
+                       double calls, int device_sms) {
+  const gpu::KernelResult& r = cost.result;
+  core::KernelRow row;
+  row.name = name;
+  row.family = workload::family(cost.op);
+  row.implementation = implementation_of(r);
+  row.shape = workload::describe(cost.op);
+  row.pass = workload::to_string(pass);
+  row.calls_per_step = calls;
+  row.time = estimate_of(cost.time, r.grade);
+  row.cycles = static_cast<double>(r.cycles.value());
+  row.clock_hz = r.clock.value();
+  row.flops = r.flops;
+  row.hbm_bytes = r.hbm_bytes;
+  row.l2_bytes = r.l2_bytes;
+  row.energy_joules = r.energy.value();
+  row.binding = gpu::to_string(r.binding);
+  if (cost.sms > 0) row.note = fmt::format("on {} of {} SMs", cost.sms, device_sms);
+  return row;
+}
+
+/// Bytes and times of one kind of traffic on one rank.
+struct Traffic {
+  std::string operation;
+  double calls = 0;
+  double nvlink_bytes = 0, rdma_bytes = 0;
+  double value = 0, lower = 0, upper = 0;  ///< Seconds a step.
+  double exposed = 0;                      ///< Seconds a step.
+  core::Grade grade = core::Grade::measured;
+
+  void add(const NetworkCost& cost, const TimeRange& time, double times) {
+    calls += times;
+    nvlink_bytes += cost.nvlink_bytes * times;
+    rdma_bytes += cost.rdma_bytes * times;
+    value += seconds(time.value) * times;
+    lower += seconds(time.lower) * times;
+    upper += seconds(time.upper) * times;
+    grade = core::worst(grade, cost.grade);
+  }
+  void add(const NetworkCost& cost, double times) {
+    add(cost, {cost.time, cost.lower, cost.upper, Family::network}, times);
+  }
+  /// One row a fabric that carries bytes; the exposed time is told once.
+  void write(std::vector<core::NetworkRow>& rows) const {
+    if (calls <= 0) return;
+    bool first = true;
+    for (const auto& [fabric, bytes] :
+         {std::pair{"rdma", rdma_bytes}, std::pair{"nvlink", nvlink_bytes}}) {
+      if (bytes <= 0) continue;
+      rows.push_back({operation,
+                      fabric,
+                      bytes,
+                      {value, lower, upper, "s", grade},
+                      value > 0 ? bytes / value : 0,
+                      first ? exposed : 0});
+      first = false;
+    }
+  }
+};
+
+}  // namespace
+
+core::Estimate StepEnsemble::estimate(const std::function<double(const StepRun&)>& of,
+                                      std::string unit) const {
+  const double value = of(nominal);
+  double below = 0, above = 0;
+  for (std::size_t family = 0; family + 1 < varied.size(); family += 2) {
+    const double a = of(varied[family]) - value;
+    const double b = of(varied[family + 1]) - value;
+    const double down = std::min({a, b, 0.0});
+    const double up = std::max({a, b, 0.0});
+    below += down * down;
+    above += up * up;
+  }
+  return {value, value - std::sqrt(below), value + std::sqrt(above), std::move(unit), grade};
+}
+
+StepEnsemble run_ensemble(StepModel& model) {
+  StepEnsemble ensemble;
+  ensemble.nominal = model.run();
+  for (const Family family : kFamilies) {
+    ensemble.varied.push_back(model.run({Variation::Side::lower, family}));
+    ensemble.varied.push_back(model.run({Variation::Side::upper, family}));
+  }
+  ensemble.grade = worst_grade(model);
+  return ensemble;
+}
+
+int busiest_rank(const StepRun& run) {
+  const auto idle = [](const PhaseTimes& p) { return p.bubble; };
+  const auto least =
+      std::min_element(run.phases.begin(), run.phases.end(),
+                       [&](const PhaseTimes& a, const PhaseTimes& b) { return idle(a) < idle(b); });
+  return static_cast<int>(least - run.phases.begin());
+}
+
+std::vector<NodeUse> node_uses(StepModel& model, int rank) {
+  std::vector<NodeUse> uses;
+  std::map<const ChunkPlan*, std::size_t> first;  // looked up only
+  std::vector<std::pair<const ChunkPlan*, double>> plans;
+  for (const Instruction& instruction : model.layout().schedule()[static_cast<std::size_t>(rank)]) {
+    const ChunkPlan& plan = model.plan(rank, instruction);
+    const auto [at, added] = first.emplace(&plan, plans.size());
+    if (added) plans.emplace_back(&plan, 0);
+    plans[at->second].second += 1;
+  }
+  for (const auto& [plan, calls] : plans) {
+    for (const Node& node : plan->nodes) uses.push_back({&node, rank, calls});
+  }
+  return uses;
+}
+
+std::vector<core::PhaseRow> phase_rows(const StepEnsemble& ensemble) {
+  using Member = Time PhaseTimes::*;
+  const std::pair<const char*, Member> phases[] = {
+      {"1F", &PhaseTimes::forward},    {"1B", &PhaseTimes::backward},
+      {"1W", &PhaseTimes::weight},     {"1F1B", &PhaseTimes::overlapped},
+      {"bubble", &PhaseTimes::bubble}, {"optimizer", &PhaseTimes::optimizer}};
+  std::vector<core::PhaseRow> rows;
+  const std::size_t ranks = ensemble.nominal.phases.size();
+  for (const auto& [name, member] : phases) {
+    const auto mean = [member](const StepRun& run) {
+      double sum = 0;
+      for (const PhaseTimes& rank : run.phases) sum += seconds(rank.*member);
+      return sum / static_cast<double>(run.phases.size());
+    };
+    rows.push_back({"all", name, ensemble.estimate(mean, "s")});
+    for (std::size_t rank = 0; rank < ranks; ++rank) {
+      const auto one = [member, rank](const StepRun& run) {
+        return seconds(run.phases[rank].*member);
+      };
+      rows.push_back({std::to_string(rank), name, ensemble.estimate(one, "s")});
+    }
+  }
+  return rows;
+}
+
+std::vector<core::MemoryRow> memory_rows(const TrainingJob& job,
+                                         const std::vector<RankMemory>& memory) {
+  std::vector<core::MemoryRow> rows;
+  for (const RankMemory& m : memory) {
+    const std::string rank = std::to_string(m.rank);
+    for (const auto& [kind, bytes] :
+         {std::pair{"weights", m.weights}, std::pair{"gradients", m.gradients},
+          std::pair{"master_weights", m.master_weights}, std::pair{"moments", m.moments},
+          std::pair{"activations", m.activations}, std::pair{"buffers", m.buffers},
+          std::pair{"workspace", m.workspace},
+          std::pair{"free", static_cast<double>(job.device.hbm.size.value()) - m.total()}}) {
+      rows.push_back({rank, kind, bytes});
+    }
+  }
+  return rows;
+}
+
+std::vector<core::KernelRow> kernel_rows(StepModel& model, int rank, int device_sms) {
+  struct Use {
+    std::string name;
+    double calls = 0;
+  };
+  std::map<std::tuple<workload::Pass, std::string, int>, std::pair<Use, const KernelCost*>> uses;
+  const auto count = [&](const std::string& name, const KernelCost* cost, workload::Pass pass,
+                         double calls) {
+    auto& [use, kernel] = uses[{pass, workload::describe(cost->op), cost->sms}];
+    if (use.name.empty()) use.name = name;
+    use.calls += calls;
+    kernel = cost;
+  };
+  for (const NodeUse& use : node_uses(model, rank)) {
+    if (use.node->kernel) {
+      count(use.node->name, use.node->kernel, use.node->pass, use.calls);
+    }
+  }
+  const StepModel::OptimizerKernels& optimizer = model.optimizer_kernels(rank);
+  for (const auto& [name, list] :
+       {std::pair{"gradient_clip", &optimizer.norm}, std::pair{"adamw", &optimizer.update},
+        std::pair{"weight transpose", &optimizer.after_gather}}) {
+    for (const KernelCost* cost : *list) count(name, cost, workload::Pass::optimizer, 1);
+  }
+  std::vector<core::KernelRow> rows;
+  for (const auto& [key, use] : uses) {
+    rows.push_back(
+        row_of(use.first.name, *use.second, std::get<0>(key), use.first.calls, device_sms));
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
+    return a.time.value * a.calls_per_step > b.time.value * b.calls_per_step;
+  });
+  return rows;
+}
+
+std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run, int rank) {
+  Traffic dispatch{"dispatch"}, combine{"combine"}, send{"pipeline_send"}, reduce{"reduce_scatter"},
+      gather{"all_gather"};
+  for (const NodeUse& use : node_uses(model, rank)) {
+    if (!use.node->exchange) continue;
+    Traffic& traffic = use.node->direction == Direction::dispatch ? dispatch : combine;
+    traffic.add(use.node->exchange->network, use.node->exchange->time, use.calls);
+  }
+  const int ranks = model.layout().ranks();
+  for (const Instruction& i : model.layout().schedule()[static_cast<std::size_t>(rank)]) {
+    const ChunkRun& chunk = model.chunk(rank, i, {});
+    dispatch.exposed += seconds(chunk.exposed_dispatch);
+    combine.exposed += seconds(chunk.exposed_combine);
+    const bool forward = i.action == Action::forward || i.action == Action::overlapped;
+    const bool backward = i.action != Action::forward && i.action != Action::weight_gradient;
+    if (forward && stage_of(rank, ranks, i.forward.direction) < ranks - 1) {
+      send.add(model.send_cost(), 1);
+    }
+    if (backward && stage_of(rank, ranks, i.backward.direction) > 0) {
+      send.add(model.send_cost(), 1);
+    }
+  }
+  for (const int stage : model.layout().stages_of(rank)) {
+    for (const NetworkCost& cost : model.reduction(stage).reduce) reduce.add(cost, 1);
+    for (const NetworkCost& cost : model.reduction(stage).gather) gather.add(cost, 1);
+  }
+  const Time last = run.pipeline.ranks[static_cast<std::size_t>(rank)].back().end;
+  for (const OptimizerRun::Stretch& s : run.optimizer[static_cast<std::size_t>(rank)].stretches) {
+    if (!s.network) continue;
+    const double exposed = seconds(std::max(Time{}, s.end - std::max(s.start, last)));
+    (std::string(s.name) == "all_gather" ? gather : reduce).exposed += exposed;
+  }
+  std::vector<core::NetworkRow> rows;
+  for (const Traffic* traffic : {&dispatch, &combine, &send, &reduce, &gather}) {
+    traffic->write(rows);
+  }
+  return rows;
+}
+
+double joules_per_gpu(StepModel& model, const StepRun& run, core::Watts idle) {
+  const auto above_idle = [&](const gpu::KernelResult& r) {
+    return std::max(0.0, r.energy.value() - idle.value() * seconds(r.time));
+  };
+  double joules = 0;
+  for (int rank = 0; rank < model.layout().ranks(); ++rank) {
+    for (const NodeUse& use : node_uses(model, rank)) {
+      const Node& node = *use.node;
+      joules += use.calls * above_idle(node.kernel ? node.kernel->result : node.exchange->kernel);
+    }
+    const StepModel::OptimizerKernels& optimizer = model.optimizer_kernels(rank);
+    for (const auto* list : {&optimizer.norm, &optimizer.update, &optimizer.after_gather}) {
+      for (const KernelCost* cost : *list) joules += above_idle(cost->result);
+    }
+  }
+  return joules / model.layout().ranks() + idle.value() * seconds(run.step);
+}
+
+}  // namespace tessera::training

@@ -1,0 +1,305 @@
+#include "models/training/step_model.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <utility>
+
+namespace tessera::training {
+namespace {
+
+using core::Bytes;
+using core::Time;
+using workload::ParameterCount;
+
+workload::RoutedLoad route_job(const TrainingJob& job) {
+  return workload::route(job.architecture.moe, job.routing, job.micro_batch * job.sequence_length,
+                         job.expert, std::min(job.gpus_per_node, job.expert));
+}
+
+/// All MoE layers are one kind, all dense layers another.
+std::vector<std::pair<int, int>> shape_of(const workload::Architecture& a, const Stage& stage) {
+  std::vector<std::pair<int, int>> shape;
+  for (const StageEntry& entry : stage) {
+    const bool dense =
+        entry.kind == StageEntry::Kind::layer && a.kind(entry.layer) == workload::LayerKind::dense;
+    shape.emplace_back(static_cast<int>(entry.kind), dense ? 1 : 0);
+  }
+  return shape;
+}
+
+TimeRange range(const NetworkCost& cost) {
+  return {cost.time, cost.lower, cost.upper, Family::network};
+}
+
+Bytes bytes(double elements, core::DataType type) {
+  return Bytes{std::llround(elements * workload::weight_bytes(type))};
+}
+
+}  // namespace
+
+StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkTimer& network)
+    : job_(job),
+      network_(network),
+      layout_(job),
+      load_(route_job(job)),
+      costs_(job, load_, layout_.expert_group(0), kernels, network),
+      planner_(costs_, job.communication_sms, job.device.sm.count),
+      hbm_rate_(job.device.hbm.peak_rate.value() * job.device.hbm.reachable) {
+  lower();
+  reduce_stages();
+  prepare_optimizer();
+  if (layout_.ranks() > 1) {
+    const auto elements =
+        static_cast<double>(job.micro_batch * job.sequence_length * job.architecture.hidden);
+    send_ = network.pipeline_send(layout_.gpu(0, 0), layout_.gpu(1, 0),
+                                  bytes(elements, core::DataType::bf16));
+  }
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    for (const Instruction& i : layout_.schedule()[static_cast<std::size_t>(rank)]) plan(rank, i);
+  }
+}
+
+void StepModel::lower() {
+  const workload::Lowering lowering(job_.architecture, job_.precision, job_.recompute,
+                                    job_.micro_batch, job_.sequence_length,
+                                    load_.rows_on(load_.hottest_rank));
+  for (const Stage& stage : layout_.stages()) {
+    StageWork work;
+    for (const StageEntry& entry : stage) {
+      switch (entry.kind) {
+        case StageEntry::Kind::embedding:
+          work.push_back(lowering.embedding());
+          break;
+        case StageEntry::Kind::layer:
+          work.push_back(lowering.layer(entry.layer));
+          break;
+        case StageEntry::Kind::head:
+          work.push_back(lowering.head());
+          break;
+        case StageEntry::Kind::mtp:
+          work.push_back(lowering.mtp(entry.layer));
+          break;
+      }
+    }
+    stages_.push_back(std::move(work));
+    int same = 0;
+    while (shape_of(job_.architecture, layout_.stages()[static_cast<std::size_t>(same)]) !=
+           shape_of(job_.architecture, stage)) {
+      ++same;
+    }
+    shape_.push_back(same);
+  }
+}
+
+void StepModel::reduce_stages() {
+  for (int stage = 0; stage < layout_.ranks(); ++stage) {
+    const ParameterCount held = layout_.parameters(stage);
+    const std::vector<int> dense = layout_.dense_group(stage);
+    const std::vector<int> routed = layout_.routed_group(stage);
+    const double dense_elements = held.low_precision + held.high_precision;
+    const core::DataType gradients = job_.precision.gradients;
+    StageReduction reduction;
+    if (dense.size() > 1 && dense_elements > 0) {
+      reduction.reduce.push_back(network_.reduce_scatter(dense, bytes(dense_elements, gradients)));
+      const Bytes copy = bytes(held.low_precision, job_.precision.linear) +
+                         bytes(held.high_precision, core::DataType::bf16);
+      reduction.gather.push_back(network_.all_gather(
+          dense, job_.sharding == Sharding::none ? bytes(dense_elements, gradients) : copy));
+    }
+    if (routed.size() > 1 && held.routed > 0) {
+      reduction.reduce.push_back(network_.reduce_scatter(routed, bytes(held.routed, gradients)));
+      reduction.gather.push_back(network_.all_gather(
+          routed,
+          bytes(held.routed, job_.sharding == Sharding::none ? gradients : job_.precision.linear)));
+    }
+    reductions_.push_back(std::move(reduction));
+  }
+}
+
+void StepModel::prepare_optimizer() {
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    workload::OptimizerShare share;
+    for (const int stage : layout_.stages_of(rank)) {
+      const ParameterCount held = layout_.parameters(stage);
+      const ParameterCount updated = layout_.updated(stage);
+      share.low_precision += updated.low_precision + updated.routed;
+      share.high_precision += updated.high_precision;
+      share.held += held.low_precision + held.routed;
+    }
+    const auto timed = [&](const std::vector<workload::Work>& works) {
+      std::vector<const KernelCost*> costs;
+      for (const workload::Work& work : works) costs.push_back(&costs_.kernel(work.op, 0));
+      return costs;
+    };
+    optimizer_.push_back({timed(workload::gradient_norm_work(share, job_.precision)),
+                          timed(workload::update_work(share, job_.precision)),
+                          timed(workload::after_gather_work(share, job_.precision))});
+  }
+}
+
+StepModel::PlanKey StepModel::key(int rank, const Instruction& instruction) const {
+  const auto shape = [&](const Chunk& chunk) {
+    return shape_[static_cast<std::size_t>(stage_of(rank, layout_.ranks(), chunk.direction))];
+  };
+  const bool forward =
+      instruction.action == Action::forward || instruction.action == Action::overlapped;
+  const bool backward = instruction.action != Action::forward;
+  return {instruction.action, forward ? shape(instruction.forward) : -1,
+          backward ? shape(instruction.backward) : -1};
+}
+
+const ChunkPlan& StepModel::plan(int rank, const Instruction& instruction) {
+  const PlanKey wanted = key(rank, instruction);
+  const auto found = plans_.find(wanted);
+  if (found != plans_.end()) return found->second;
+  const auto [action, forward, backward] = wanted;
+  const auto stage = [&](int index) -> const StageWork& {
+    return stages_[static_cast<std::size_t>(index)];
+  };
+  ChunkPlan plan;
+  switch (action) {
+    case Action::forward:
+      plan = planner_.forward(stage(forward));
+      break;
+    case Action::backward:
+      plan = planner_.backward(stage(backward), true);
+      break;
+    case Action::input_gradient:
+      plan = planner_.backward(stage(backward), false);
+      break;
+    case Action::weight_gradient:
+      plan = planner_.weight_gradient(stage(backward));
+      break;
+    case Action::overlapped:
+      plan = planner_.overlapped(stage(forward), stage(backward));
+      break;
+  }
+  return plans_.emplace(wanted, std::move(plan)).first->second;
+}
+
+const ChunkRun& StepModel::chunk(int rank, const Instruction& instruction,
+                                 const Variation& variation) {
+  const RunKey wanted{key(rank, instruction), variation.side, variation.family};
+  const auto found = chunks_.find(wanted);
+  if (found != chunks_.end()) return found->second;
+  return chunks_.emplace(wanted, run_chunk(plan(rank, instruction), hbm_rate_, variation))
+      .first->second;
+}
+
+StepRun StepModel::run(const Variation& variation) {
+  StepRun run;
+  run.pipeline = run_pipeline(
+      layout_.schedule(),
+      [&](int rank, const Instruction& instruction) {
+        const ChunkRun& timed = chunk(rank, instruction, variation);
+        return InstructionTime{timed.duration, timed.forward_ready, timed.backward_ready};
+      },
+      [&](int, int) { return range(send_).at(variation); });
+  run_optimizer(run, variation);
+  for (std::size_t rank = 0; rank < run.pipeline.ranks.size(); ++rank) {
+    PhaseTimes phases;
+    for (const Execution& execution : run.pipeline.ranks[rank]) {
+      const Time time = execution.end - execution.start;
+      switch (execution.instruction.action) {
+        case Action::forward:
+          phases.forward += time;
+          break;
+        case Action::backward:
+        case Action::input_gradient:
+          phases.backward += time;
+          break;
+        case Action::weight_gradient:
+          phases.weight += time;
+          break;
+        case Action::overlapped:
+          phases.overlapped += time;
+          break;
+      }
+    }
+    phases.optimizer = run.optimizer[rank].exposed;
+    phases.bubble = run.step - (phases.forward + phases.backward + phases.weight +
+                                phases.overlapped + phases.optimizer);
+    run.phases.push_back(phases);
+  }
+  return run;
+}
+
+/// When a stage's gradients are complete on all its holders.
+std::vector<Time> StepModel::stages_ready(const PipelineRun& pipeline) const {
+  std::vector<Time> ready(static_cast<std::size_t>(layout_.ranks()));
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    const std::vector<Execution>& executions = pipeline.ranks[static_cast<std::size_t>(rank)];
+    for (const int stage : layout_.stages_of(rank)) {
+      Time& when = ready[static_cast<std::size_t>(stage)];
+      if (job_.reduction == ReductionOverlap::exposed) {
+        when = std::max(when, executions.back().end);
+        continue;
+      }
+      for (const Execution& e : executions) {
+        const bool last = e.instruction.action != Action::forward &&
+                          e.instruction.action != Action::input_gradient;
+        if (last && stage_of(rank, layout_.ranks(), e.instruction.backward.direction) == stage) {
+          when = std::max(when, e.end);
+        }
+      }
+    }
+  }
+  return ready;
+}
+
+void StepModel::run_optimizer(StepRun& run, const Variation& variation) const {
+  const std::vector<Time> ready = stages_ready(run.pipeline);
+  const auto kernels = [&](const std::vector<const KernelCost*>& list) {
+    Time time{};
+    for (const KernelCost* cost : list) time += cost->time.at(variation);
+    return time;
+  };
+  Time all_norms{};  // the norm is over all ranks
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    OptimizerRun optimizer;
+    const Time last_chunk = run.pipeline.ranks[static_cast<std::size_t>(rank)].back().end;
+    std::vector<std::pair<Time, int>> order;
+    for (const int stage : layout_.stages_of(rank)) {
+      order.emplace_back(ready[static_cast<std::size_t>(stage)], stage);
+    }
+    std::sort(order.begin(), order.end());
+    Time now{};
+    for (const auto& [when, stage] : order) {
+      now = std::max(now, when);
+      for (const NetworkCost& cost : reduction(stage).reduce) {
+        const Time end = now + range(cost).at(variation);
+        optimizer.stretches.push_back({"reduce_scatter", true, now, end});
+        optimizer.exposed += std::max(Time{}, end - std::max(now, last_chunk));
+        now = end;
+      }
+    }
+    now = std::max(now, last_chunk);
+    const Time norm = kernels(optimizer_kernels(rank).norm);
+    optimizer.stretches.push_back({"gradient norm", false, now, now + norm});
+    optimizer.exposed += norm;
+    all_norms = std::max(all_norms, now + norm);
+    run.optimizer.push_back(std::move(optimizer));
+  }
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    OptimizerRun& optimizer = run.optimizer[static_cast<std::size_t>(rank)];
+    Time now = all_norms;
+    const auto add = [&](const char* name, bool network, Time time) {
+      if (time <= Time{}) return;
+      optimizer.stretches.push_back({name, network, now, now + time});
+      optimizer.exposed += time;
+      now += time;
+    };
+    add("update", false, kernels(optimizer_kernels(rank).update));
+    for (const int stage : layout_.stages_of(rank)) {
+      for (const NetworkCost& cost : reduction(stage).gather) {
+        add("all_gather", true, range(cost).at(variation));
+      }
+    }
+    add("weight transpose", false, kernels(optimizer_kernels(rank).after_gather));
+    optimizer.end = now;
+    run.step = std::max(run.step, now);
+  }
+}
+
+}  // namespace tessera::training

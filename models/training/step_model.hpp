@@ -1,0 +1,112 @@
+#pragma once
+
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "models/training/chunk.hpp"
+#include "models/training/cost_table.hpp"
+#include "models/training/layout.hpp"
+#include "models/training/pipeline.hpp"
+#include "models/training/training.hpp"
+#include "models/workload/lowering.hpp"
+#include "models/workload/routing.hpp"
+
+namespace tessera::training {
+
+/// A rank's step cut into stretches that do not overlap and sum to the step.
+struct PhaseTimes {
+  core::Time forward{};     ///< 1F: forward chunks on their own, exposed exchanges included.
+  core::Time backward{};    ///< 1B: backward chunks on their own; full ones with their weight
+                            ///< gradients, others only the input gradient.
+  core::Time weight{};      ///< 1W: weight gradients that run as instructions of their own.
+  core::Time overlapped{};  ///< 1F1B: pairs.
+  core::Time optimizer{};   ///< Exposed gradient reduction, update, gathering of parameters.
+  core::Time bubble{};      ///< The rest: waiting for messages, for other ranks' gradients, for the
+                            ///< norm over all ranks, for the last rank.
+};
+
+/// Stretches of the optimizer phase of one rank.
+struct OptimizerRun {
+  struct Stretch {
+    const char* name;
+    bool network;
+    core::Time start{};
+    core::Time end{};
+  };
+  std::vector<Stretch> stretches;
+  core::Time exposed{};  ///< Of all stretches, what lies after the rank's last chunk.
+  core::Time end{};
+};
+
+/// One step under one variation of the costs.
+struct StepRun {
+  PipelineRun pipeline;
+  std::vector<PhaseTimes> phases;  ///< By rank.
+  std::vector<OptimizerRun> optimizer;
+  core::Time step{};
+};
+
+/// Network costs of one stage's gradients and parameters.
+struct StageReduction {
+  std::vector<NetworkCost> reduce;  ///< Dense, then routed.
+  std::vector<NetworkCost> gather;
+};
+
+/// A job made ready to run: operators lowered, kernels and exchanges timed, chunks planned.
+class StepModel {
+ public:
+  /// Throws core::Refusal; `job`, `kernels` and `network` outlive the model.
+  StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkTimer& network);
+
+  [[nodiscard]] StepRun run(const Variation& variation = {});
+
+  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] const workload::RoutedLoad& load() const { return load_; }
+  [[nodiscard]] const std::vector<StageWork>& stages() const { return stages_; }
+  [[nodiscard]] const CostTable& costs() const { return costs_; }
+  [[nodiscard]] const StageReduction& reduction(int stage) const {
+    return reductions_[static_cast<std::size_t>(stage)];
+  }
+  [[nodiscard]] core::BytesPerSecond hbm_rate() const { return hbm_rate_; }
+  /// What an instruction runs on a rank.
+  const ChunkPlan& plan(int rank, const Instruction& instruction);
+  /// The same with times.
+  const ChunkRun& chunk(int rank, const Instruction& instruction, const Variation& variation);
+  /// Kernels of a rank's optimizer phase.
+  struct OptimizerKernels {
+    std::vector<const KernelCost*> norm, update, after_gather;
+  };
+  [[nodiscard]] const OptimizerKernels& optimizer_kernels(int rank) const {
+    return optimizer_[static_cast<std::size_t>(rank)];
+  }
+  [[nodiscard]] NetworkCost send_cost() const { return send_; }
+
+ private:
+  using PlanKey = std::tuple<Action, int, int>;  ///< Action, forward shape, backward shape.
+  using RunKey = std::tuple<PlanKey, Variation::Side, Family>;
+
+  void lower();
+  void reduce_stages();
+  void prepare_optimizer();
+  [[nodiscard]] PlanKey key(int rank, const Instruction& instruction) const;
+  void run_optimizer(StepRun& run, const Variation& variation) const;
+  [[nodiscard]] std::vector<core::Time> stages_ready(const PipelineRun& pipeline) const;
+
+  const TrainingJob& job_;
+  NetworkTimer& network_;
+  Layout layout_;
+  workload::RoutedLoad load_;
+  CostTable costs_;
+  ChunkPlanner planner_;
+  core::BytesPerSecond hbm_rate_;
+  std::vector<StageWork> stages_;
+  std::vector<int> shape_;  ///< By stage: the first stage with the same kinds of parts.
+  std::vector<StageReduction> reductions_;
+  std::vector<OptimizerKernels> optimizer_;
+  NetworkCost send_;
+  std::map<PlanKey, ChunkPlan> plans_;
+  std::map<RunKey, ChunkRun> chunks_;
+};
+
+}  // namespace tessera::training

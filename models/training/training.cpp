@@ -1,0 +1,186 @@
+#include "models/training/training.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "models/training/memory.hpp"
+#include "models/training/report_rows.hpp"
+#include "models/training/step_model.hpp"
+
+namespace tessera::training {
+namespace {
+
+constexpr double kSecondsPerHour = 3600;
+
+double seconds(core::Time time) { return core::to_seconds(time).value(); }
+
+/// Quantities that users compare with published ones, under the names that scenarios use.
+class QuantityWriter {
+ public:
+  QuantityWriter(const TrainingJob& job, const StepModel& model, const StepEnsemble& ensemble,
+                 core::Result& result)
+      : job_(job), model_(model), ensemble_(ensemble), result_(result) {}
+
+  core::Estimate write() {
+    const double tokens = static_cast<double>(job_.sequences * job_.sequence_length);
+    const auto step = [](const StepRun& run) { return seconds(run.step); };
+    const core::Estimate step_time = add("step_time", "s", step);
+    add("tokens_per_second_per_gpu", "tokens/s",
+        [&](const StepRun& run) { return tokens / step(run) / job_.gpus; });
+    add("tokens_per_day", "tokens/d",
+        [&](const StepRun& run) { return tokens / step(run) * 24 * kSecondsPerHour; });
+    write_utilisation(tokens);
+    if (job_.tokens > 0) {
+      add("gpu_hours", "GPU-h", [&](const StepRun& run) {
+        return job_.tokens / tokens * step(run) * job_.gpus / kSecondsPerHour;
+      });
+    }
+    add("bubble_fraction", "1", [&](const StepRun& run) {
+      double bubble = 0;
+      for (const PhaseTimes& rank : run.phases) bubble += seconds(rank.bubble);
+      return bubble / static_cast<double>(run.phases.size()) / step(run);
+    });
+    constant("routing_skew", model_.load().skew);
+    constant("ranks_per_token", model_.load().ranks_per_token);
+    constant("nodes_per_token", model_.load().nodes_per_token);
+    return step_time;
+  }
+
+ private:
+  core::Estimate add(const std::string& name, const std::string& unit,
+                     const std::function<double(const StepRun&)>& of) {
+    result_.quantities.emplace_back(name, ensemble_.estimate(of, unit));
+    return result_.quantities.back().second;
+  }
+  void constant(const std::string& name, double value) {
+    result_.quantities.emplace_back(name,
+                                    core::Estimate{value, value, value, "1", core::Grade::assumed});
+  }
+  /// Model FLOPs per GPU and second, and their part of the peaks at the quoted clock.
+  void write_utilisation(double tokens) {
+    const double bf16 = job_.device.peak(core::DataType::bf16).value();
+    for (const bool causal : {true, false}) {
+      const double flops =
+          tokens *
+          workload::training_flops_per_token(job_.architecture, job_.sequence_length, causal) /
+          job_.gpus;
+      const char* suffix = causal ? "causal" : "non_causal";
+      add(fmt::format("flops_per_second_per_gpu_{}", suffix), "FLOP/s",
+          [&](const StepRun& run) { return flops / seconds(run.step); });
+      add(fmt::format("mfu_bf16_{}", suffix), "1",
+          [&](const StepRun& run) { return flops / seconds(run.step) / bf16; });
+      if (job_.precision.linear == core::DataType::bf16) continue;
+      const double peak = job_.device.peak(job_.precision.linear).value();
+      add(fmt::format("mfu_{}_{}", core::to_string(job_.precision.linear), suffix), "1",
+          [&](const StepRun& run) { return flops / seconds(run.step) / peak; });
+    }
+  }
+
+  const TrainingJob& job_;
+  const StepModel& model_;
+  const StepEnsemble& ensemble_;
+  core::Result& result_;
+};
+
+std::string stage_list(const std::vector<Stage>& stages) {
+  std::vector<std::string> texts;
+  for (const Stage& stage : stages) {
+    std::vector<std::string> entries;
+    for (const StageEntry& entry : stage) entries.push_back(to_string(entry));
+    texts.push_back(fmt::format("[{}]", fmt::join(entries, " ")));
+  }
+  return fmt::format("{}", fmt::join(texts, " "));
+}
+
+std::vector<std::string> assumptions(const TrainingJob& job, const StepModel& model) {
+  std::vector<std::string> list;
+  if (job.stages.empty()) {
+    list.push_back("Layers per pipeline stage are Tessera's choice: " +
+                   stage_list(model.layout().stages()) + ".");
+  }
+  list.push_back(fmt::format(
+      "Parameters are reduced over every GPU that holds them: {} for dense ones, {} for experts "
+      "(a stage and its mirror hold the same under DualPipe).",
+      model.layout().dense_group(0).size(), model.layout().routed_group(0).size()));
+  list.push_back(
+      fmt::format("Gradients are reduced in {}; weights are gathered in {} (norms, gates, "
+                  "embedding and head in "
+                  "bf16) and FP8 weights are transposed after gathering.",
+                  core::to_string(job.precision.gradients), core::to_string(job.precision.linear)));
+  list.push_back(job.reduction == ReductionOverlap::exposed
+                     ? "Gradient reduction starts after a rank's last chunk and is not overlapped."
+                     : "Gradient reduction overlaps with the chunks that follow and slows none.");
+  list.push_back("Gathering parameters is not overlapped with the next step's forward chunks.");
+  list.push_back(
+      "Exchanges in the backward pass cost as their mirrors do: the combine's gradient as a "
+      "dispatch, the dispatch's gradient as a combine, with the same number formats.");
+  list.push_back(
+      "A pipeline message leaves when its result is complete and takes no SMs; messages of one GPU "
+      "go one after the other and do not slow expert exchanges.");
+  list.push_back(fmt::format(
+      "Every data-parallel replica does as the one with the hottest expert rank ({:.2f} times the "
+      "mean rows); replicas are folded into one pipeline.",
+      model.load().skew));
+  list.push_back("The loss keeps the logits' gradient in bf16 until the head's input gradient.");
+  list.push_back(
+      fmt::format("Memory counts {:.1f} GB for CUDA context, libraries and fragmentation.",
+                  static_cast<double>(job.reserved.value()) / 1e9));
+  list.push_back(
+      "MFU counts the main model's matrix products (head included; embedding, MTP and "
+      "recomputation excluded) against the device's peak at its quoted clock.");
+  return list;
+}
+
+/// Which hardware limit the busiest rank's kernels spend their time on.
+void note_contention(const TrainingJob& job, StepModel& model, int rank, const StepRun& run,
+                     core::Result& result) {
+  core::Time stretched{};
+  for (const Instruction& i : model.layout().schedule()[static_cast<std::size_t>(rank)]) {
+    stretched += model.chunk(rank, i, {}).stretched;
+  }
+  const double share = seconds(stretched) / seconds(run.step);
+  constexpr double kWorthTelling = 0.05;
+  if (share > kWorthTelling) {
+    result.warnings.push_back(fmt::format(
+        "Computation and exchanges together ask for more HBM bandwidth than {} reaches: this "
+        "stretches the busiest rank's step by {:.1f} %.",
+        job.device.name, 100 * share));
+  }
+}
+
+}  // namespace
+
+TrainingResult simulate_training(const TrainingJob& job, gpu::KernelTimer& kernels,
+                                 NetworkTimer& network) {
+  StepModel model(job, kernels, network);
+  const std::vector<RankMemory> memory =
+      plan_memory(job, model.layout(), model.stages(), model.load());
+  require_fit(job, memory);
+  const StepEnsemble ensemble = run_ensemble(model);
+  const StepRun& run = ensemble.nominal;
+  const int rank = busiest_rank(run);
+
+  TrainingResult training;
+  core::Result& result = training.result;
+  result.job = "training";
+  training.step = QuantityWriter(job, model, ensemble, result).write();
+  training.joules_per_gpu_step = joules_per_gpu(model, run, job.device.power.idle);
+  result.phases = phase_rows(ensemble);
+  result.memory = memory_rows(job, memory);
+  result.kernels = kernel_rows(model, rank, job.device.sm.count);
+  result.network = network_rows(model, run, rank);
+  result.assumptions = assumptions(job, model);
+  note_contention(job, model, rank, run, result);
+  result.timeline = step_timeline(model, run);
+  for (const auto& [key, cost] : model.costs().kernels()) {
+    ++training.kernels;
+    training.kernel_events += cost.result.events;
+  }
+  training.pipeline_events = run.pipeline.events;
+  return training;
+}
+
+}  // namespace tessera::training

@@ -1,0 +1,151 @@
+#include "models/training/chunk.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "tests/unit/fake_timers.hpp"
+
+namespace tessera::training {
+namespace {
+
+using core::Time;
+using namespace core::literals;
+
+/// Costs that nodes can point at.
+struct Costs {
+  KernelCost kernel(Time time, double hbm_bytes = 0) {
+    KernelCost cost;
+    cost.time = {time, time, time, Family::gemm};
+    cost.result.time = time;
+    cost.result.hbm_bytes = hbm_bytes;
+    return cost;
+  }
+  ExchangeCost exchange(Time time, double hbm_bytes = 0) {
+    ExchangeCost cost;
+    cost.time = {time, time, time, Family::network};
+    cost.hbm_bytes = hbm_bytes;
+    return cost;
+  }
+};
+
+Node compute(const KernelCost& cost, int after = -1) {
+  Node node;
+  node.kernel = &cost;
+  node.after = after;
+  return node;
+}
+Node communicate(const ExchangeCost& cost, int after = -1) {
+  Node node;
+  node.lane = Lane::communication;
+  node.exchange = &cost;
+  node.after = after;
+  return node;
+}
+
+constexpr core::BytesPerSecond kRate{1e12};  // 1 byte a picosecond
+
+TEST_CASE("lanes run side by side and wait for each other where they must", "[chunk]") {
+  Costs costs;
+  const KernelCost kernel = costs.kernel(10_us);
+  const ExchangeCost exchange = costs.exchange(25_us);
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), communicate(exchange, 0), compute(kernel), compute(kernel, 1)};
+  plan.forward_output = 3;
+  const ChunkRun run = run_chunk(plan, kRate);
+  CHECK(run.spans[1].first.value() == (10_us).value());
+  CHECK(run.spans[2].second.value() == (20_us).value());  // beside the exchange
+  CHECK(run.spans[3].first.value() == (35_us).value());   // after it
+  CHECK(run.duration.value() == (45_us).value());
+  CHECK(run.forward_ready.value() == (45_us).value());
+  CHECK(run.exposed_dispatch.value() == (15_us).value());
+  CHECK(run.stretched.value() == 0);
+}
+
+TEST_CASE("together they get no more of HBM than it gives", "[chunk]") {
+  Costs costs;
+  // Each alone asks for 0.8 bytes a picosecond of 1: together both run at 1 / 1.6.
+  const KernelCost kernel = costs.kernel(10_us, 8e6);
+  const ExchangeCost exchange = costs.exchange(10_us, 8e6);
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), communicate(exchange)};
+  const ChunkRun run = run_chunk(plan, kRate);
+  CHECK(run.duration.value() == (16_us).value());
+  CHECK(run.stretched.value() == (6_us).value());
+}
+
+TEST_CASE("no demand, no stretch: half the rate each is free", "[chunk]") {
+  Costs costs;
+  const KernelCost kernel = costs.kernel(10_us, 5e6);
+  const ExchangeCost exchange = costs.exchange(10_us, 5e6);
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), communicate(exchange)};
+  CHECK(run_chunk(plan, kRate).duration.value() == (10_us).value());
+}
+
+/// One stage of two MoE layers on the fake GPU.
+struct StageFixture {
+  TrainingJob job = deepseek_job();
+  RooflineTimer timer;
+  FixedRateNetwork network;
+  workload::RoutedLoad load =
+      workload::route(job.architecture.moe, job.routing, job.sequence_length, 64, 8);
+  CostTable costs{job, load, std::vector<int>(64), timer, network};
+  ChunkPlanner planner{costs, 20, 132};
+  workload::Lowering lowering{job.architecture,    job.precision,  job.recompute, 1,
+                              job.sequence_length, load.rows_on(0)};
+  StageWork stage{lowering.layer(10), lowering.layer(11)};
+
+  Time sum(const ChunkPlan& plan, Lane lane) const {
+    Time total{};
+    for (const Node& node : plan.nodes) {
+      if (node.lane == lane) total += node.time().value;
+    }
+    return total;
+  }
+};
+
+TEST_CASE_METHOD(StageFixture, "a forward chunk exposes its exchanges", "[chunk]") {
+  const ChunkPlan plan = planner.forward(stage);
+  const ChunkRun run = run_chunk(plan, core::BytesPerSecond{1e15});
+  const Time both = sum(plan, Lane::compute) + sum(plan, Lane::communication);
+  CHECK(run.duration.value() == both.value());
+  for (const Node& node : plan.nodes) {
+    if (node.kernel) CHECK(node.kernel->sms == 0);
+  }
+}
+
+TEST_CASE_METHOD(StageFixture, "weight gradients hide exchanges of a full backward", "[chunk]") {
+  const core::BytesPerSecond wide{1e15};
+  const ChunkPlan full = planner.backward(stage, true);
+  const ChunkPlan input = planner.backward(stage, false);
+  const ChunkPlan weight = planner.weight_gradient(stage);
+  const ChunkRun run = run_chunk(full, wide);
+  CHECK(run.duration < run_chunk(input, wide).duration + run_chunk(weight, wide).duration);
+  CHECK(run.duration >= sum(full, Lane::compute));
+  CHECK(run.backward_ready <= run.duration);
+}
+
+TEST_CASE_METHOD(StageFixture, "a pair hides exchanges behind the other chunk", "[chunk]") {
+  const core::BytesPerSecond wide{1e15};
+  const ChunkPlan pair = planner.overlapped(stage, stage);
+  const ChunkRun run = run_chunk(pair, wide);
+  const Time apart = run_chunk(planner.forward(stage), wide).duration +
+                     run_chunk(planner.backward(stage, true), wide).duration;
+  CHECK(run.duration < apart);
+  CHECK(run.duration >= sum(pair, Lane::compute));
+  CHECK(run.duration >= sum(pair, Lane::communication));
+  for (const Node& node : pair.nodes) {
+    if (node.kernel) CHECK(node.kernel->sms == 112);
+  }
+  // The order of the published figure: the backward's experts, their weights, the forward's
+  // experts, the backward's attention.
+  std::vector<std::string> order;
+  for (const Node& node : pair.nodes) {
+    if (node.lane == Lane::communication) order.push_back(node.name);
+  }
+  CHECK(order == std::vector<std::string>{"combine gradient", "dispatch", "dispatch gradient",
+                                          "combine", "combine gradient", "dispatch",
+                                          "dispatch gradient", "combine"});
+}
+
+}  // namespace
+}  // namespace tessera::training

@@ -1,0 +1,203 @@
+#include "models/training/training.hpp"
+
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <map>
+#include <numeric>
+
+#include "models/training/layout.hpp"
+#include "sim/core/diagnostics.hpp"
+#include "tests/unit/fake_timers.hpp"
+
+namespace tessera::training {
+namespace {
+
+using Catch::Approx;
+using Catch::Matchers::ContainsSubstring;
+
+TrainingResult run(const TrainingJob& job) {
+  RooflineTimer timer;
+  FixedRateNetwork network;
+  return simulate_training(job, timer, network);
+}
+
+double quantity(const core::Result& result, const std::string& name) {
+  const core::Estimate* found = result.find(name);
+  REQUIRE(found);
+  return found->value;
+}
+
+TEST_CASE("every rank's phases sum to the step", "[training]") {
+  for (const ScheduleKind kind : {ScheduleKind::dualpipe, ScheduleKind::one_f_one_b}) {
+    for (const ReductionOverlap overlap :
+         {ReductionOverlap::exposed, ReductionOverlap::overlapped}) {
+      TrainingJob job = deepseek_job();
+      job.schedule = kind;
+      job.reduction = overlap;
+      job.device.hbm.size = core::Bytes{1LL << 40};
+      const TrainingResult result = run(job);
+      std::map<std::string, double> sums;
+      for (const core::PhaseRow& row : result.result.phases) {
+        sums[row.rank] += row.time.value;
+        CHECK(row.time.value >= 0);
+        CHECK(row.time.lower <= row.time.value);
+        CHECK(row.time.value <= row.time.upper);
+      }
+      CHECK(sums.size() == 17);
+      for (const auto& [rank, sum] : sums) CHECK(sum == Approx(result.step.value).epsilon(1e-9));
+    }
+  }
+}
+
+TEST_CASE("quantities follow from the step", "[training]") {
+  const TrainingJob job = deepseek_job();
+  const core::Result result = run(job).result;
+  const double step = quantity(result, "step_time");
+  const double tokens = 15360.0 * 4096;
+  CHECK(quantity(result, "tokens_per_second_per_gpu") == Approx(tokens / step / 2048));
+  CHECK(quantity(result, "gpu_hours") == Approx(14.8e12 / tokens * step / 3600 * 2048));
+  const double flops = workload::training_flops_per_token(job.architecture, 4096, true);
+  CHECK(quantity(result, "mfu_bf16_causal") ==
+        Approx(flops * tokens / step / 2048 / (132 * 4096 * 1.83e9)));
+  CHECK(quantity(result, "mfu_bf16_causal") ==
+        Approx(2 * quantity(result, "mfu_fp8_block_causal")));
+}
+
+TEST_CASE("intervals hold the value and grow with the kernels' spread", "[training]") {
+  const TrainingJob job = deepseek_job();
+  RooflineTimer narrow, wide;
+  narrow.spread = 0.02;
+  wide.spread = 0.2;
+  FixedRateNetwork network;
+  const core::Estimate a = simulate_training(job, narrow, network).step;
+  const core::Estimate b = simulate_training(job, wide, network).step;
+  CHECK(a.value == Approx(b.value));
+  CHECK(b.upper - b.value > a.upper - a.value);
+  CHECK(b.value - b.lower > a.value - a.lower);
+  CHECK(b.upper < b.value * 1.2);  // families are independent: less than all of them at once
+  CHECK(a.grade == core::Grade::transferred);
+}
+
+TEST_CASE("every parameter is updated exactly once", "[training]") {
+  for (const ScheduleKind kind : {ScheduleKind::dualpipe, ScheduleKind::one_f_one_b}) {
+    TrainingJob job = deepseek_job();
+    job.schedule = kind;
+    job.architecture.mtp_modules = 0;
+    const Layout layout(job);
+    double total = 0;
+    for (int rank = 0; rank < layout.ranks(); ++rank) {
+      for (const int stage : layout.stages_of(rank)) {
+        total += layout.updated(stage).total() * layout.data();
+      }
+    }
+    CHECK(total == Approx(workload::main_parameters(job.architecture).total()).epsilon(1e-9));
+  }
+}
+
+TEST_CASE("DualPipe's mirror shares embedding and head with the MTP module", "[training]") {
+  TrainingJob job = deepseek_job();
+  const double mtp = workload::mtp_parameters(job.architecture).low_precision;
+  const double shared = Layout(job).parameters(15).high_precision;
+  job.schedule = ScheduleKind::one_f_one_b;
+  const double apart = Layout(job).parameters(15).high_precision;
+  CHECK(mtp > 0);
+  CHECK(apart - shared ==
+        Approx(workload::embedding_parameters(job.architecture).total()));  // a copy of its own
+}
+
+TEST_CASE("a model that does not fit is refused with the rank and the gap", "[training]") {
+  TrainingJob job = deepseek_job();
+  job.device.hbm.size = core::Bytes{40LL << 30};
+  try {
+    run(job);
+    FAIL("expected a refusal");
+  } catch (const core::Refusal& refusal) {
+    CHECK(refusal.kind() == core::RefusalKind::does_not_fit);
+    CHECK_THAT(refusal.what(), ContainsSubstring("pipeline rank"));
+    CHECK_THAT(refusal.what(), ContainsSubstring("plain has 42.9 GB"));
+    CHECK_THAT(refusal.what(), ContainsSubstring("what would help"));
+  }
+}
+
+TEST_CASE("contradictions are refused", "[training]") {
+  const auto refused = [](auto change) {
+    TrainingJob job = deepseek_job();
+    change(job);
+    try {
+      run(job);
+    } catch (const core::Refusal& refusal) {
+      return refusal.kind();
+    }
+    return core::RefusalKind::saturated;
+  };
+  using enum core::RefusalKind;
+  CHECK(refused([](TrainingJob& j) { j.tensor = 2; }) == outside_model);
+  CHECK(refused([](TrainingJob& j) { j.gpus = 2047; }) == illegal_combination);
+  CHECK(refused([](TrainingJob& j) { j.expert = 48; }) == illegal_combination);
+  CHECK(refused([](TrainingJob& j) { j.sequences = 15361; }) == illegal_combination);
+  CHECK(refused([](TrainingJob& j) { j.sequences = 128 * 30; }) == illegal_combination);
+  CHECK(refused([](TrainingJob& j) { j.communication_sms = 132; }) == illegal_combination);
+  CHECK(refused([](TrainingJob& j) {
+          j.stages = assumed_stages(j);
+          j.stages[3].pop_back();
+        }) == illegal_combination);
+}
+
+TEST_CASE("assumed stages hold every part once, head and MTP last", "[training]") {
+  const TrainingJob job = deepseek_job();
+  const std::vector<Stage> stages = assumed_stages(job);
+  REQUIRE(stages.size() == 16);
+  std::size_t entries = 0;
+  for (const Stage& stage : stages) entries += stage.size();
+  CHECK(entries == 61 + 3);
+  CHECK(to_string(stages.front().front()) == "embedding");
+  CHECK(to_string(stages.back().back()) == "mtp");
+}
+
+TEST_CASE("busy kernels, calls and traffic are told", "[training]") {
+  const TrainingResult result = run(deepseek_job());
+  REQUIRE_FALSE(result.result.kernels.empty());
+  double busy = 0;
+  for (const core::KernelRow& row : result.result.kernels) {
+    CHECK(row.calls_per_step > 0);
+    busy += row.calls_per_step * row.time.value;
+  }
+  CHECK(busy < result.step.value);
+  CHECK(busy > 0.5 * result.step.value);
+  REQUIRE(result.result.network.size() >= 4);
+  CHECK(result.kernels > 100);
+  CHECK(result.joules_per_gpu_step > 0);
+}
+
+TEST_CASE("power-law routing slows the step, the hottest rank sets the pace", "[training]") {
+  TrainingJob job = deepseek_job();
+  job.device.hbm.size = core::Bytes{1LL << 40};
+  const double even = run(job).step.value;
+  job.routing.kind = workload::RoutingSpec::Kind::power_law;
+  job.routing.alpha = 1.01;
+  const TrainingResult skewed = run(job);
+  CHECK(quantity(skewed.result, "routing_skew") > 1.1);
+  CHECK(skewed.step.value > even);
+}
+
+TEST_CASE("the timeline's spans lie inside the step and do not overlap on a stream", "[training]") {
+  const TrainingResult result = run(deepseek_job());
+  std::map<std::pair<int, int>, std::vector<std::pair<core::Time, core::Time>>> tracks;
+  for (const core::Span& span : result.result.timeline.spans) {
+    CHECK(span.duration > core::Time{});
+    CHECK(core::to_seconds(span.start + span.duration).value() <= result.step.value * (1 + 1e-9));
+    tracks[{span.process, span.thread}].emplace_back(span.start, span.start + span.duration);
+  }
+  CHECK(tracks.size() >= 33);
+  for (auto& [track, spans] : tracks) {
+    std::sort(spans.begin(), spans.end());
+    for (std::size_t i = 1; i < spans.size(); ++i) {
+      INFO("process " << track.first << " thread " << track.second);
+      CHECK(spans[i].first >= spans[i - 1].second);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tessera::training
