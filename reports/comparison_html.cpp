@@ -24,7 +24,7 @@ std::vector<std::string> quantity_names(const Columns& columns) {
 }
 
 Cell estimate_cell(const core::Estimate* estimate) {
-  if (estimate == nullptr) return {.html = "-"};
+  if (estimate == nullptr) return no_cell();
   return {.html = fmt::format("{}<br><span class=\"note\">{}</span><br>{}",
                               escape_html(quantity(estimate->value, estimate->unit)),
                               escape_html(interval(*estimate)), grade_badge(estimate->grade)),
@@ -52,10 +52,11 @@ std::string quantity_bars(const Columns& columns) {
     });
     if (present < 2) continue;
     charts += fmt::format(
-        "<figure><figcaption>{1}</figcaption><div class=\"chart small\" id=\"figure-{0}\" "
+        "<figure><figcaption>{1}</figcaption><div class=\"chart\" style=\"height:{2}px\" "
+        "id=\"figure-{0}\" "
         "data-figure=\"quantity\" data-quantity=\"{0}\" role=\"img\" aria-label=\"{1} of every "
         "column, with its 90 % interval\"></div></figure>\n",
-        escape_html(name), escape_html(label(name)));
+        escape_html(name), escape_html(label(name)), bars_height(columns.size()));
   }
   return charts.empty() ? ""
                         : section("Side by side", "<div class=\"grid\">" + charts + "</div>\n");

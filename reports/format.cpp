@@ -73,9 +73,15 @@ std::string number(double value) {
   const double size = std::abs(value);
   if (size >= 1000) return grouped(fmt::format("{:.0f}", value));
   if (size >= 100) return fmt::format("{:.1f}", value);
-  if (size >= 1 || size == 0) return fmt::format("{:.{}f}", value, size == 0 ? 0 : 2);
+  if (size >= 10) return fmt::format("{:.2f}", value);
+  if (size >= 1) return fmt::format("{:.3f}", value);
+  if (size == 0) return "0";
   if (size >= 1e-3) return fmt::format("{:.4f}", value);
   return fmt::format("{:.3g}", value);
+}
+
+std::string count(double value) {
+  return std::rint(value) == value ? grouped(fmt::format("{:.0f}", value)) : number(value);
 }
 
 std::string quantity(double value, const std::string& unit) {
@@ -101,8 +107,9 @@ std::string label(const std::string& name) {
       std::pair{"pue", "PUE"},    std::pair{"mwh", "MWh"},        std::pair{"fp8", "FP8"},
       std::pair{"bf16", "BF16"},  std::pair{"nvlink", "NVLink"},  std::pair{"rdma", "RDMA"},
       std::pair{"flops", "FLOP"}, std::pair{"tflops", "TFLOP/s"}, std::pair{"nic", "NIC"},
-      std::pair{"mtp", "MTP"},    std::pair{"hours", "hours"},    std::pair{"1f", "1F"},
-      std::pair{"1b", "1B"},      std::pair{"1w", "1W"},          std::pair{"1f1b", "1F1B"}};
+      std::pair{"mtp", "MTP"},    std::pair{"gemm", "GEMM"},      std::pair{"mla", "MLA"},
+      std::pair{"1f", "1F"},      std::pair{"1b", "1B"},          std::pair{"1w", "1W"},
+      std::pair{"1f1b", "1F1B"}};
   std::string text;
   std::string separators = name;
   for (char& c : separators)

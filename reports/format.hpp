@@ -17,8 +17,11 @@ struct Scale {
 /// FLOP/s to TFLOP/s, ratios ("1") to percent, amounts to M. Unknown units stay as they are.
 [[nodiscard]] Scale scale_for(double value, const std::string& unit);
 
-/// About four significant digits, thousands grouped: "19.93", "2,664,000", "0.0421", "-"  for NaN.
+/// About four significant digits, thousands grouped: "19.93", "2,664", "0.0421", "-" for NaN.
 [[nodiscard]] std::string number(double value);
+
+/// A whole number without a decimal point; others as `number`.
+[[nodiscard]] std::string count(double value);
 
 [[nodiscard]] std::string quantity(double value, const std::string& unit);  ///< "19.93 s"
 [[nodiscard]] std::string interval(const core::Estimate& estimate);         ///< "18.9 to 21.0 s"

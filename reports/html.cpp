@@ -26,7 +26,7 @@ std::string header(const Result& result) {
       "<header>\n<h1>" + escape_html(result.title.empty() ? result.job : result.title) + "</h1>\n";
   const core::MachineRow& machine = result.machine;
   if (!machine.device.empty()) {
-    text += fmt::format("<p class=\"subtitle\">{} x {}{}{}</p>\n", number(machine.gpus),
+    text += fmt::format("<p class=\"subtitle\">{} x {}{}{}</p>\n", count(machine.gpus),
                         escape_html(machine.device), machine.cluster.empty() ? "" : ", ",
                         escape_html(machine.cluster));
   }
@@ -61,7 +61,7 @@ std::string published_section(const Result& result) {
                   .heads = {"Quantity", "Published", "Predicted", "Error", "Source"}};
   for (const core::PublishedRow& row : result.published)
     table.rows.push_back({text_cell(label(row.quantity)), quantity_cell(row.published, row.unit),
-                          row.predicted ? quantity_cell(*row.predicted, row.unit) : text_cell("-"),
+                          row.predicted ? quantity_cell(*row.predicted, row.unit) : no_cell(),
                           error_cell(row.error()), source_cell(row.source)});
   return section("Published beside predicted", table.html());
 }
@@ -99,7 +99,8 @@ std::string cost_section(const Result& result) {
   if (result.cost.empty()) return "";
   std::string body;
   if (result.cost.size() > 1 && of_one_unit(result.cost))
-    body += figure("cost", "The bill: each item starts where the one before it ended.", "small");
+    body += figure("cost", "The bill: each item starts where the one before it ended.",
+                   bars_height(result.cost.size() + 1));
   return section("Cost", body + bill_table("cost", result.cost));
 }
 
@@ -141,7 +142,7 @@ std::string timeline_section(const Result& result, const TimelineWindow& window)
                                       quantity(core::to_seconds(window.start).value(), "s"),
                                       quantity(core::to_seconds(window.end).value(), "s"),
                                       quantity(core::to_seconds(window.step_end).value(), "s"))),
-      "tall");
+      460);
   return section("Timeline", body);
 }
 
@@ -163,14 +164,15 @@ std::string kernels_table(const Result& result) {
                   .caption = "A click on a head sorts.",
                   .sortable = true,
                   .heads = {"Kernel", "Pass", "Shape", "Calls a step", "A call", "A step", "Rate",
-                            "Energy a call", "Bound by", "Implementation", "Grade"}};
+                            "Bound by", "Implementation", "Grade"}};
   for (const core::KernelRow* row : kernels_by_time(result)) {
     const double rate = row->time.value > 0 ? row->flops / row->time.value : 0;
     table.rows.push_back({text_cell(row->name), text_cell(row->pass), text_cell(row->shape),
-                          number_cell(row->calls_per_step), quantity_cell(row->time.value, "s"),
-                          quantity_cell(seconds_per_step(*row), "s"), quantity_cell(rate, "FLOP/s"),
-                          quantity_cell(row->energy_joules, "J"), text_cell(row->binding),
-                          text_cell(row->implementation), grade_cell(row->time.grade)});
+                          count_cell(row->calls_per_step), quantity_cell(row->time.value, "s"),
+                          quantity_cell(seconds_per_step(*row), "s"),
+                          rate > 0 ? quantity_cell(rate, "FLOP/s") : no_cell(),
+                          text_cell(row->binding), text_cell(row->implementation),
+                          grade_cell(row->time.grade)});
   }
   return table.html();
 }
@@ -188,7 +190,7 @@ std::string kernels_section(const Result& result) {
                fmt::format("{} of {} kernels against the roofs of {}: the larger the dot, the "
                            "more of the step it takes. Kernels without FLOP have no place here.",
                            drawable, result.kernels.size(), result.machine.device),
-               "tall");
+               460);
   return section("Kernels", body + csv_link(result) + kernels_table(result));
 }
 
@@ -215,7 +217,8 @@ std::string sensitivity_section(const Result& result) {
                           quantity_cell(row.quantity.value, row.quantity.unit),
                           error_cell(row.relative_change)});
   return section("If a choice that is not published were another",
-                 figure("sensitivity", "Change of the main quantity against this scenario.") +
+                 figure("sensitivity", "Change of the main quantity against this scenario.",
+                        bars_height(result.sensitivity.size())) +
                      details("As a table", table.html()));
 }
 

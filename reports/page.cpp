@@ -65,7 +65,7 @@ Cell source_cell(std::string_view text) {
   return {.html = escape_html(text), .css_class = "source"};
 }
 Cell grade_cell(core::Grade grade) { return {.html = grade_badge(grade)}; }
-Cell number_cell(double value) { return {.html = number(value), .value = value}; }
+Cell count_cell(double value) { return {.html = count(value), .value = value}; }
 Cell quantity_cell(double value, const std::string& unit) {
   return {.html = escape_html(quantity(value, unit)), .value = value};
 }
@@ -73,9 +73,10 @@ Cell interval_cell(const core::Estimate& estimate) {
   return {.html = escape_html(interval(estimate)), .value = estimate.lower};
 }
 Cell error_cell(std::optional<double> ratio) {
-  if (!ratio) return {.html = "-"};
+  if (!ratio) return no_cell();
   return {.html = signed_percent(*ratio), .value = *ratio};
 }
+Cell no_cell() { return {.html = "-", .value = 0}; }
 
 std::string HtmlTable::html() const {
   std::string text = fmt::format("<div class=\"scroll\"><table id=\"{}\"{}>\n", escape_html(id),
@@ -97,11 +98,11 @@ std::string HtmlTable::html() const {
   return text + "</tbody></table></div>\n";
 }
 
-std::string figure(std::string_view name, std::string_view description, std::string_view size) {
+std::string figure(std::string_view name, std::string_view description, int height_pixels) {
   return fmt::format(
-      "<figure><div class=\"chart {2}\" id=\"figure-{0}\" data-figure=\"{0}\" role=\"img\" "
-      "aria-label=\"{1}\"></div><figcaption>{1}</figcaption></figure>\n",
-      name, escape_html(description), size);
+      "<figure><div class=\"chart\" style=\"height:{2}px\" id=\"figure-{0}\" data-figure=\"{0}\" "
+      "role=\"img\" aria-label=\"{1}\"></div><figcaption>{1}</figcaption></figure>\n",
+      name, escape_html(description), height_pixels);
 }
 
 std::string grade_badge(core::Grade grade) {

@@ -23,10 +23,11 @@ struct Cell {
 [[nodiscard]] Cell text_cell(std::string_view text);
 [[nodiscard]] Cell source_cell(std::string_view text);
 [[nodiscard]] Cell grade_cell(core::Grade grade);
-[[nodiscard]] Cell number_cell(double value);
+[[nodiscard]] Cell count_cell(double value);
 [[nodiscard]] Cell quantity_cell(double value, const std::string& unit);
 [[nodiscard]] Cell interval_cell(const core::Estimate& estimate);
-[[nodiscard]] Cell error_cell(std::optional<double> ratio);  ///< Signed percent; empty: "-".
+[[nodiscard]] Cell error_cell(std::optional<double> ratio);  ///< Signed percent; empty: no_cell.
+[[nodiscard]] Cell no_cell();  ///< "-" in a numeric column; sorts as 0.
 
 struct HtmlTable {
   std::string id;
@@ -41,7 +42,11 @@ struct HtmlTable {
 /// The place of a chart. `name` is what reports/web/report.js draws there; `description` is read
 /// out instead of the picture and shown under it.
 [[nodiscard]] std::string figure(std::string_view name, std::string_view description,
-                                 std::string_view size = "");
+                                 int height_pixels = 360);
+/// Height of a chart of horizontal bars.
+[[nodiscard]] constexpr int bars_height(std::size_t bars) {
+  return 60 + 34 * static_cast<int>(bars);
+}
 
 [[nodiscard]] std::string grade_badge(core::Grade grade);
 [[nodiscard]] std::string section(std::string_view heading, const std::string& body_html);

@@ -151,9 +151,9 @@ Section kernels(const core::Result& result, const TableOptions& options) {
   for (std::size_t i = 0; i < shown; ++i) {
     const core::KernelRow& row = *rows[i];
     const double rate = row.time.value > 0 ? row.flops / row.time.value : 0;
-    section.add({row.name, row.shape, number(row.calls_per_step), quantity(row.time.value, "s"),
-                 quantity(seconds_per_step(row), "s"), quantity(rate, "FLOP/s"), row.binding,
-                 core::to_string(row.time.grade)});
+    section.add({row.name, row.shape, count(row.calls_per_step), quantity(row.time.value, "s"),
+                 quantity(seconds_per_step(row), "s"), rate > 0 ? quantity(rate, "FLOP/s") : "-",
+                 row.binding, core::to_string(row.time.grade)});
   }
   return section;
 }
@@ -217,7 +217,7 @@ std::string head(const core::Result& result, const TableOptions& options) {
   std::string text = result.title.empty() ? result.job : result.title;
   const core::MachineRow& machine = result.machine;
   if (!machine.device.empty()) {
-    text += fmt::format("\n{} x {}", number(machine.gpus), machine.device);
+    text += fmt::format("\n{} x {}", count(machine.gpus), machine.device);
     if (!machine.cluster.empty()) text += fmt::format(" ({})", machine.cluster);
   }
   text = first_columns(text, 4 * static_cast<std::size_t>(options.width)) + "\n";

@@ -37,7 +37,7 @@ export function bars(rows, colours, colourOf) {
     series: [
       {type: 'bar', barMaxWidth: 20, data: rows.map((row) => ({
         value: row.estimate.value, itemStyle: {color: colourOf(row.name)}}))},
-      {type: 'custom', renderItem: renderInterval, silent: true, itemStyle: {color: colours.ink},
+      {type: 'custom', renderItem: renderInterval, silent: true, z: 5, itemStyle: {color: colours.ink},
        encode: {x: [1, 2], y: 0}, data: rows.map((row, index) => [index, row.estimate.lower, row.estimate.upper])},
     ],
   };

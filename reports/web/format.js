@@ -35,7 +35,8 @@ export function number(value) {
   const size = Math.abs(value);
   if (size >= 1000) return value.toLocaleString('en-US', {maximumFractionDigits: 0});
   if (size >= 100) return value.toFixed(1);
-  if (size >= 1) return value.toFixed(2);
+  if (size >= 10) return value.toFixed(2);
+  if (size >= 1) return value.toFixed(3);
   return size === 0 ? '0' : Number(value.toPrecision(3)).toString();
 }
 
@@ -57,8 +58,11 @@ export function escapeHtml(text) {
   return String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
+const kWords = {gemm: 'GEMM', mla: 'MLA', nic: 'NIC', mtp: 'MTP', hbm: 'HBM', rdma: 'RDMA', nvlink: 'NVLink', gpu: 'GPU',
+                pue: 'PUE', bf16: 'BF16', fp8: 'FP8'};
+
 /** "pipeline_send" as "Pipeline send". */
 export function label(name) {
-  const text = name.replaceAll('_', ' ');
+  const text = name.split(/[_ ]/).map((word) => kWords[word] ?? word).join(' ');
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -18,7 +18,6 @@ echarts.use([BarChart, CustomChart, LineChart, ScatterChart, AriaComponent, Data
              LegendComponent, LegendScrollComponent, MarkLineComponent, TooltipComponent, SVGRenderer]);
 
 const data = JSON.parse(document.getElementById('report-data').textContent);
-const colourOf = makeColours();
 
 const memoryLimit = (result) => result.machine.hbm_bytes > 0 ?
     {value: result.machine.hbm_bytes, text: `GPU memory, ${tick(result.machine.hbm_bytes, 'B')}`} : null;
@@ -30,16 +29,16 @@ const figures = {
   phases: (colours) => stack(
       data.result.phases.filter((row) => row.rank !== 'all')
           .map((row) => ({column: row.rank, part: row.phase, value: row.time.value})),
-      {unit: 's', columnName: 'pipeline rank'}, colours, colourOf),
+      {unit: 's', columnName: 'pipeline rank'}, colours, makeColours()),
   memory: (colours) => stack(
       data.result.memory.filter(inUse).map((row) => ({column: row.rank, part: row.kind, value: row.bytes})),
-      {unit: 'B', columnName: 'rank', limit: memoryLimit(data.result)}, colours, colourOf),
-  cost: (colours) => waterfall(data.result.cost, colours, colourOf),
-  roofline: (colours) => roofline(data.result.kernels, data.result.machine, colours, colourOf),
-  timeline: (colours) => gantt(data.timeline, shownProcess(), colours, colourOf),
+      {unit: 'B', columnName: 'rank', limit: memoryLimit(data.result)}, colours, makeColours()),
+  cost: (colours) => waterfall(data.result.cost, colours, makeColours()),
+  roofline: (colours) => roofline(data.result.kernels, data.result.machine, colours, makeColours()),
+  timeline: (colours) => gantt(data.timeline, shownProcess(), colours, makeColours(data.timeline.categories)),
   sensitivity: (colours) => tornado(data.result.sensitivity, colours),
-  'compare-phases': (colours) => stack(data.phases, {unit: 's'}, colours, colourOf),
-  'compare-memory': (colours) => stack(data.memory, {unit: 'B'}, colours, colourOf),
+  'compare-phases': (colours) => stack(data.phases, {unit: 's'}, colours, makeColours()),
+  'compare-memory': (colours) => stack(data.memory, {unit: 'B'}, colours, makeColours()),
 };
 
 function shownProcess() {
@@ -52,7 +51,7 @@ function optionOf(element) {
   if (quantity === undefined) return figures[element.dataset.figure](theme());
   const rows = data.columns.filter((column) => column.quantities[quantity])
       .map((column) => ({name: column.name, estimate: column.quantities[quantity]}));
-  return bars(rows, theme(), colourOf);
+  return bars(rows, theme(), makeColours(data.columns.map((column) => column.name)));
 }
 
 const charts = [...document.querySelectorAll('[data-figure]')].map((element) => (

@@ -17,8 +17,7 @@ function roofs(machine, lowest, highest, colours) {
     return {
       name: `${type} roof`, type: 'line', data: points, symbol: 'none', silent: true,
       lineStyle: {color: colours.muted, width: 1.5}, z: 1,
-      endLabel: {show: true, formatter: `${type} ${tick(peak, 'FLOP/s')}`, color: colours.muted,
-                 align: 'right', offset: [-4, -9]},
+      endLabel: {show: true, formatter: `${type} ${tick(peak, 'FLOP/s')}`, color: colours.muted},
     };
   });
 }
@@ -48,10 +47,10 @@ export function roofline(kernels, machine, colours, colourOf) {
   return {
     ...base(colours),
     legend: legend(colours, {data: families.map(label)}),
-    grid: {left: 8, right: 16, top: 44, bottom: 30, containLabel: true},
+    grid: {left: 8, right: 150, top: 44, bottom: 30, containLabel: true},
     tooltip: {...base(colours).tooltip, trigger: 'item', formatter: tooltip},
     xAxis: axis(colours, {type: 'log', min: lowest, max: highest, name: 'FLOP per byte of HBM', nameGap: 30,
-                          axisLabel: {formatter: (v) => number(v).replace('.00', '')}}),
+                          axisLabel: {formatter: (v) => number(v).replace(/\.0+$/, '')}}),
     yAxis: axis(colours, {type: 'log', axisLabel: {formatter: (v) => tick(v, 'FLOP/s')}}),
     series: [...drawn, ...series],
   };

@@ -14,21 +14,23 @@ export function theme() {
           panel: read('--panel'), bad: read('--bad'), good: read('--good')};
 }
 
-/** A function from name to colour, steady over the page: names get colours as they first appear. */
-export function makeColours() {
+/** A function from name to colour: `names` get theirs in order, others as they first appear. */
+export function makeColours(names = []) {
   const given = new Map();
-  return (name) => {
+  const colourOf = (name) => {
     if (kFixed[name]) return kFixed[name];
     if (!given.has(name)) given.set(name, kPalette[given.size % kPalette.length]);
     return given.get(name);
   };
+  names.forEach(colourOf);
+  return colourOf;
 }
 
 /** What every chart shares. */
 export function base(colours) {
   return {
     animation: false,
-    textStyle: {color: colours.ink, fontFamily: 'inherit'},
+    textStyle: {color: colours.ink, fontFamily: getComputedStyle(document.body).fontFamily},
     aria: {enabled: true},
     tooltip: {backgroundColor: colours.panel, borderColor: colours.line,
               textStyle: {color: colours.ink, fontSize: 13}, confine: true},

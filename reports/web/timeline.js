@@ -1,10 +1,21 @@
 // Spans of a step as a Gantt chart: every rank's main stream, or every stream of one rank.
 
 import * as echarts from 'echarts/core';
-import {escapeHtml, label, quantity} from './format.js';
-import {axis, base} from './theme.js';
+import {escapeHtml, label, quantity, tick} from './format.js';
+import {axis, base, legend} from './theme.js';
 
 const kSecondsPerMicrosecond = 1e-6;
+const kInnerHeight = 0.7;  // of the span around it
+
+/** How many spans of the same row enclose each one. Requires: sorted by start, the longest first. */
+function depths(spans) {
+  const openEnds = [];
+  return spans.map(([, , start, duration]) => {
+    while (openEnds.length > 0 && openEnds.at(-1) <= start) openEnds.pop();
+    openEnds.push(start + duration);
+    return openEnds.length - 1;
+  });
+}
 
 /** Rows to draw: {name, spans} from the top down. `process` null: one row a process. */
 function rowsOf(timeline, process) {
@@ -21,37 +32,47 @@ function rowsOf(timeline, process) {
 function renderSpan(params, api) {
   const start = api.coord([api.value(1), api.value(0)]);
   const end = api.coord([api.value(2), api.value(0)]);
-  const height = api.size([0, 1])[1] * 0.72;
+  const depth = api.value(3);
+  const height = api.size([0, 1])[1] * 0.76 * kInnerHeight ** depth;
   const area = params.coordSys;
   const shape = echarts.graphic.clipRectByRect(
       {x: start[0], y: start[1] - height / 2, width: Math.max(end[0] - start[0], 0.5), height},
       {x: area.x, y: area.y, width: area.width, height: area.height});
-  return shape && {type: 'rect', shape, style: {fill: api.visual('color')}};
+  return shape && {type: 'rect', shape, z2: depth, style: {fill: api.visual('color')}};
 }
 
 /** @param timeline {processes, threads, spans: [[process, thread, start us, duration us, name, category]], names, categories} */
 export function gantt(timeline, process, colours, colourOf) {
   const rows = rowsOf(timeline, process);
-  const data = rows.flatMap((row, index) => row.spans.map(([, , start, duration, name, category]) => ({
-    value: [index, start, start + duration],
-    span: {name: timeline.names[name], category: timeline.categories[category], duration},
-    itemStyle: {color: colourOf(timeline.categories[category])},
-  })));
+  const bars = rows.flatMap((row, index) => {
+    const depth = depths(row.spans);
+    return row.spans.map(([, , start, duration, name, category], i) => ({
+      value: [index, start, start + duration, depth[i]],
+      span: {name: timeline.names[name], category: timeline.categories[category], duration},
+    }));
+  });
+  const categories = timeline.categories.filter((name) => bars.some((bar) => bar.span.category === name));
   const tooltip = ({data: {value, span}}) =>
     `<b>${escapeHtml(span.name)}</b><br>${escapeHtml(label(span.category))}, ` +
     `${quantity(span.duration * kSecondsPerMicrosecond, 's')} from ` +
     `${quantity(value[1] * kSecondsPerMicrosecond, 's')}`;
   return {
     ...base(colours),
-    grid: {left: 8, right: 24, top: 8, bottom: 56, containLabel: true},
+    legend: legend(colours),
+    grid: {left: 8, right: 24, top: 40, bottom: 56, containLabel: true},
     tooltip: {...base(colours).tooltip, trigger: 'item', formatter: tooltip},
     dataZoom: [{type: 'inside', filterMode: 'weakFilter'},
                {type: 'slider', filterMode: 'weakFilter', height: 18, bottom: 8, showDetail: false,
                 borderColor: colours.line, textStyle: {color: colours.muted}}],
     xAxis: axis(colours, {type: 'value', min: timeline.start, max: timeline.end,
-                          axisLabel: {hideOverlap: true, formatter: (v) => quantity(v * kSecondsPerMicrosecond, 's')}}),
+                          axisLabel: {hideOverlap: true, formatter: (v) => tick(v * kSecondsPerMicrosecond, 's')}}),
     yAxis: axis(colours, {type: 'category', inverse: true, data: rows.map((row) => row.name),
                           splitLine: {show: false}, axisLabel: {color: colours.ink}}),
-    series: [{type: 'custom', renderItem: renderSpan, encode: {x: [1, 2], y: 0}, data}],
+    // One series a category, for the legend.
+    series: categories.map((name) => ({
+      name: label(name), type: 'custom', renderItem: renderSpan, encode: {x: [1, 2], y: 0},
+      itemStyle: {color: colourOf(name)},
+      data: bars.filter((bar) => bar.span.category === name),
+    })),
   };
 }
