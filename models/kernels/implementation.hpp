@@ -54,6 +54,7 @@ struct Implementation {
   std::vector<TileShape> tiles;
   std::vector<int> splits = {1};  ///< Ways to cut k.
   bool persistent = false;
+  int ctas_per_sm = 1;  ///< Of kernels without tile shapes; the default of those with.
   int threads = 384;
   int promotion_k = 0;  ///< k elements between promotions to FP32 on CUDA cores; 0: none.
   int group_rows = 0;   ///< Raster: tile rows visited together; 0: as square as the wave allows.

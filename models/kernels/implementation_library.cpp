@@ -80,9 +80,9 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("types")) result.types = read_types(root.at("types"));
   if (root.has("default_for")) result.default_for = read_types(root.at("default_for"));
   const auto k_bytes = static_cast<int>(root.integer_or("k_bytes", 32, 1024, 128));
-  const auto ctas_per_sm = static_cast<int>(root.integer_or("ctas_per_sm", 1, 32, 1));
+  result.ctas_per_sm = static_cast<int>(root.integer_or("ctas_per_sm", 1, 32, 1));
   for (const ConfigNode& item : root.optional_list("tiles"))
-    result.tiles.push_back(read_tile(item, k_bytes, ctas_per_sm));
+    result.tiles.push_back(read_tile(item, k_bytes, result.ctas_per_sm));
   if (root.has("splits")) {
     result.splits.clear();
     for (const std::int64_t split : root.integers("splits", 1, 64))

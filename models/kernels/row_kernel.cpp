@@ -56,7 +56,7 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
                      const std::vector<int>& gpc_sizes)
     : work_(work), residency_(residency) {
   const StreamFacts& facts = work_.facts;
-  plan_.ctas_per_sm = implementation.max_ctas_per_sm;
+  plan_.ctas_per_sm = implementation.ctas_per_sm;
   double slots = 0;
   for (const int size : gpc_sizes) slots += size * plan_.ctas_per_sm;
   const double moved = std::max(facts.read_bytes, facts.write_bytes + work_.remote_write_bytes);
