@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t kFraction =
     256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
 constexpr double kSteadyTolerance = 0.01;  ///< Of time.
-constexpr double kSteadyTraffic = 0.1;     ///< Of HBM bytes, which come in boxes.
+constexpr double kSteadyTraffic = 0.1;     ///< Of what HBM can move, in boxes, meanwhile.
 
 std::int64_t fractions(double bytes, double bytes_per_cycle) {
   return std::max<std::int64_t>(1, std::llround(bytes * kFraction / bytes_per_cycle));
@@ -256,17 +256,18 @@ void TileEngine::watch_waves() {
   const Wave& last = waves_.back();
   const Wave& middle = waves_[waves_.size() - 1 - watched];
   const Wave& first = waves_[waves_.size() - 1 - 2 * watched];
-  const auto differ = [](double late, double early, double tolerance) {
-    return std::abs(late - early) > tolerance * std::max(late, early);
-  };
   const auto rate = [](const Wave& from, const Wave& to) {
     return static_cast<double>(to.time - from.time) / (to.work - from.work);
   };
+  const double late = rate(middle, last);
+  const double early = rate(first, middle);
+  if (std::abs(late - early) > kSteadyTolerance * late) return;
   const auto traffic = [](const Wave& from, const Wave& to) {
-    return (to.totals - from.totals).hbm_bytes() / (to.work - from.work);
+    return (to.totals - from.totals).hbm_bytes() / static_cast<double>(to.time - from.time);
   };
-  if (differ(rate(middle, last), rate(first, middle), kSteadyTolerance)) return;
-  if (differ(traffic(middle, last), traffic(first, middle), kSteadyTraffic)) return;
+  if (std::abs(traffic(middle, last) - traffic(first, middle)) >
+      kSteadyTraffic * machine_.hbm_bytes)
+    return;
   const std::int64_t next = given_tiles_ + remaining * wave_;
   const double windows = (kernel_.work_before(next) - last.work) / (last.work - first.work);
   skipped_cycles_ = static_cast<double>(last.time - first.time) * windows;
