@@ -69,6 +69,8 @@ ImplementationCosts read_costs(const ConfigNode& node) {
   return costs;
 }
 
+}  // namespace
+
 Implementation read_implementation(const core::ConfigDocument& document) {
   const ConfigNode root = document.root();
   Implementation result;
@@ -102,8 +104,6 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   document.finish();
   return result;
 }
-
-}  // namespace
 
 Implementation load_implementation(const std::string& name_or_path,
                                    const std::filesystem::path& data_root) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/kernels/implementation.hpp"
+#include "sim/core/config.hpp"
 
 namespace tessera::kernels {
 
@@ -31,5 +32,8 @@ class ImplementationLibrary {
 /// One implementation file, by bare name or path. Throws core::ConfigError.
 Implementation load_implementation(const std::string& name_or_path,
                                    const std::filesystem::path& data_root = {});
+
+/// Reads a loaded document and finishes it.
+[[nodiscard]] Implementation read_implementation(const core::ConfigDocument& document);
 
 }  // namespace tessera::kernels

@@ -6,12 +6,16 @@
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "models/device/price_list.hpp"
+#include "models/kernels/implementation_library.hpp"
+#include "models/workload/architecture_file.hpp"
 #include "sim/core/spelling.hpp"
 
 namespace tessera::app {
 namespace {
 
 using Settings = std::vector<std::string>;
+
+constexpr const char* kKernelFolder = "hw_configs/kernels";
 
 /// Loads a document of `options` with its overrides and reads it with `read`.
 template <class Read>
@@ -49,6 +53,20 @@ const std::vector<Kind>& kinds() {
        {{"node", "node"}},
        checker(device::cluster_options(), device::read_cluster)},
       {"prices", "prices", "hw_configs", {}, checker(device::price_options(), device::read_prices)},
+      {"architecture",
+       "architectures",
+       workload::kArchitectureFolder,
+       {},
+       [](const std::string& name, const Settings& set) {
+         core::LoadOptions options;
+         options.overrides = core::parse_overrides(set);
+         static_cast<void>(workload::load_architecture(name, options));
+       }},
+      {"kernel",
+       "kernels",
+       kKernelFolder,
+       {},
+       checker({.kind = "kernel", .folder = kKernelFolder}, kernels::read_implementation)},
       {"fit", "fits", device::kFitFolder, {}, checker(device::fit_options(), device::read_fit)},
   };
   return all;
@@ -68,6 +86,8 @@ std::vector<std::string> names_of(const Kind& kind) {
   // The price lists share their folder with the export rules.
   if (kind.name == "prices")
     std::erase_if(names, [](const std::string& name) { return !name.starts_with("prices"); });
+  // What was measured as which implementation is a table, not an implementation.
+  std::erase(names, "measured_as");
   return names;
 }
 

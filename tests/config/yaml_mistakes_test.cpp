@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -55,10 +57,9 @@ TEST_CASE("text that is not plain YAML is refused at its place", "[config][yaml]
 TEST_CASE("bombs are refused before they go off", "[config][yaml]") {
   std::string aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int level = 1; level < 10; ++level) {
-    const std::string below = "*a" + std::to_string(level - 1);
-    std::string items = below;
-    for (int i = 1; i < 10; ++i) items += ", " + below;
-    aliases += "a" + std::to_string(level) + ": &a" + std::to_string(level) + " [" + items + "]\n";
+    std::string items;
+    for (int i = 0; i < 10; ++i) items += fmt::format("{}*a{}", i == 0 ? "" : ", ", level - 1);
+    aliases += fmt::format("a{}: &a{} [{}]\n", level, level, items);
   }
   CHECK(messages_of([&] { read(aliases, {}); }) ==
         "a.yaml:5:45: error: found more than 100000 values after expanding aliases");
