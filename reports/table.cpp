@@ -28,6 +28,12 @@ std::string first_columns(const std::string& text, std::size_t width) {
   return text.substr(0, at);
 }
 
+/// The text, cut to `width` columns and ended by an ellipsis when it is longer.
+std::string fitted(const std::string& text, std::size_t width, bool utf8) {
+  if (display_width(text) <= width) return text;
+  return utf8 ? first_columns(text, width - 1) + "…" : first_columns(text, width - 3) + "...";
+}
+
 /// Rows of cells under a heading; the first column is aligned left, numbers right.
 class Section {
  public:
@@ -44,9 +50,11 @@ class Section {
     const std::vector<std::size_t> widths = column_widths(options);
     std::size_t total = 2 * (widths.size() - 1);
     for (const std::size_t width : widths) total += width;
+    const auto limit = static_cast<std::size_t>(options.width);
+    total = std::min(total, limit);
     std::string rule;
     for (std::size_t i = 0; i < total; ++i) rule += options.utf8 ? "─" : "-";
-    std::string text = "\n" + title_ + "\n" + rule + "\n";
+    std::string text = "\n" + fitted(title_, limit, options.utf8) + "\n" + rule + "\n";
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       text += line(rows_[i], widths, options);
       if (i == 0) text += rule + "\n";
@@ -64,10 +72,13 @@ class Section {
       total += widths[column];
     }
     const auto limit = static_cast<std::size_t>(options.width);
-    constexpr std::size_t kNarrowest = 8;
-    if (total > limit)
-      widths[flexible_] =
-          std::max(kNarrowest, widths[flexible_] - std::min(widths[flexible_], total - limit));
+    constexpr std::size_t kNarrowest = 12;
+    for (const std::size_t column : {flexible_, std::size_t{0}}) {
+      if (total <= limit || widths[column] <= kNarrowest) continue;
+      const std::size_t cut = std::min(total - limit, widths[column] - kNarrowest);
+      widths[column] -= cut;
+      total -= cut;
+    }
     return widths;
   }
 
@@ -75,16 +86,13 @@ class Section {
                                  const TableOptions& options) const {
     std::string text;
     for (std::size_t column = 0; column < cells.size(); ++column) {
-      std::string cell = cells[column];
-      if (display_width(cell) > widths[column])
-        cell = options.utf8 ? first_columns(cell, widths[column] - 1) + "…"
-                            : first_columns(cell, widths[column] - 3) + "...";
+      const std::string cell = fitted(cells[column], widths[column], options.utf8);
       const std::string padding(widths[column] - display_width(cell), ' ');
       if (column > 0) text += "  ";
       text += alignment_[column] == 'l' ? cell + padding : padding + cell;
     }
     text.erase(text.find_last_not_of(' ') + 1);
-    return first_columns(text, static_cast<std::size_t>(options.width)) + "\n";
+    return fitted(text, static_cast<std::size_t>(options.width), options.utf8) + "\n";
   }
 
   std::string title_;
@@ -208,19 +216,19 @@ std::string sentences(const std::string& title, const std::vector<std::string>& 
       line += " " + word;
       at = end + 1;
     }
-    text += first_columns(line, width) + "\n";
+    text += fitted(line, width, options.utf8) + "\n";
   }
   return text;
 }
 
-std::string head(const core::Result& result, const TableOptions& options) {
+std::string head(const core::Result& result) {
   std::string text = result.title.empty() ? result.job : result.title;
   const core::MachineRow& machine = result.machine;
   if (!machine.device.empty()) {
     text += fmt::format("\n{} x {}", count(machine.gpus), machine.device);
     if (!machine.cluster.empty()) text += fmt::format(" ({})", machine.cluster);
   }
-  text = first_columns(text, 4 * static_cast<std::size_t>(options.width)) + "\n";
+  text += "\n";
   if (!result.tessera_version.empty())
     text += fmt::format("tessera {}, fits: {}\n", result.tessera_version,
                         result.fits.empty() ? "none" : result.fits);
@@ -232,16 +240,16 @@ std::string head(const core::Result& result, const TableOptions& options) {
 
 std::string to_table(const core::Result& result, const TableOptions& options) {
   constexpr int kNarrowestTerminal = 60;
-  TableOptions fitted = options;
-  fitted.width = std::max(fitted.width, kNarrowestTerminal);
-  std::string text = head(result, fitted);
+  TableOptions within = options;
+  within.width = std::max(within.width, kNarrowestTerminal);
+  std::string text = head(result);
   for (const Section& section :
-       {summary(result), published(result), phases(result), memory(result), kernels(result, fitted),
+       {summary(result), published(result), phases(result), memory(result), kernels(result, within),
         network(result), bill("Cost", result.cost), bill("Energy", result.energy),
         sensitivity(result)})
-    if (!section.empty()) text += section.text(fitted);
-  text += sentences("Warnings", result.warnings, fitted);
-  text += sentences("Assumptions", result.assumptions, fitted);
+    if (!section.empty()) text += section.text(within);
+  text += sentences("Warnings", result.warnings, within);
+  text += sentences("Assumptions", result.assumptions, within);
   return text;
 }
 

@@ -13,7 +13,8 @@ struct TableOptions {
 };
 
 /// The result as text for a terminal: the answer first, then where it comes from. No line is longer
-/// than `width`; what does not fit is cut and ends in an ellipsis.
+/// than `width`, but for the title, the fits and the reason of a refusal; what does not fit is cut
+/// and ends in an ellipsis.
 [[nodiscard]] std::string to_table(const core::Result& result, const TableOptions& options = {});
 
 }  // namespace tessera::reports

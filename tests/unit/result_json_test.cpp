@@ -67,6 +67,7 @@ TEST_CASE("text that is not UTF-8 does not break result.json", "[report]") {
 TEST_CASE("kernels.csv has a head and one quoted line a kernel", "[report]") {
   auto result = sample_result();
   result.kernels.resize(1);
+  result.kernels[0].energy_joules = 0.0552;
   result.kernels[0].time = {0.5, 0.25, 0.75, "s", tessera::core::Grade::fitted};
   CHECK(tessera::reports::kernels_csv(result) ==
         "name,family,implementation,shape,pass,calls_per_step,time_s,time_lower_s,time_upper_s,"

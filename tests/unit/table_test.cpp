@@ -64,7 +64,7 @@ TEST_CASE("the table gives the answer first, published beside predicted", "[repo
   CHECK(has(text, "Step time        19.93 s    19.50 s  -2.1 %  a paper, table 4\n"));
   CHECK(has(text, "Memory of one GPU: 63.50 GB on rank 0, the fullest, of 80.00 GB\n"));
   CHECK(has(text, "1F         51.50 ms  50.00 ms  53.00 ms  3        fitted\n"));
-  CHECK(text.find("routed_experts_gate_up") < text.find("q_down_projection"));
+  CHECK(text.find("attention_forward") < text.find("q_down_projection"));
 }
 
 TEST_CASE("no line of the table is wider than the terminal", "[report]") {
