@@ -220,7 +220,27 @@ YamlNode& step_into(YamlNode& node, const Override& change, std::size_t step) {
   return entry->value;
 }
 
-void apply(YamlNode& root, const Override& change) {
+/// Joins steps that together are one key with dots in it, as the names of a fit's parameters have.
+Override with_dotted_keys(const YamlNode& root, Override change) {
+  const YamlNode* node = &root;
+  for (std::size_t step = 0; node != nullptr && step < change.path.size(); ++step) {
+    std::string key = change.path[step];
+    const YamlEntry* entry = node->find(key);
+    for (std::size_t end = step + 1; entry == nullptr && end < change.path.size(); ++end) {
+      key += '.' + change.path[end];
+      entry = node->find(key);
+      if (entry == nullptr) continue;
+      const auto first = change.path.begin() + static_cast<std::ptrdiff_t>(step);
+      change.path.erase(first + 1, change.path.begin() + static_cast<std::ptrdiff_t>(end) + 1);
+      change.path[step] = key;
+    }
+    node = entry == nullptr ? nullptr : &entry->value;
+  }
+  return change;
+}
+
+void apply(YamlNode& root, const Override& given) {
+  const Override change = with_dotted_keys(root, given);
   YamlNode value = parse_yaml(change.value, kOverrideFile, change.number, change.value_column);
   YamlNode* target = &root;
   for (std::size_t step = 0; step < change.path.size(); ++step)

@@ -201,6 +201,11 @@ TEST_CASE("mistakes of a fit are reported where they stand", "[config][fit]") {
            "[0, 1e+18]\n"
            "f.yaml:2:49: error: parameters.hbm.reachable.grade: found 'guess'; expected one of "
            "measured, fitted, transferred or assumed"},
+          {"parameters:\n  hbm.reachable: {value: 0.9, unit: \"1\", standard_error: 0.01, grade: "
+           "fitted, source: half}\n",
+           {"parameters.hbm.reachable.value=much"},
+           "--set:1:32: error: parameters.hbm.reachable.value: found 'much'; expected a number in "
+           "[-1e+18, 1e+18]"},
           {"parameters: 3\n", {}, "f.yaml:1:13: error: parameters: found '3'; expected a map"},
       },
       [](const std::string& text, const std::vector<core::Override>& overrides) {

@@ -1,0 +1,77 @@
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/end_to_end/tessera_program.hpp"
+
+namespace tessera::end_to_end {
+namespace {
+
+using Catch::Matchers::ContainsSubstring;
+
+TEST_CASE("show --resolved gives every value with its origin", "[show]") {
+  const Outcome shown = run_tessera("show device h20_sxm --resolved");
+  CHECK(shown.exit_code == 0);
+  CHECK(shown.errors.empty());
+  CHECK_THAT(shown.output, ContainsSubstring("  count: 78  "));
+  CHECK_THAT(shown.output, ContainsSubstring("# hw_configs/devices/h20_sxm.yaml:6:10\n"));
+  CHECK_THAT(shown.output,
+             ContainsSubstring("# hw_configs/devices/h100_sxm.yaml:12:14, inherited\n"));
+}
+
+TEST_CASE("a cluster is shown with its node and device, and overrides reach them", "[show]") {
+  const Outcome shown = run_tessera(
+      "show cluster h20_2048_multiplane --set node.device.hbm.size=141GB --format json");
+  REQUIRE(shown.exit_code == 0);
+  const auto json = nlohmann::json::parse(shown.output);
+  CHECK(json["cluster"]["values"]["fabric"]["planes"]["value"] == 4);
+  CHECK(json["node"]["values"]["nic"]["gpus_per_nic"]["value"] == 2);
+  const auto size = json["device"]["values"]["hbm"]["size"];
+  CHECK(size["value"] == "141GB");
+  CHECK(size["origin"] == "--set:1:22");
+}
+
+TEST_CASE("without --resolved a description is printed as it was written", "[show]") {
+  const Outcome shown = run_tessera("show device a800_sxm");
+  CHECK(shown.exit_code == 0);
+  CHECK_THAT(shown.output, ContainsSubstring("extends: a100_sxm\n"));
+}
+
+TEST_CASE("a wrong name or value ends with code 2 and a message, and prints nothing else",
+          "[show]") {
+  const Outcome name = run_tessera("show device h10_sxm");
+  CHECK(name.exit_code == 2);
+  CHECK(name.output.empty());
+  CHECK_THAT(name.errors, ContainsSubstring("found 'h10_sxm'") &&
+                              ContainsSubstring("(did you mean 'h100_sxm'?)"));
+  const Outcome value = run_tessera("show device h100_sxm --set hbm.size=80");
+  CHECK(value.exit_code == 2);
+  CHECK(value.output.empty());
+  CHECK_THAT(value.errors, ContainsSubstring("--set:1:10: error: hbm.size: found '80', which has "
+                                             "no unit"));
+}
+
+TEST_CASE("list names what there is", "[list]") {
+  const Outcome devices = run_tessera("list devices --format json");
+  REQUIRE(devices.exit_code == 0);
+  CHECK(nlohmann::json::parse(devices.output).size() == 14);
+  CHECK_THAT(run_tessera("list clusters").output, ContainsSubstring("h800_2048_multiplane  "));
+  CHECK_THAT(run_tessera("list types").output, ContainsSubstring("fp8_block\n"));
+  CHECK(run_tessera("list colours").exit_code == 2);
+}
+
+TEST_CASE("doctor reads everything and finds nothing wrong", "[doctor]") {
+  const Outcome told = run_tessera("doctor");
+  CHECK(told.exit_code == 0);
+  CHECK_THAT(told.output, ContainsSubstring("14, all read without a mistake"));
+}
+
+TEST_CASE("a data folder that is none is reported", "[doctor]") {
+  const Outcome told = run_tessera("list devices", "TESSERA_DATA=/nowhere");
+  CHECK(told.exit_code == 2);
+  CHECK(told.errors ==
+        "TESSERA_DATA: error: found '/nowhere'; expected a folder that holds hw_configs\n");
+}
+
+}  // namespace
+}  // namespace tessera::end_to_end
