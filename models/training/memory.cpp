@@ -70,20 +70,19 @@ class ActivationLedger {
   }
 
   [[nodiscard]] double peak() const { return peak_; }
-  [[nodiscard]] double chunks_at_peak() const { return chunks_at_peak_; }
+  [[nodiscard]] int most_chunks() const { return most_chunks_; }
 
  private:
   void hold(double bytes, int chunks, double transient) {
     now_ += bytes;
     chunks_ += chunks;
-    if (now_ + transient <= peak_) return;
-    peak_ = now_ + transient;
-    chunks_at_peak_ = chunks_;
+    peak_ = std::max(peak_, now_ + transient);
+    most_chunks_ = std::max(most_chunks_, chunks_);
   }
 
   std::vector<double> saved_, deferred_, transient_;  ///< By direction.
   double now_ = 0, peak_ = 0;
-  int chunks_ = 0, chunks_at_peak_ = 0;
+  int chunks_ = 0, most_chunks_ = 0;
 };
 
 /// Operands read and written by one kernel, as far as they are activations.
@@ -172,7 +171,7 @@ RankMemory memory_of(const TrainingJob& job, const Layout& layout,
     ledger.run(instruction);
   }
   memory.activations = ledger.peak();
-  memory.chunks_in_flight = ledger.chunks_at_peak();
+  memory.chunks_in_flight = ledger.most_chunks();
   memory.buffers = buffer_bytes(job, layout, load);
   memory.workspace += static_cast<double>(job.reserved.value());
   return memory;

@@ -12,11 +12,6 @@ using core::Bytes;
 using core::Time;
 using workload::ParameterCount;
 
-workload::RoutedLoad route_job(const TrainingJob& job) {
-  return workload::route(job.architecture.moe, job.routing, job.micro_batch * job.sequence_length,
-                         job.expert, std::min(job.gpus_per_node, job.expert));
-}
-
 /// All MoE layers are one kind, all dense layers another.
 std::vector<std::pair<int, int>> shape_of(const workload::Architecture& a, const Stage& stage) {
   std::vector<std::pair<int, int>> shape;
@@ -36,36 +31,26 @@ Bytes bytes(double elements, core::DataType type) {
   return Bytes{std::llround(elements * workload::weight_bytes(type))};
 }
 
-}  // namespace
-
-StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkTimer& network)
-    : job_(job),
-      network_(network),
-      layout_(job),
-      load_(route_job(job)),
-      costs_(job, load_, layout_.expert_group(0), kernels, network),
-      planner_(costs_, job.communication_sms, job.device.sm.count),
-      hbm_rate_(job.device.hbm.peak_rate.value() * job.device.hbm.reachable) {
-  lower();
-  reduce_stages();
-  prepare_optimizer();
-  if (layout_.ranks() > 1) {
-    const auto elements =
-        static_cast<double>(job.micro_batch * job.sequence_length * job.architecture.hidden);
-    send_ = network.pipeline_send(layout_.gpu(0, 0), layout_.gpu(1, 0),
-                                  bytes(elements, core::DataType::bf16));
-  }
-  for (int rank = 0; rank < layout_.ranks(); ++rank) {
-    for (const Instruction& i : layout_.schedule()[static_cast<std::size_t>(rank)]) plan(rank, i);
-  }
+Time sum(const std::vector<const KernelCost*>& kernels, const Variation& variation) {
+  Time time{};
+  for (const KernelCost* cost : kernels) time += cost->time.at(variation);
+  return time;
 }
 
-void StepModel::lower() {
-  const workload::Lowering lowering(job_.architecture, job_.precision, job_.recompute,
-                                    job_.micro_batch, job_.sequence_length,
-                                    load_.rows_on(load_.hottest_rank));
-  for (const Stage& stage : layout_.stages()) {
-    StageWork work;
+}  // namespace
+
+workload::RoutedLoad route_job(const TrainingJob& job) {
+  return workload::route(job.architecture.moe, job.routing, job.micro_batch * job.sequence_length,
+                         job.expert, std::min(job.gpus_per_node, job.expert));
+}
+
+std::vector<StageWork> lower_stages(const TrainingJob& job, const Layout& layout,
+                                    const workload::RoutedLoad& load) {
+  const workload::Lowering lowering(job.architecture, job.precision, job.recompute, job.micro_batch,
+                                    job.sequence_length, load.rows_on(load.hottest_rank));
+  std::vector<StageWork> stages;
+  for (const Stage& stage : layout.stages()) {
+    StageWork& work = stages.emplace_back();
     for (const StageEntry& entry : stage) {
       switch (entry.kind) {
         case StageEntry::Kind::embedding:
@@ -82,13 +67,39 @@ void StepModel::lower() {
           break;
       }
     }
-    stages_.push_back(std::move(work));
-    int same = 0;
-    while (shape_of(job_.architecture, layout_.stages()[static_cast<std::size_t>(same)]) !=
-           shape_of(job_.architecture, stage)) {
-      ++same;
-    }
-    shape_.push_back(same);
+  }
+  return stages;
+}
+
+StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkTimer& network)
+    : job_(job),
+      network_(network),
+      layout_(job),
+      load_(route_job(job)),
+      costs_(job, load_, layout_.expert_group(0), kernels, network),
+      planner_(costs_, job.communication_sms, job.device.sm.count),
+      hbm_rate_(job.device.hbm.peak_rate.value() * job.device.hbm.reachable),
+      stages_(lower_stages(job, layout_, load_)) {
+  find_shapes();
+  reduce_stages();
+  prepare_optimizer();
+  if (layout_.ranks() > 1) {
+    const auto elements =
+        static_cast<double>(job.micro_batch * job.sequence_length * job.architecture.hidden);
+    send_ = network.pipeline_send(layout_.gpu(0, 0), layout_.gpu(1, 0),
+                                  bytes(elements, core::DataType::bf16));
+  }
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    for (const Instruction& i : layout_.schedule()[static_cast<std::size_t>(rank)]) plan(rank, i);
+  }
+}
+
+void StepModel::find_shapes() {
+  std::vector<std::vector<std::pair<int, int>>> shapes;
+  for (const Stage& stage : layout_.stages()) {
+    shapes.push_back(shape_of(job_.architecture, stage));
+    const auto same = std::find(shapes.begin(), shapes.end(), shapes.back());
+    shape_.push_back(static_cast<int>(same - shapes.begin()));
   }
 }
 
@@ -196,7 +207,12 @@ StepRun StepModel::run(const Variation& variation) {
         return InstructionTime{timed.duration, timed.forward_ready, timed.backward_ready};
       },
       [&](int, int) { return range(send_).at(variation); });
-  run_optimizer(run, variation);
+  update_parameters(run, reduce_gradients(run, variation), variation);
+  cut_into_phases(run);
+  return run;
+}
+
+void StepModel::cut_into_phases(StepRun& run) const {
   for (std::size_t rank = 0; rank < run.pipeline.ranks.size(); ++rank) {
     PhaseTimes phases;
     for (const Execution& execution : run.pipeline.ranks[rank]) {
@@ -222,7 +238,6 @@ StepRun StepModel::run(const Variation& variation) {
                                 phases.overlapped + phases.optimizer);
     run.phases.push_back(phases);
   }
-  return run;
 }
 
 /// When a stage's gradients are complete on all its holders.
@@ -248,14 +263,9 @@ std::vector<Time> StepModel::stages_ready(const PipelineRun& pipeline) const {
   return ready;
 }
 
-void StepModel::run_optimizer(StepRun& run, const Variation& variation) const {
+Time StepModel::reduce_gradients(StepRun& run, const Variation& variation) const {
   const std::vector<Time> ready = stages_ready(run.pipeline);
-  const auto kernels = [&](const std::vector<const KernelCost*>& list) {
-    Time time{};
-    for (const KernelCost* cost : list) time += cost->time.at(variation);
-    return time;
-  };
-  Time all_norms{};  // the norm is over all ranks
+  Time all_norms{};
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
     OptimizerRun optimizer;
     const Time last_chunk = run.pipeline.ranks[static_cast<std::size_t>(rank)].back().end;
@@ -275,28 +285,32 @@ void StepModel::run_optimizer(StepRun& run, const Variation& variation) const {
       }
     }
     now = std::max(now, last_chunk);
-    const Time norm = kernels(optimizer_kernels(rank).norm);
+    const Time norm = sum(optimizer_kernels(rank).norm, variation);
     optimizer.stretches.push_back({"gradient norm", false, now, now + norm});
     optimizer.exposed += norm;
     all_norms = std::max(all_norms, now + norm);
     run.optimizer.push_back(std::move(optimizer));
   }
+  return all_norms;
+}
+
+void StepModel::update_parameters(StepRun& run, Time start, const Variation& variation) const {
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
     OptimizerRun& optimizer = run.optimizer[static_cast<std::size_t>(rank)];
-    Time now = all_norms;
+    Time now = start;
     const auto add = [&](const char* name, bool network, Time time) {
       if (time <= Time{}) return;
       optimizer.stretches.push_back({name, network, now, now + time});
       optimizer.exposed += time;
       now += time;
     };
-    add("update", false, kernels(optimizer_kernels(rank).update));
+    add("update", false, sum(optimizer_kernels(rank).update, variation));
     for (const int stage : layout_.stages_of(rank)) {
       for (const NetworkCost& cost : reduction(stage).gather) {
         add("all_gather", true, range(cost).at(variation));
       }
     }
-    add("weight transpose", false, kernels(optimizer_kernels(rank).after_gather));
+    add("weight transpose", false, sum(optimizer_kernels(rank).after_gather, variation));
     optimizer.end = now;
     run.step = std::max(run.step, now);
   }

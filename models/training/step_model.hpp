@@ -53,6 +53,12 @@ struct StageReduction {
   std::vector<NetworkCost> gather;
 };
 
+/// Routing of the job's MoE layers over one expert-parallel group.
+[[nodiscard]] workload::RoutedLoad route_job(const TrainingJob& job);
+/// Works of every stage on the hottest expert rank. Throws core::Refusal.
+[[nodiscard]] std::vector<StageWork> lower_stages(const TrainingJob& job, const Layout& layout,
+                                                  const workload::RoutedLoad& load);
+
 /// A job made ready to run: operators lowered, kernels and exchanges timed, chunks planned.
 class StepModel {
  public:
@@ -86,11 +92,14 @@ class StepModel {
   using PlanKey = std::tuple<Action, int, int>;  ///< Action, forward shape, backward shape.
   using RunKey = std::tuple<PlanKey, Variation::Side, Family>;
 
-  void lower();
+  void find_shapes();
   void reduce_stages();
   void prepare_optimizer();
   [[nodiscard]] PlanKey key(int rank, const Instruction& instruction) const;
-  void run_optimizer(StepRun& run, const Variation& variation) const;
+  /// Up to the norm of the gradients; returns when the last rank has it.
+  core::Time reduce_gradients(StepRun& run, const Variation& variation) const;
+  void update_parameters(StepRun& run, core::Time start, const Variation& variation) const;
+  void cut_into_phases(StepRun& run) const;
   [[nodiscard]] std::vector<core::Time> stages_ready(const PipelineRun& pipeline) const;
 
   const TrainingJob& job_;

@@ -153,6 +153,12 @@ void note_contention(const TrainingJob& job, StepModel& model, int rank, const S
 
 }  // namespace
 
+std::vector<core::MemoryRow> training_memory(const TrainingJob& job) {
+  const Layout layout(job);
+  const workload::RoutedLoad load = route_job(job);
+  return memory_rows(job, plan_memory(job, layout, lower_stages(job, layout, load), load));
+}
+
 TrainingResult simulate_training(const TrainingJob& job, gpu::KernelTimer& kernels,
                                  NetworkTimer& network) {
   StepModel model(job, kernels, network);

@@ -100,6 +100,10 @@ struct TrainingResult {
   std::uint64_t pipeline_events = 0;  ///< Of the system's event kernel.
 };
 
+/// Memory by rank and kind ("free" is negative where it does not fit), without any time. Throws
+/// core::Refusal (illegal_combination, outside_model).
+[[nodiscard]] std::vector<core::MemoryRow> training_memory(const TrainingJob& job);
+
 /// Simulates one training step on every pipeline rank: operators of every stage timed by `kernels`,
 /// exchanges by `network`, chunks on two streams of a GPU, ranks as processes that pass messages.
 /// Data-parallel replicas do the same and are folded into one. Throws core::Refusal
