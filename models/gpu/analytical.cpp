@@ -23,8 +23,11 @@ HbmTraffic hbm_traffic(const Machine& machine, const LaunchPlan& plan) {
           : std::clamp((plan.reuse_distance - machine.l2_capacity) / plan.reuse_distance * 2, 0.0,
                        1.0);
   const double warm = plan.read_bytes > machine.l2_capacity ? 0.0 : plan.warm_bytes;
+  // What was written last stays, in the place that it shares with what was read last.
+  const double moved = std::max(1.0, plan.read_bytes + plan.write_bytes);
+  const double kept = machine.l2_capacity * plan.write_bytes / moved;
   return {.read = plan.read_bytes - warm + plan.reread_bytes * lost,
-          .write = std::max(0.0, plan.write_bytes - machine.l2_capacity)};
+          .write = std::max(0.0, plan.write_bytes - kept)};
 }
 
 double sum_of_pipes(const kernels::TileWork& work) {
@@ -41,11 +44,11 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   kernels::TileWork work = plan.step;
   work.tensor = tensor_cycles;
   const double pipes = resident * longest_pipe(work);
-  const double chain = plan.serial_step ? work.tensor + sum_of_pipes(work) : 0.0;
+  const double chain = plan.serial_step ? work.tensor + sum_of_pipes(work) + work.waiting : 0.0;
   const double issue = resident * work.loads * plan.issue_cycles;
-  const double port = resident * work.load_bytes / machine.sm_port_bytes;
-  // Stores of the tile before share L2 with the loads.
+  // Stores of the tile before leave by a port of their own and share L2 with the loads.
   const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;
+  const double port = resident * std::max(work.load_bytes, stored) / machine.sm_port_bytes;
   const double l2 = active * (work.load_bytes + stored) / machine.l2_bytes;
   const double hbm = active * hbm_bytes_per_step / machine.hbm_bytes;
   const double miss = hbm_bytes_per_step > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;

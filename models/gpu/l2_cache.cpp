@@ -115,10 +115,10 @@ std::int64_t L2Cache::make_place(std::int64_t bytes) {
   std::int64_t written_back = 0;
   while (used_ + bytes > capacity_ && oldest_ != kNone) {
     const std::int32_t victim = oldest_;
-    evicted_ = true;
     const Entry& e = entries_[static_cast<std::size_t>(victim)];
     if (e.dirty) written_back += e.bytes;
     used_ -= e.bytes;
+    evicted_ += e.bytes;
     index_erase(e.key);
     unlink(victim);
     free_.push_back(victim);

@@ -25,8 +25,9 @@ class L2Cache {
   Lookup read(const kernels::Box& box);
   /// When the box that the last missing read() brought in arrives.
   void fill(std::int64_t ready) { entries_[static_cast<std::size_t>(newest_)].ready = ready; }
-  /// Whether something had to leave already.
-  [[nodiscard]] bool full() const { return evicted_; }
+  /// Whether an eighth of what it holds had to leave already: past the burst of reads that a launch
+  /// starts with.
+  [[nodiscard]] bool full() const { return evicted_ > capacity_ / 8; }
   /// Writes the whole box. `ready` as for a box that is complete.
   Lookup write(const kernels::Box& box, std::int64_t now);
 
@@ -58,7 +59,7 @@ class L2Cache {
 
   std::int64_t capacity_;
   std::int64_t used_ = 0;
-  bool evicted_ = false;
+  std::int64_t evicted_ = 0;
   std::vector<Entry> entries_;
   std::vector<std::int32_t> free_;
   std::vector<std::int32_t> index_;  ///< Open addressing, linear probing.

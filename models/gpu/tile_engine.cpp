@@ -16,10 +16,8 @@ namespace {
 
 constexpr std::int64_t kFraction =
     256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
-constexpr std::size_t kSteadyWaves =
-    3;  ///< Waves averaged on either side when looking for the steady state.
 constexpr double kSteadyTolerance = 0.01;  ///< Of time.
-constexpr double kSteadyTraffic = 0.1;     ///< Of HBM bytes, which come in boxes.
+constexpr double kSteadyTraffic = 0.1;     ///< Of what HBM can move, in boxes, meanwhile.
 
 std::int64_t fractions(double bytes, double bytes_per_cycle) {
   return std::max<std::int64_t>(1, std::llround(bytes * kFraction / bytes_per_cycle));
@@ -235,55 +233,46 @@ void TileEngine::start_cluster(Cluster& cluster) {
 
 std::int64_t TileEngine::next_tile() {
   if (given_tiles_ >= plan_.tiles) return -1;
-  if (given_tiles_ >= segment_end_) enter_segment();
-  if ((given_tiles_ - segment_start_) % wave_ == 0) watch_waves();
+  if (given_tiles_ % wave_ == 0) watch_waves();
   return given_tiles_++;
-}
-
-/// Tiles of the next segment cost something else: the steady state must be found again.
-void TileEngine::enter_segment() {
-  segment_start_ = given_tiles_;
-  segment_end_ = plan_.tiles;
-  for (const std::int64_t end : plan_.segments) {
-    if (end <= given_tiles_) continue;
-    segment_end_ = end;
-    break;
-  }
-  wave_times_.clear();
-  wave_totals_.clear();
-  skipped_ = false;
 }
 
 /// Waves before the first that can be typical: tiles are given out as far ahead as the stages
 /// reach, and a launch that outgrows L2 behaves differently once L2 is full.
 bool TileEngine::warming_up() const {
   const double ahead = std::ceil(plan_.stages / std::max(plan_.steps, 1.0)) + 1;
-  if (static_cast<double>((given_tiles_ - segment_start_) / wave_) < ahead) return true;
+  if (static_cast<double>(given_tiles_ / wave_) < ahead) return true;
   return plan_.read_bytes + plan_.write_bytes > machine_.l2_capacity && !l2_cache_.full();
 }
 
-/// At a wave's start: when the last waves took as long, and moved as much over HBM, as those before
-/// them, skips all but the last full wave.
+/// At a wave's start: when the last waves took as long for their work, and moved as much over HBM,
+/// as those before them, skips all but the last full wave.
 void TileEngine::watch_waves() {
   if (exact_ || skipped_ || warming_up()) return;
-  wave_times_.push_back(wheel_.now());
-  wave_totals_.push_back(totals_);
-  const std::int64_t remaining = (segment_end_ - given_tiles_) / wave_ - 1;
-  if (wave_times_.size() < 2 * kSteadyWaves + 2 || remaining < 1) return;
-  const std::size_t last = wave_times_.size() - 1;
-  const auto late = static_cast<double>(wave_times_[last] - wave_times_[last - kSteadyWaves]);
-  const auto early =
-      static_cast<double>(wave_times_[last - kSteadyWaves] - wave_times_[last - 2 * kSteadyWaves]);
+  waves_.push_back({wheel_.now(), kernel_.work_before(given_tiles_), totals_});
+  const std::int64_t remaining = (plan_.tiles - given_tiles_) / wave_ - 1;
+  const auto watched = static_cast<std::size_t>(plan_.steady_waves);
+  if (waves_.size() < 2 * watched + 2 || remaining < 1) return;
+  const Wave& last = waves_.back();
+  const Wave& middle = waves_[waves_.size() - 1 - watched];
+  const Wave& first = waves_[waves_.size() - 1 - 2 * watched];
+  const auto rate = [](const Wave& from, const Wave& to) {
+    return static_cast<double>(to.time - from.time) / (to.work - from.work);
+  };
+  const double late = rate(middle, last);
+  const double early = rate(first, middle);
   if (std::abs(late - early) > kSteadyTolerance * late) return;
-  const double moved_late = (wave_totals_[last] - wave_totals_[last - kSteadyWaves]).hbm_bytes();
-  const double moved_early =
-      (wave_totals_[last - kSteadyWaves] - wave_totals_[last - 2 * kSteadyWaves]).hbm_bytes();
-  if (std::abs(moved_late - moved_early) > kSteadyTraffic * std::max(moved_late, moved_early))
+  const auto traffic = [](const Wave& from, const Wave& to) {
+    return (to.totals - from.totals).hbm_bytes() / static_cast<double>(to.time - from.time);
+  };
+  if (std::abs(traffic(middle, last) - traffic(first, middle)) >
+      kSteadyTraffic * machine_.hbm_bytes)
     return;
-  const double windows = static_cast<double>(remaining) / (2.0 * kSteadyWaves);
-  skipped_cycles_ += (late + early) * windows;
-  skipped_totals_ += (wave_totals_[last] - wave_totals_[last - 2 * kSteadyWaves]) * windows;
-  given_tiles_ += remaining * wave_;
+  const std::int64_t next = given_tiles_ + remaining * wave_;
+  const double windows = (kernel_.work_before(next) - last.work) / (last.work - first.work);
+  skipped_cycles_ = static_cast<double>(last.time - first.time) * windows;
+  skipped_totals_ = (last.totals - first.totals) * windows;
+  given_tiles_ = next;
   skipped_ = true;
 }
 

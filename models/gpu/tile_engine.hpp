@@ -81,6 +81,12 @@ class TileEngine : public kernels::TileSource {
     std::int64_t arrivals = 0;
     Role* waiting = nullptr;
   };
+  /// The state of the launch when a wave starts.
+  struct Wave {
+    std::int64_t time = 0;
+    double work = 0;
+    LaunchTotals totals;
+  };
   /// A server of a shared resource; times in 1/kFraction cycles.
   struct Server {
     std::int64_t free_at = 0;
@@ -105,7 +111,6 @@ class TileEngine : public kernels::TileSource {
   void cta_progress(CtaState& cta);
   std::uint32_t new_load(const kernels::Instruction& instruction, CtaState& cta);
   std::int64_t next_tile();
-  void enter_segment();
   [[nodiscard]] bool warming_up() const;
   void watch_waves();
 
@@ -124,14 +129,11 @@ class TileEngine : public kernels::TileSource {
   std::vector<int> counters_;
   LaunchTotals totals_;
   std::int64_t given_tiles_ = 0;
-  std::int64_t wave_ = 1;           ///< Tiles that run at once, in whole periods.
-  std::int64_t segment_start_ = 0;  ///< Of the segment that tiles are given from.
-  std::int64_t segment_end_ = 0;
+  std::int64_t wave_ = 1;  ///< Tiles that run at once, in whole periods.
   std::int64_t last_end_ = 0;
   double skipped_cycles_ = 0;
   bool skipped_ = false;
-  std::vector<std::int64_t> wave_times_;
-  std::vector<LaunchTotals> wave_totals_;
+  std::vector<Wave> waves_;
   LaunchTotals skipped_totals_;
 };
 

@@ -11,6 +11,9 @@ using workload::GroupedGemm;
 
 namespace {
 
+/// Steps from which on a wave averages over enough of them to be compared with the next alone.
+constexpr double kLongTile = 16;
+
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Rows to which a contiguous layout pads each group: its parameter `group_alignment`, or none.
@@ -38,6 +41,8 @@ class GroupedGemmKernel : public GemmKernel {
                     const Residency& residency, const std::vector<int>& gpc_sizes);
 
   [[nodiscard]] std::vector<WarmBox> warm_boxes() const override;
+  /// In main-loop steps.
+  [[nodiscard]] double work_before(std::int64_t tile) const override;
 
  private:
   /// One product that is not empty.
@@ -49,9 +54,11 @@ class GroupedGemmKernel : public GemmKernel {
     std::int64_t bands = 0;       ///< Cluster-high.
     std::int64_t raster = 1;      ///< Bands visited together.
     std::int64_t steps = 0;
+    double work = 0;  ///< Main-loop steps of the groups before.
   };
 
   [[nodiscard]] TilePlace place(const Cta& cta, std::int64_t tile) const override;
+  [[nodiscard]] const Group& group_of(std::int64_t tile) const;
   [[nodiscard]] TilePlace at(const Group& group, std::int64_t row, std::int64_t column) const;
   void lay_out(const Implementation& implementation, const std::vector<int>& gpc_sizes);
   void describe_groups();
@@ -100,7 +107,8 @@ void GroupedGemmKernel::lay_out(const Implementation& implementation,
 
 void GroupedGemmKernel::describe_groups() {
   double a_total = 0, b_total = 0, c_total = 0, steps = 0, rows = 0, tile_rows = 0;
-  for (const Group& g : groups_) {
+  for (Group& g : groups_) {
+    g.work = steps;
     const auto m = static_cast<double>(g.m);
     const auto depth = static_cast<double>(g.steps);
     const double b = static_cast<double>(grouped_.n) * depth * b_step_bytes_;
@@ -115,12 +123,11 @@ void GroupedGemmKernel::describe_groups() {
     plan_.reread_bytes += (visits - 1) * b;
     plan_.reuse_distance = std::max(plan_.reuse_distance, b + raster_rows * depth * a_step_bytes_);
     plan_.longest_steps = std::max(plan_.longest_steps, depth);
-    if (grouped_.varying == GroupedGemm::Varying::depth)
-      plan_.segments.push_back(g.first_tile + g.bands * columns_);
   }
   const double tiles = std::max(1.0, static_cast<double>(plan_.tiles));
   plan_.steps = steps / tiles;
   if (plan_.longest_steps <= plan_.steps) plan_.longest_steps = 0;
+  if (plan_.steps >= kLongTile) plan_.steady_waves = 1;
   describe_tiles(rows / std::max(1.0, tile_rows),
                  static_cast<double>(grouped_.n) / static_cast<double>(columns_), steps);
   plan_.read_bytes = a_total + b_total + (accumulate_ ? c_total : 0);
@@ -129,11 +136,20 @@ void GroupedGemmKernel::describe_groups() {
   plan_.flops = workload::flops(grouped_).value();
 }
 
-TilePlace GroupedGemmKernel::place(const Cta& cta, std::int64_t tile) const {
+const GroupedGemmKernel::Group& GroupedGemmKernel::group_of(std::int64_t tile) const {
   const auto after =
       std::upper_bound(groups_.begin(), groups_.end(), tile,
                        [](std::int64_t t, const Group& g) { return t < g.first_tile; });
-  const Group& group = *(after - 1);
+  return *(after - 1);
+}
+
+double GroupedGemmKernel::work_before(std::int64_t tile) const {
+  const Group& group = group_of(tile);
+  return group.work + static_cast<double>((tile - group.first_tile) * group.steps);
+}
+
+TilePlace GroupedGemmKernel::place(const Cta& cta, std::int64_t tile) const {
+  const Group& group = group_of(tile);
   tile -= group.first_tile;
   const std::int64_t first_band = tile / (group.raster * columns_) * group.raster;
   const std::int64_t bands = std::min(group.raster, group.bands - first_band);

@@ -10,11 +10,12 @@ namespace {
 
 constexpr std::uint32_t kInput = 1;
 constexpr std::uint32_t kOutput = 2;
-/// A long kernel is cut into boxes of at most this, and about so many for each CTA: enough to reach
-/// the steady state, few enough to simulate at once. Real CTAs take smaller boxes, more at a time.
-constexpr double kLargestBox = 65536;
-constexpr double kBoxesPerCta = 8;
+/// A long kernel is cut into about so many boxes for each CTA: enough to reach the steady state,
+/// few enough to simulate at once.
+constexpr double kBoxesPerCta = 6;
+constexpr double kLeastBox = 4096;  ///< 256 threads with one 16 B vector each. // assumed
 constexpr Barrier kLoaded = 0;
+constexpr Barrier kStored = 1;
 
 class RowKernel : public TileKernel {
  public:
@@ -47,7 +48,7 @@ class RowKernel : public TileKernel {
   double sfu_ = 0;
   double conversion_ = 0;
   double shared_memory_ = 0;
-  std::int64_t exchange_cycles_ = 0;  ///< Of a tile, without using a pipe.
+  std::int64_t exchange_cycles_ = 0;  ///< Of a tile, occupying no pipe.
   std::int64_t passes_ = 1;
 };
 
@@ -61,9 +62,8 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   for (const int size : gpc_sizes) slots += size * plan_.ctas_per_sm;
   const double moved = std::max(facts.read_bytes, facts.write_bytes + work_.remote_write_bytes);
   const double unit_bytes = work_.unit_elements * moved;
-  const double least = parameter(implementation, "box_bytes");
-  const double wanted =
-      std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta), least, kLargestBox);
+  const double wanted = std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta), kLeastBox,
+                                   parameter(implementation, "box_bytes"));
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));
   fp32_ = facts.fp32 * parameter(implementation, "issue_per_fp32") / device.sm.fp32_lanes;
   sfu_ = facts.sfu / device.sm.sfu_lanes;
@@ -77,9 +77,10 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
 void RowKernel::describe(const device::DeviceSpec& device, const ImplementationCosts& costs) {
   const StreamFacts& facts = work_.facts;
   plan_.tiles = std::llround(std::ceil(work_.units / tile_units_));
-  plan_.barriers = 1;
+  plan_.barriers = 2;
   plan_.persistent = true;
   plan_.overlapped_epilogue = true;
+  plan_.serial_step = true;
   plan_.stages = 2;
   const double elements = work_.units * work_.unit_elements;
   const double inside = elements / std::max<double>(1.0, static_cast<double>(plan_.tiles));
@@ -92,8 +93,10 @@ void RowKernel::describe(const device::DeviceSpec& device, const ImplementationC
   plan_.step.shared_memory = inside * shared_memory_;
   plan_.step.load_bytes = inside * facts.read_bytes * facts.passes;
   plan_.step.loads = facts.passes;
-  plan_.prologue_cycles = costs.prologue_cycles;
-  plan_.epilogue_cycles = costs.epilogue_cycles + static_cast<double>(exchange_cycles_);
+  plan_.prologue_cycles = costs.prologue_cycles + costs.epilogue_cycles;  // both once a CTA
+  const double again =
+      static_cast<double>((device.l2.near_latency + device.l2.far_latency).value());
+  plan_.step.waiting = static_cast<double>(exchange_cycles_) + (facts.passes - 1) * again / 2;
   plan_.store_bytes = inside * (facts.write_bytes + work_.remote_write_bytes);
   plan_.issue_cycles = costs.issue_cycles;
   plan_.read_bytes = elements * facts.read_bytes;
@@ -113,23 +116,22 @@ std::vector<TileProgram> RowKernel::roles(const Cta& cta) const {
   return programs;
 }
 
-/// Loads the next box, computes the one that has arrived, stores it.
+/// While a box is computed and stored, the next one is in flight.
 TileProgram RowKernel::stream_rows(const Cta& cta) const {
   const StreamFacts& facts = work_.facts;
   co_await delay(std::llround(plan_.prologue_cycles));
-  std::int64_t tile = cta.tile(0);
-  if (tile < 0) co_return;
-  co_await load(box(kInput, tile, facts.read_bytes), kLoaded);
   std::int64_t arrivals = 0;
-  for (std::size_t t = 0; tile >= 0; ++t) {
-    const std::int64_t next = cta.tile(t + 1);
-    if (passes_ == 1 && next >= 0) co_await load(box(kInput, next, facts.read_bytes), kLoaded);
+  std::int64_t stores = 0;
+  std::int64_t tile = cta.tile(0);
+  if (tile >= 0) co_await load(box(kInput, tile, facts.read_bytes), kLoaded);
+  for (std::size_t t = 1; tile >= 0; ++t) {
     co_await wait(kLoaded, ++arrivals);
     for (std::int64_t pass = 1; pass < passes_; ++pass) {
       co_await load(box(kInput, tile, facts.read_bytes), kLoaded);
       co_await wait(kLoaded, ++arrivals);
     }
-    if (passes_ > 1 && next >= 0) co_await load(box(kInput, next, facts.read_bytes), kLoaded);
+    const std::int64_t next = cta.tile(t);
+    if (next >= 0) co_await load(box(kInput, next, facts.read_bytes), kLoaded);
     const double elements = elements_of(tile);
     if (shared_memory_ > 0)
       co_await compute(Pipe::shared_memory, std::llround(elements * shared_memory_));
@@ -137,12 +139,18 @@ TileProgram RowKernel::stream_rows(const Cta& cta) const {
     if (fp32_ > 0) co_await compute(Pipe::fp32, std::llround(elements * fp32_));
     if (conversion_ > 0) co_await compute(Pipe::conversion, std::llround(elements * conversion_));
     if (exchange_cycles_ > 0) co_await delay(exchange_cycles_);
-    if (work_.remote_write_bytes > 0)
-      co_await store_remote(box(kOutput, tile, work_.remote_write_bytes));
-    if (facts.write_bytes > 0) co_await store(box(kOutput, tile, facts.write_bytes));
+    // One tile's stores at a time: registers hold them until they leave.
+    co_await wait(kStored, stores);
+    if (work_.remote_write_bytes > 0) {
+      co_await store_remote(box(kOutput, tile, work_.remote_write_bytes), kStored);
+      ++stores;
+    }
+    if (facts.write_bytes > 0) {
+      co_await store(box(kOutput, tile, facts.write_bytes), kStored);
+      ++stores;
+    }
     tile = next;
   }
-  co_await delay(std::llround(plan_.epilogue_cycles) - exchange_cycles_);
 }
 
 std::vector<WarmBox> RowKernel::warm_boxes() const {

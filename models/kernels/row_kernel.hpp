@@ -23,9 +23,9 @@ struct RowWork {
 };
 
 /// The launch that streams `work` through all given SMs. Reads of `implementation`: the parameters
-/// `box_bytes` (least bytes that a CTA moves at a time), `issue_per_fp32` (instructions issued per
-/// arithmetic lane operation), and the costs prologue, epilogue and reduction (one exchange between
-/// the threads of a row).
+/// `box_bytes` (most bytes that a CTA moves at a time, unless a unit is larger), `issue_per_fp32`
+/// (instructions issued per arithmetic lane operation), and the costs prologue, epilogue and
+/// reduction (one exchange between the threads of a row).
 std::unique_ptr<TileKernel> make_row_kernel(const RowWork& work, const device::DeviceSpec& device,
                                             const Implementation& implementation,
                                             const Residency& residency,

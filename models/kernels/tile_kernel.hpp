@@ -17,6 +17,7 @@ struct TileWork {
   double shared_memory = 0;
   double load_bytes = 0;  ///< L2 to this SM; of a multicast box its share.
   double loads = 0;       ///< Copy instructions issued.
+  double waiting = 0;     ///< Latencies that occupy no pipe; they count where steps are serial.
 };
 
 /// What both fidelities read: resources of a launch, and what its average tile does.
@@ -33,7 +34,7 @@ struct LaunchPlan {
   double steps = 1;                  ///< Main-loop steps of the average tile.
   double longest_steps = 0;          ///< Of the longest tile; 0 when all are equal.
   std::int64_t period = 1;  ///< Tiles after which their costs repeat; 0: never, simulate them all.
-  std::vector<std::int64_t> segments;  ///< Ends of runs of tiles within which costs repeat.
+  int steady_waves = 3;     ///< Waves averaged on either side when looking for the steady state.
   TileWork step;
   TileWork epilogue;
   double prologue_cycles = 0;  ///< From the start of a CTA to its first load.
@@ -85,6 +86,11 @@ class TileKernel {
   [[nodiscard]] const LaunchPlan& plan() const { return plan_; }
   /// The roles of a CTA. They take their tiles by `cta.tile(i)`; `cta` and the kernel outlive them.
   [[nodiscard]] virtual std::vector<TileProgram> roles(const Cta& cta) const = 0;
+  /// Work of the tiles before `tile`, in any unit: what the time of a steady state is proportional
+  /// to. Tiles are equal unless the kernel says otherwise.
+  [[nodiscard]] virtual double work_before(std::int64_t tile) const {
+    return static_cast<double>(tile);
+  }
   /// Boxes that are in L2 before the launch, least recently used first.
   [[nodiscard]] virtual std::vector<WarmBox> warm_boxes() const { return {}; }
 

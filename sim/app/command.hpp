@@ -10,5 +10,6 @@ void add_show_command(CLI::App& program);
 void add_doctor_command(CLI::App& program);
 void add_list_command(CLI::App& program);
 void add_kernel_command(CLI::App& program);
+void add_calibrate_command(CLI::App& program);
 
 }  // namespace tessera::app

@@ -20,6 +20,7 @@ int run_program(const std::vector<std::string>& arguments) {
   add_doctor_command(program);
   add_list_command(program);
   add_kernel_command(program);
+  add_calibrate_command(program);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     program.parse(reversed);

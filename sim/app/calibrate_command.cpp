@@ -1,0 +1,38 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "sim/app/calibration.hpp"
+#include "sim/app/command.hpp"
+#include "sim/app/worker_pool.hpp"
+
+namespace tessera::app {
+
+void add_calibrate_command(CLI::App& program) {
+  auto options = std::make_shared<CalibrationOptions>();
+  options->jobs = available_cores();
+  CLI::App* command = program.add_subcommand(
+      "calibrate", "Fit a GPU's parameters and its kernels' costs to measured kernels");
+  command->add_option("measurements", options->measurements, "Folder with gemm.csv, quantize.csv, ...")
+      ->required();
+  command->add_option("--device", options->devices, "Devices to fit, separated by commas")
+      ->required()
+      ->delimiter(',');
+  command->add_option("--out", options->out, "Folder for DEVICE.yaml")->required();
+  command->add_option("--families", options->families,
+                      "Files to fit in this order (default: gemm, quantize, attention_context, moe)")
+      ->delimiter(',');
+  command->add_option("--rows", options->rows, "Rows of a family that are fitted, at most")
+      ->check(CLI::Range(20, 2000));
+  command->add_option("--passes", options->passes, "Corrections of the closed form by simulation")
+      ->check(CLI::Range(1, 10));
+  command->add_option("--half", options->half, "fit: one half of the shapes; all: every row")
+      ->check(CLI::IsMember({"fit", "all"}));
+  command->add_option("--start", options->start,
+                      "Folder of fits to start from and to keep what is not fitted (default: those that ship)");
+  command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));
+  command->callback([options] { calibrate_devices(*options); });
+}
+
+}  // namespace tessera::app
