@@ -40,19 +40,15 @@ bool holds(const Stage& stage, Kind kind) {
                      [kind](const StageEntry& e) { return e.kind == kind; });
 }
 
-/// What a BF16 product counts against one of an FP8 layer: half of FP8's rate, but no casts.
-constexpr double kBf16Weight = 1.5;  // assumed
-
-/// Relative time of one entry: multiply-adds of a token forward.
-double work_of(const workload::Architecture& a, const workload::PrecisionRecipe& precision,
-               const StageEntry& entry, std::int64_t sequence_length) {
-  const double slow = precision.linear == core::DataType::bf16 ? 1 : kBf16Weight;
+/// Multiply-adds of a token forward, whatever their precision: recipes are compared on one layout.
+double work_of(const workload::Architecture& a, const StageEntry& entry,
+               std::int64_t sequence_length) {
   const auto hidden = static_cast<double>(a.hidden);
   const auto gated = [&](std::int64_t n) { return 3 * hidden * static_cast<double>(n); };
   const workload::LatentAttention& m = a.attention;
-  const double head = slow * hidden * static_cast<double>(a.vocabulary);
+  const double head = hidden * static_cast<double>(a.vocabulary);
   const double attention = workload::attention_parameters(a).low_precision +
-                           slow * static_cast<double>(m.heads * (m.qk_dim() + m.value_dim)) *
+                           static_cast<double>(m.heads * (m.qk_dim() + m.value_dim)) *
                                static_cast<double>(sequence_length) / 2;
   const double experts = gated(a.moe.intermediate * (a.moe.top_k + a.moe.shared_experts));
   switch (entry.kind) {
@@ -89,9 +85,7 @@ std::string to_string(const StageEntry& entry) {
 std::vector<Stage> assumed_stages(const TrainingJob& job) {
   const workload::Architecture& a = job.architecture;
   const auto ranks = static_cast<std::size_t>(job.pipeline);
-  const auto work = [&](const StageEntry& entry) {
-    return work_of(a, job.precision, entry, job.sequence_length);
-  };
+  const auto work = [&](const StageEntry& entry) { return work_of(a, entry, job.sequence_length); };
   // A rank's load counts both of its stages.
   const bool mirrored = job.schedule == ScheduleKind::dualpipe;
   const auto rank_of = [&](std::size_t stage) {

@@ -144,7 +144,7 @@ TEST_CASE("contradictions are refused", "[training]") {
         }) == illegal_combination);
 }
 
-TEST_CASE("assumed stages hold every part once, head and MTP last", "[training]") {
+TEST_CASE("assumed stages: four MoE layers a chunk, head and MTP last", "[training]") {
   const TrainingJob job = deepseek_job();
   const std::vector<Stage> stages = assumed_stages(job);
   REQUIRE(stages.size() == 16);
@@ -153,6 +153,7 @@ TEST_CASE("assumed stages hold every part once, head and MTP last", "[training]"
   CHECK(entries == 61 + 3);
   CHECK(to_string(stages.front().front()) == "embedding");
   CHECK(to_string(stages.back().back()) == "mtp");
+  for (std::size_t s = 1; s < 15; ++s) CHECK(stages[s].size() == 4);
 }
 
 TEST_CASE("busy kernels, calls and traffic are told", "[training]") {
