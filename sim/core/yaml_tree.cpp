@@ -90,6 +90,7 @@ class TreeBuilder : public YAML::EventHandler {
     bool has_key = false;
     std::string key;
     SourcePosition key_position;
+    std::map<std::string, int> first_lines;  ///< Of the keys so far.
   };
 
   [[noreturn]] void fail(SourcePosition where, std::string message) {
@@ -165,10 +166,11 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void add_entry(Open& parent, YamlNode value) {
-    if (const YamlEntry* first = parent.node.find(parent.key)) {
+    const auto [first, is_new] = parent.first_lines.emplace(parent.key, parent.key_position.line);
+    if (!is_new) {
       mistakes_.push_back(
           {parent.key_position, fmt::format("{}: found a duplicate key; the first is on line {}",
-                                            path(parent.key), first->key_position.line)});
+                                            path(parent.key), first->second)});
       return;
     }
     parent.node.entries.push_back({parent.key, parent.key_position, std::move(value), false});

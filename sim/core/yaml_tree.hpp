@@ -39,7 +39,7 @@ struct YamlEntry {
 
 /// Limits that keep a hostile file from exhausting the machine.
 inline constexpr std::size_t kMaxYamlBytes = std::size_t{1} << 20;
-inline constexpr std::size_t kMaxYamlValues = 100'000;  ///< After aliases are expanded.
+inline constexpr std::size_t kMaxYamlValues = 20'000;  ///< After aliases are expanded.
 inline constexpr int kMaxYamlDepth = 64;
 
 /// Parses one document. `file` names it in messages; positions start at `first_line` and, on the
