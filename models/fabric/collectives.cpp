@@ -188,8 +188,8 @@ CollectiveResult CollectiveModel::finish(const CollectiveRequest& request, const
   result.time = core::to_time(Seconds{total * 1e-6});
   result.lower = core::to_time(Seconds{total * 1e-6 / (1 + spread)});
   result.upper = core::to_time(Seconds{total * 1e-6 * (1 + spread)});
-  result.grade =
-      crosses ? core::worst(parameters_.grade, core::Grade::transferred) : parameters_.grade;
+  result.grade = crosses ? core::worst(parameters_.collective_grade, core::Grade::transferred)
+                         : parameters_.collective_grade;
   result.channels =
       request.channels > 0 ? request.channels : static_cast<int>(parameters_.default_channels);
   const double ranks = static_cast<double>(request.ranks.size());
@@ -398,7 +398,7 @@ CollectiveResult CollectiveModel::run(const CollectiveRequest& request) {
   const Placement at = place(topology_, request.ranks);
   if (request.ranks.size() == 1 || request.bytes == Bytes{0}) {
     CollectiveResult nothing;
-    nothing.grade = parameters_.grade;
+    nothing.grade = parameters_.collective_grade;
     nothing.binding = "latency";
     return nothing;
   }

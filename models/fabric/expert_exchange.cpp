@@ -114,10 +114,7 @@ void ExchangeModel::finish(ExchangeResult& result, double microseconds, bool cro
   result.time = core::to_time(Seconds{microseconds * 1e-6});
   result.lower = core::to_time(Seconds{microseconds * 1e-6 / (1 + spread)});
   result.upper = core::to_time(Seconds{microseconds * 1e-6 * (1 + spread)});
-  // Only Hopper was measured across nodes.
-  const bool measured = !crosses || parameters_.generation == device::Generation::hopper;
-  result.grade =
-      measured ? parameters_.grade : core::worst(parameters_.grade, core::Grade::transferred);
+  result.grade = crosses ? parameters_.network_exchange_grade : parameters_.exchange_grade;
   result.binding = binding_of(result.demand, microseconds);
 }
 
@@ -142,8 +139,9 @@ ExchangeResult ExchangeModel::run(const ExchangeRequest& request) {
       crosses ? rows.copied_to_rdma * bytes / cost.rdma_sm_rate +
                     std::max(rows.forwarded, rows.received) * bytes / cost.forward_sm_rate
               : std::max(rows.copied_to_nvlink, rows.received) * bytes / cost.nvlink_sm_rate;
-  const double overhead = request.tokens * reached.ranks() * cost.token_sm_ns * 1e-9;
-  result.demand.sms = (copied + overhead) / request.sms;
+  const double own = request.tokens * (bytes / cost.token_sm_rate + cost.token_sm_ns * 1e-9);
+  const double sending = request.tokens * reached.ranks() * cost.copy_sm_ns * 1e-9;
+  result.demand.sms = (copied + own + sending) / request.sms;
   if (slots.per_domain > 1)
     result.demand.nvlink = rows.nvlink * bytes /
                            (spec.nvlink_rate.value() * cost.nvlink_fraction * request.nvlink_share);
@@ -153,8 +151,8 @@ ExchangeResult ExchangeModel::run(const ExchangeRequest& request) {
                              request.network_share);
   const double work_us =
       1e6 * smooth_maximum({result.demand.sms, result.demand.nvlink, result.demand.network},
-                           parameters_.overlap_sharpness);
-  double latency_us = cost.base_us;
+                           crosses ? cost.network_sharpness : cost.sharpness);
+  double latency_us = cost.base_us + cost.row_latency_us * bytes / 1000;
   if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
   const double ramp_us = work_us > 0 ? cost.ramp_us * work_us / (cost.ramp_us + work_us) : 0;
   finish(result, latency_us + work_us + ramp_us, crosses);
@@ -199,8 +197,7 @@ ExchangeResult ExchangeModel::run_low_latency(const ExchangeRequest& request, co
     result.demand.network = away * spec.gpus_per_nic /
                             (spec.nic_rate.value() * spec.nic_efficiency * cost.network_fraction *
                              request.network_share);
-  const double work_us = 1e6 * smooth_maximum({result.demand.nvlink, result.demand.network},
-                                              parameters_.overlap_sharpness);
+  const double work_us = 1e6 * std::max(result.demand.nvlink, result.demand.network);
   finish(result, cost.base_us + (crosses ? cost.network_base_us : 0) + work_us, crosses);
   result.ranks_reached = reached.ranks();
   result.domains_reached = reached.domains();

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
+#include <set>
 
+#include "models/device/fit_file.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::fabric {
@@ -56,13 +57,18 @@ void add_exchange_fields(std::vector<ParameterField>& fields, const std::string&
                            {{{"base", "us"}, &ExchangeCost::base_us},
                             {{"network_base", "us"}, &ExchangeCost::network_base_us},
                             {{"node", "us"}, &ExchangeCost::node_us},
+                            {{"row_latency", "us/KB"}, &ExchangeCost::row_latency_us},
                             {{"nvlink_sm_rate", "B/s"}, &ExchangeCost::nvlink_sm_rate},
                             {{"forward_sm_rate", "B/s"}, &ExchangeCost::forward_sm_rate},
                             {{"rdma_sm_rate", "B/s"}, &ExchangeCost::rdma_sm_rate},
+                            {{"token_sm_rate", "B/s"}, &ExchangeCost::token_sm_rate},
                             {{"token_sm", "ns"}, &ExchangeCost::token_sm_ns},
+                            {{"copy_sm", "ns"}, &ExchangeCost::copy_sm_ns},
                             {{"nvlink_fraction", "1"}, &ExchangeCost::nvlink_fraction},
                             {{"network_fraction", "1"}, &ExchangeCost::network_fraction},
                             {{"ramp", "us"}, &ExchangeCost::ramp_us},
+                            {{"sharpness", "1"}, &ExchangeCost::sharpness},
+                            {{"network_sharpness", "1"}, &ExchangeCost::network_sharpness},
                             {{"notify", "us"}, &ExchangeCost::notify_us},
                             {{"network_notify", "us"}, &ExchangeCost::network_notify_us}});
 }
@@ -112,7 +118,6 @@ std::vector<ParameterField> make_fields() {
   add_low_latency_fields(fields, "low_latency.combine", [](FabricParameters& f) -> LowLatencyCost& {
     return f.low_latency_combine;
   });
-  single("overlap_sharpness", [](FabricParameters& f) -> double& { return f.overlap_sharpness; });
   single("spread.in_node", [](FabricParameters& f) -> double& { return f.spread.in_node; });
   single("spread.across_nodes",
          [](FabricParameters& f) -> double& { return f.spread.across_nodes; });
@@ -148,20 +153,24 @@ FabricParameters prior_parameters(Generation generation) {
                                     device::to_string(generation)));
   // DeepEP docs/legacy.md: 4,096 tokens, H800: 153 GB/s of 200 over NVLink with 24 SMs, 43 to 58
   // GB/s of a 50 GB/s NIC with node-local copies counted, hence about 45 on the wire.
-  const ExchangeCost exchange{.base_us = 26,            // assumed
+  const ExchangeCost exchange{.base_us = 25,            // assumed
                               .network_base_us = 4,     // assumed
                               .node_us = 8,             // assumed
-                              .nvlink_sm_rate = 20e9,   // assumed
+                              .row_latency_us = 0.5,    // assumed
+                              .nvlink_sm_rate = 25e9,   // assumed
                               .forward_sm_rate = 17e9,  // assumed
                               .rdma_sm_rate = 20e9,     // assumed
-                              .token_sm_ns = 100,       // assumed
+                              .token_sm_rate = 50e9,    // assumed
+                              .token_sm_ns = 50,        // assumed
+                              .copy_sm_ns = 30,         // assumed
                               .nvlink_fraction = 0.67,
-                              .network_fraction = 0.91,
-                              .ramp_us = 10,             // assumed
+                              .network_fraction = 0.97,
+                              .ramp_us = 12,             // assumed
+                              .sharpness = 4,            // assumed
+                              .network_sharpness = 5,    // assumed
                               .notify_us = 20,           // assumed
                               .network_notify_us = 30};  // assumed
   ExchangeCost combine = exchange;
-  combine.base_us = 47;            // assumed
   combine.forward_sm_rate = 12e9;  // assumed: sums as it forwards
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
@@ -169,11 +178,13 @@ FabricParameters prior_parameters(Generation generation) {
   return {.generation = generation,
           .fit_name = "prior",
           .fit_hash = "",
-          .grade = core::Grade::assumed,
+          .collective_grade = core::Grade::assumed,
+          .exchange_grade = core::Grade::assumed,
+          .network_exchange_grade = core::Grade::assumed,
           .ring = latencies(kRingLatencies, 1.0),
           .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
           // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
-          .in_switch = {0, 25, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 1.0},
+          .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 1.0},
           .pairwise = {8.0, 0.2, 0.75, 1.0},  // assumed
           // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
           .channel_rate = generation == Generation::ampere   ? 24e9
@@ -185,7 +196,6 @@ FabricParameters prior_parameters(Generation generation) {
           .combine = combine,
           .low_latency_dispatch = low_latency,
           .low_latency_combine = low_latency,
-          .overlap_sharpness = 6,                                             // assumed
           .spread = {.in_node = 0.5, .across_nodes = 0.5, .exchange = 0.5}};  // assumed
 }
 
@@ -193,15 +203,38 @@ FabricParameters fitted_parameters(Generation generation, const device::FitSet& 
   FabricParameters parameters = prior_parameters(generation);
   parameters.fit_name = fit.name;
   parameters.fit_hash = fit.hash;
-  parameters.grade = core::Grade::fitted;
-  for ([[maybe_unused]] const auto& [name, parameter] : fit.parameters)
-    assert(std::any_of(parameter_fields().begin(), parameter_fields().end(),
-                       [&name = name](const ParameterField& f) { return f.name == name; }) &&
-           "a fit of the fabric holds only parameters of the fabric");
-  for (const ParameterField& field : parameter_fields()) {
-    const auto found = fit.parameters.find(field.name);
-    if (found != fit.parameters.end()) field.of(parameters) = found->second.value;
+  const auto& fields = parameter_fields();
+  for (const auto& [name, parameter] : fit.parameters) {
+    const auto field = std::find_if(fields.begin(), fields.end(),
+                                    [&name = name](const auto& f) { return f.name == name; });
+    if (field == fields.end())
+      throw core::Refusal(
+          core::RefusalKind::outside_model,
+          fmt::format("fit '{}' holds '{}', which the fabric does not have", fit.name, name));
+    field->of(parameters) = parameter.value;
   }
+  const auto grade_of = [&](const std::string& name) {
+    const auto found = fit.parameters.find(name);
+    return found == fit.parameters.end() ? core::Grade::assumed : found->second.grade;
+  };
+  parameters.collective_grade = grade_of("nccl.ring_simple.nvlink_fraction");
+  parameters.exchange_grade = grade_of("exchange.dispatch.nvlink_sm_rate");
+  parameters.network_exchange_grade =
+      core::worst(parameters.exchange_grade, grade_of("exchange.dispatch.rdma_sm_rate"));
+  return parameters;
+}
+
+FabricParameters load_parameters(const device::DeviceSpec& device) {
+  // GPUs whose collectives the fits were made from (their `provenance`).
+  static const std::set<std::string> kMeasured = {"a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm"};
+  const Generation generation = device.generation;
+  (void)prior_parameters(generation);  // refuses before a missing file would
+  FabricParameters parameters =
+      fitted_parameters(generation, device::load_fit("fabric_" + device::to_string(generation)));
+  if (kMeasured.count(device.name) == 0)
+    for (core::Grade* grade : {&parameters.collective_grade, &parameters.exchange_grade,
+                               &parameters.network_exchange_grade})
+      *grade = core::worst(*grade, core::Grade::transferred);
   return parameters;
 }
 

@@ -39,15 +39,21 @@ struct ExchangeCost {
   double base_us;            ///< Launch and barrier inside a node.
   double network_base_us;    ///< Further, when other nodes take part.
   double node_us;            ///< Further, per doubling of nodes beyond two.
+  double row_latency_us;     ///< Further, per KB of one row: a warp's way through it.
   double nvlink_sm_rate;     ///< Bytes/s that one SM copies to NVLink peers.
   double forward_sm_rate;    ///< Bytes/s that one SM forwards from RDMA buffers to NVLink.
   double rdma_sm_rate;       ///< Bytes/s that one SM copies into RDMA buffers.
-  double token_sm_ns;        ///< SM time per token sent, whatever its size.
+  double token_sm_rate;      ///< Bytes/s of one SM's other passes over its own tokens.
+  double token_sm_ns;        ///< SM time per token, whatever its size.
+  double copy_sm_ns;         ///< SM time per row sent, whatever its size.
   double nvlink_fraction;    ///< Part of the NVLink rate that payload reaches.
-  double network_fraction;   ///< Part of the NIC's line rate.
+  double network_fraction;   ///< Part of the NIC's payload rate.
   double ramp_us;            ///< As in ProtocolCost.
+  double sharpness;          ///< Exponent that joins times of resources that work at once: a high
+                             ///< one means that only the slowest counts.
+  double network_sharpness;  ///< The same when other nodes take part.
   double notify_us;          ///< Exchange of counts before it, inside a node.
-  double network_notify_us;  ///< The same across nodes.
+  double network_notify_us;  ///< Further, across nodes.
 };
 
 /// Low-latency exchange: every copy goes to its expert's rank directly.
@@ -71,7 +77,9 @@ struct FabricParameters {
   device::Generation generation;
   std::string fit_name;  ///< "prior" or the name of the fit file.
   std::string fit_hash;
-  core::Grade grade;  ///< Of predictions inside one NVLink domain.
+  core::Grade collective_grade;        ///< Inside one NVLink domain.
+  core::Grade exchange_grade;          ///< Inside one NVLink domain.
+  core::Grade network_exchange_grade;  ///< Across domains.
   std::array<ProtocolCost, kProtocols> ring;
   std::array<ProtocolCost, kProtocols> tree;
   ProtocolCost in_switch;  ///< NVLS.
@@ -83,8 +91,6 @@ struct FabricParameters {
   ExchangeCost combine;
   LowLatencyCost low_latency_dispatch;
   LowLatencyCost low_latency_combine;
-  double overlap_sharpness;  ///< Exponent that joins times of resources used together; a high one
-                             ///< means that only the slowest counts.
   FabricSpread spread;
 };
 
@@ -100,9 +106,13 @@ struct ParameterField {
 /// fit. Throws Refusal (outside_model) for generations without NVLink.
 [[nodiscard]] FabricParameters prior_parameters(device::Generation generation);
 
-/// The priors with every parameter that the fit holds; grade fitted. Unknown names are an error of
-/// ours and assert.
+/// The priors with every parameter that the fit holds, and the grades of what decides. Throws
+/// Refusal (outside_model) when the fit names a parameter that the fabric does not have.
 [[nodiscard]] FabricParameters fitted_parameters(device::Generation generation,
                                                  const device::FitSet& fit);
+
+/// The parameters for a device: calibrate/fits/fabric_GENERATION.yaml, graded no better than
+/// transferred when the device itself was not measured.
+[[nodiscard]] FabricParameters load_parameters(const device::DeviceSpec& device);
 
 }  // namespace tessera::fabric

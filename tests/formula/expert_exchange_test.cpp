@@ -28,10 +28,10 @@ FabricParameters wires_only() {
   FabricParameters p = prior_parameters(device::Generation::hopper);
   for (ExchangeCost* cost : {&p.dispatch, &p.combine}) {
     *cost = {};
-    cost->nvlink_sm_rate = cost->forward_sm_rate = cost->rdma_sm_rate = 1e15;
+    cost->nvlink_sm_rate = cost->forward_sm_rate = cost->rdma_sm_rate = cost->token_sm_rate = 1e15;
     cost->nvlink_fraction = cost->network_fraction = 1;
+    cost->sharpness = cost->network_sharpness = 1000;  // the slowest resource alone
   }
-  p.overlap_sharpness = 1000;  // the slowest resource alone
   return p;
 }
 
