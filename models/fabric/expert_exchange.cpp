@@ -109,8 +109,8 @@ ExchangeModel::Rows ExchangeModel::count_rows(const ExchangeRequest& request, co
   return rows;
 }
 
-void ExchangeModel::finish(ExchangeResult& result, double microseconds, bool crosses) const {
-  const double spread = parameters_.spread.exchange;
+void ExchangeModel::finish(ExchangeResult& result, double microseconds, double spread,
+                           bool crosses) const {
   result.time = core::to_time(Seconds{microseconds * 1e-6});
   result.lower = core::to_time(Seconds{microseconds * 1e-6 / (1 + spread)});
   result.upper = core::to_time(Seconds{microseconds * 1e-6 * (1 + spread)});
@@ -155,7 +155,7 @@ ExchangeResult ExchangeModel::run(const ExchangeRequest& request) {
   double latency_us = cost.base_us + cost.row_latency_us * bytes / 1000;
   if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
   const double ramp_us = work_us > 0 ? cost.ramp_us * work_us / (cost.ramp_us + work_us) : 0;
-  finish(result, latency_us + work_us + ramp_us, crosses);
+  finish(result, latency_us + work_us + ramp_us, parameters_.spread.exchange, crosses);
   result.notify =
       core::to_time(Seconds{(cost.notify_us + (crosses ? cost.network_notify_us : 0)) * 1e-6});
 
@@ -198,7 +198,9 @@ ExchangeResult ExchangeModel::run_low_latency(const ExchangeRequest& request, co
                             (spec.nic_rate.value() * spec.nic_efficiency * cost.network_fraction *
                              request.network_share);
   const double work_us = 1e6 * std::max(result.demand.nvlink, result.demand.network);
-  finish(result, cost.base_us + (crosses ? cost.network_base_us : 0) + work_us, crosses);
+  double latency_us = cost.base_us;
+  if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
+  finish(result, latency_us + work_us, parameters_.spread.low_latency, crosses);
   result.ranks_reached = reached.ranks();
   result.domains_reached = reached.domains();
   const double per_token = std::accumulate(reached.copies.begin(), reached.copies.end(), 0.0);

@@ -104,7 +104,7 @@ class ExchangeModel {
                                 const TokenReach& reach) const;
   [[nodiscard]] ExchangeResult run_low_latency(const ExchangeRequest& request, const Slots& slots,
                                                const TokenReach& reach) const;
-  void finish(ExchangeResult& result, double microseconds, bool crosses) const;
+  void finish(ExchangeResult& result, double microseconds, double spread, bool crosses) const;
 
   const Topology& topology_;
   FabricParameters parameters_;

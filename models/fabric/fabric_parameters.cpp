@@ -78,6 +78,7 @@ void add_low_latency_fields(std::vector<ParameterField>& fields, const std::stri
   add_fields<LowLatencyCost>(fields, stem, of,
                              {{{"base", "us"}, &LowLatencyCost::base_us},
                               {{"network_base", "us"}, &LowLatencyCost::network_base_us},
+                              {{"node", "us"}, &LowLatencyCost::node_us},
                               {{"nvlink_fraction", "1"}, &LowLatencyCost::nvlink_fraction},
                               {{"network_fraction", "1"}, &LowLatencyCost::network_fraction}});
 }
@@ -122,6 +123,7 @@ std::vector<ParameterField> make_fields() {
   single("spread.across_nodes",
          [](FabricParameters& f) -> double& { return f.spread.across_nodes; });
   single("spread.exchange", [](FabricParameters& f) -> double& { return f.spread.exchange; });
+  single("spread.low_latency", [](FabricParameters& f) -> double& { return f.spread.low_latency; });
   return fields;
 }
 
@@ -174,29 +176,31 @@ FabricParameters prior_parameters(Generation generation) {
   combine.forward_sm_rate = 12e9;  // assumed: sums as it forwards
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
-  const LowLatencyCost low_latency{15, 10, 0.6, 0.9};
-  return {.generation = generation,
-          .fit_name = "prior",
-          .fit_hash = "",
-          .collective_grade = core::Grade::assumed,
-          .exchange_grade = core::Grade::assumed,
-          .network_exchange_grade = core::Grade::assumed,
-          .ring = latencies(kRingLatencies, 1.0),
-          .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
-          // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
-          .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 1.0},
-          .pairwise = {8.0, 0.2, 0.75, 1.0},  // assumed
-          // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
-          .channel_rate = generation == Generation::ampere   ? 24e9
-                          : generation == Generation::hopper ? 38.7e9
-                                                             : 70e9,
-          .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
-          .int8_reduction_slowdown = 1.04,  // assumed
-          .dispatch = exchange,
-          .combine = combine,
-          .low_latency_dispatch = low_latency,
-          .low_latency_combine = low_latency,
-          .spread = {.in_node = 0.5, .across_nodes = 0.5, .exchange = 0.5}};  // assumed
+  const LowLatencyCost low_latency{15, 8, 4, 0.55, 0.97};
+  return {
+      .generation = generation,
+      .fit_name = "prior",
+      .fit_hash = "",
+      .collective_grade = core::Grade::assumed,
+      .exchange_grade = core::Grade::assumed,
+      .network_exchange_grade = core::Grade::assumed,
+      .ring = latencies(kRingLatencies, 1.0),
+      .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
+      // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
+      .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 1.0},
+      .pairwise = {8.0, 0.2, 0.75, 1.0},  // assumed
+      // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
+      .channel_rate = generation == Generation::ampere   ? 24e9
+                      : generation == Generation::hopper ? 38.7e9
+                                                         : 70e9,
+      .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
+      .int8_reduction_slowdown = 1.04,  // assumed
+      .dispatch = exchange,
+      .combine = combine,
+      .low_latency_dispatch = low_latency,
+      .low_latency_combine = low_latency,
+      .spread = {
+          .in_node = 0.5, .across_nodes = 0.5, .exchange = 0.5, .low_latency = 0.5}};  // assumed
 }
 
 FabricParameters fitted_parameters(Generation generation, const device::FitSet& fit) {

@@ -59,7 +59,8 @@ struct ExchangeCost {
 /// Low-latency exchange: every copy goes to its expert's rank directly.
 struct LowLatencyCost {
   double base_us;
-  double network_base_us;
+  double network_base_us;  ///< Further, when other nodes take part.
+  double node_us;          ///< Further, per doubling of nodes beyond two.
   double nvlink_fraction;
   double network_fraction;
 };
@@ -69,6 +70,7 @@ struct FabricSpread {
   double in_node;
   double across_nodes;
   double exchange;
+  double low_latency;
 };
 
 /// Parameters of one generation. Priors come from NCCL's cost model and from published bandwidths;

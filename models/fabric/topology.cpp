@@ -23,6 +23,9 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
+/// A picosecond more than the latency, so that hops without latency still count.
+std::int64_t cost(const Link& link) { return link.latency.value() + 1; }
+
 /// Latency from every vertex to `target`, settled at least as far out as `source`. Dijkstra that
 /// stops early: most pairs are neighbours, and a whole search over the cluster would cost a
 /// thousand times more. Searches from the target because cables are the same both ways.
@@ -40,7 +43,7 @@ std::vector<std::int64_t> distances_to(const Topology::Graph& graph, std::size_t
     if (reached > distance[source]) break;
     for (auto [edge, end] = out_edges(vertex, graph); edge != end; ++edge) {
       const std::size_t next = boost::target(*edge, graph);
-      const std::int64_t through = reached + graph[*edge].latency.value();
+      const std::int64_t through = reached + cost(graph[*edge]);
       if (through >= distance[next]) continue;
       distance[next] = through;
       open.emplace(through, next);
@@ -74,11 +77,11 @@ TopologySpec topology_of(const device::ClusterSpec& cluster) {
                            : fabric.kind == device::FabricKind::fat_tree ? NetworkKind::fat_tree
                                                                          : NetworkKind::multi_plane;
   // A NIC's latency covers both hosts: half of it is charged to their PCIe links, half to the wire.
-  const Time host_side{std::max<std::int64_t>(1, node.nic.latency.value() / 4)};
+  const Time host_side{node.nic.latency.value() / 4};
   return {.domains = cluster.domains,
           .gpus_per_domain = cluster.gpus_per_domain,
           .nvlink_rate = node.device.nvlink.rate,
-          .nvlink_latency = std::max(Time{2}, node.device.nvlink.latency),
+          .nvlink_latency = node.device.nvlink.latency,
           .in_switch_reduction = node.nvlink_domain.in_switch_reduction,
           .gpus_per_nic = node.nic.gpus_per_nic,
           .nic_rate = node.nic.rate,
@@ -105,8 +108,6 @@ Topology::Topology(const TopologySpec& spec) : spec_(spec) {
       (spec.network == NetworkKind::none || (spec.gpus_per_nic > 0 && spec.planes > 0 &&
                                              spec.leaf_radix >= 2 && spec.oversubscription >= 1)) &&
       "a network has NICs, planes and leaves");
-  assert(spec.nvlink_latency.value() >= 2 && spec.pcie_latency.value() >= 1 &&
-         "links without latency have no shortest path");
   for (int domain = 0; domain < spec.domains; ++domain) build_domain(domain);
   if (spec.network != NetworkKind::none) build_network();
 }
@@ -214,8 +215,7 @@ Route Topology::route(int from, int to, std::uint64_t salt) const {
     std::vector<Graph::edge_descriptor> equal;
     for (auto [edge, end] = out_edges(at, graph_); edge != end; ++edge) {
       const std::int64_t rest = distance[boost::target(*edge, graph_)];
-      if (rest != kUnreached && rest + graph_[*edge].latency.value() == distance[at])
-        equal.push_back(*edge);
+      if (rest != kUnreached && rest + cost(graph_[*edge]) == distance[at]) equal.push_back(*edge);
     }
     const auto chosen = equal[mix(flow + route.links.size()) % equal.size()];
     route.links.push_back(graph_[chosen].id);

@@ -14,12 +14,10 @@ void add_calibrate_command(CLI::App& program) {
   options->jobs = available_cores();
   CLI::App* command = program.add_subcommand(
       "calibrate", "Fit a GPU's parameters and its kernels' costs to measured kernels");
-  command->add_option("measurements", options->measurements, "Folder with gemm.csv, quantize.csv, ...")
-      ->required();
+  command->add_option("measurements", options->measurements, "Folder with gemm.csv, quantize.csv, ...");
   command->add_option("--device", options->devices, "Devices to fit, separated by commas")
-      ->required()
       ->delimiter(',');
-  command->add_option("--out", options->out, "Folder for DEVICE.yaml")->required();
+  command->add_option("--out", options->out, "Folder for DEVICE.yaml");
   command->add_option("--families", options->families,
                       "Files to fit in this order (default: gemm, quantize, attention_context, moe)")
       ->delimiter(',');
@@ -32,7 +30,15 @@ void add_calibrate_command(CLI::App& program) {
   command->add_option("--start", options->start,
                       "Folder of fits to start from and to keep what is not fitted (default: those that ship)");
   command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));
-  command->callback([options] { calibrate_devices(*options); });
+  add_calibrate_collectives(*command);
+  command->callback([options, command] {
+    if (command->got_subcommand("collectives")) return;
+    // Not `required()`: CLI11 would ask the subcommand's users for them too.
+    if (options->measurements.empty()) throw CLI::RequiredError("measurements");
+    if (options->devices.empty()) throw CLI::RequiredError("--device");
+    if (options->out.empty()) throw CLI::RequiredError("--out");
+    calibrate_devices(*options);
+  });
 }
 
 }  // namespace tessera::app

@@ -11,5 +11,7 @@ void add_doctor_command(CLI::App& program);
 void add_list_command(CLI::App& program);
 void add_kernel_command(CLI::App& program);
 void add_calibrate_command(CLI::App& program);
+/// `calibrate collectives`, a part of the above.
+void add_calibrate_collectives(CLI::App& calibrate);
 
 }  // namespace tessera::app

@@ -1,0 +1,252 @@
+#include "calibrate/collectives.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <tuple>
+
+namespace tessera::calibrate {
+
+namespace {
+
+using device::Generation;
+using fabric::FabricParameters;
+using fabric::ParameterField;
+
+constexpr double kScale = 0.05;  ///< Log ratio beyond which a row counts as an outlier.
+/// Rows across nodes are few (one shape, one GPU) and matter most: each counts like several.
+constexpr double kAcrossNodesWeight = 6;
+
+const ParameterField& field(const std::string& name) {
+  for (const ParameterField& candidate : fabric::parameter_fields())
+    if (candidate.name == name) return candidate;
+  throw std::out_of_range("no fabric parameter " + name);
+}
+
+/// How far a parameter may be from its prior, as a sigma of its logarithm.
+double prior_sigma(const std::string& name) {
+  const auto ends = [&](std::string_view end) { return name.ends_with(end); };
+  // Beside a copy rate that grows with the SMs, a link's limit shows only faintly: what DeepEP
+  // reaches with all SMs (docs/legacy.md, README V2) holds it.
+  if (name.starts_with("exchange") && ends("nvlink_fraction")) return 0.05;
+  if (ends("network_fraction")) return 0.05;
+  if (ends("nvlink_fraction")) return 0.3;
+  if (ends("sharpness")) return 0.5;
+  if (ends("int8_reduction_slowdown")) return 0.05;
+  return 1.0;
+}
+
+/// Parameters fitted together: to these rows, and to no others.
+struct Stage {
+  std::string family;
+  std::string column;
+  std::vector<std::string> names;
+};
+
+std::vector<Stage> stages() {
+  std::vector<std::string> nccl;
+  for (const std::string algorithm :
+       {"ring_ll", "ring_ll128", "ring_simple", "tree_ll", "tree_ll128", "tree_simple"})
+    for (const std::string part : {"base", "nvlink_step", "nvlink_fraction", "ramp"})
+      nccl.push_back("nccl." + algorithm + "." + part);
+  for (const std::string part : {"base", "nvlink_fraction", "ramp"})
+    nccl.push_back("nccl.in_switch." + part);
+  for (const std::string part : {"base", "peer", "nvlink_fraction", "ramp"})
+    nccl.push_back("nccl.pairwise." + part);
+  nccl.push_back("nccl.int8_reduction_slowdown");
+  std::vector<Stage> all{{"nccl", "latency_us", nccl}};
+  for (const std::string direction : {"dispatch", "combine"}) {
+    std::vector<std::string> normal, low_latency;
+    for (const std::string part :
+         {"base", "network_base", "node", "row_latency", "nvlink_sm_rate", "forward_sm_rate",
+          "rdma_sm_rate", "token_sm_rate", "token_sm", "copy_sm", "nvlink_fraction",
+          "network_fraction", "ramp", "sharpness", "network_sharpness"})
+      normal.push_back("exchange." + direction + "." + part);
+    for (const std::string part :
+         {"base", "network_base", "node", "nvlink_fraction", "network_fraction"})
+      low_latency.push_back("low_latency." + direction + "." + part);
+    all.push_back({"deepep_normal", direction + "_us", normal});
+    all.push_back({"deepep_ll", direction + "_us", low_latency});
+  }
+  return all;
+}
+
+double quantile(std::vector<double> values, double q) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const double at = q * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<std::size_t>(at);
+  const std::size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (values[high] - values[low]) * (at - static_cast<double>(low));
+}
+
+std::vector<double> log_ratios(const std::vector<CollectiveRow>& rows, MeasuredClusters& clusters,
+                               const FabricParameters& parameters) {
+  const std::vector<PredictedTime> predicted = predict(rows, clusters, parameters);
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    ratios.push_back(std::log(predicted[i].microseconds / rows[i].measured_us));
+  return ratios;
+}
+
+/// Fits one stage's parameters in place and records them.
+void fit_stage(const Stage& stage, const std::vector<CollectiveRow>& all,
+               MeasuredClusters& clusters, FabricFit& result) {
+  std::vector<CollectiveRow> rows;
+  std::vector<double> weights;
+  for (const CollectiveRow& row : all) {
+    if (row.half != Half::fit || row.family != stage.family || row.column != stage.column) continue;
+    rows.push_back(row);
+    weights.push_back(row.nodes > 1 ? kAcrossNodesWeight : 1.0);
+  }
+  if (rows.empty()) return;
+  std::vector<FitVariable> free;
+  for (const std::string& name : stage.names)
+    free.push_back({name, field(name).of(result.parameters), prior_sigma(name)});
+  const auto with = [&](const std::vector<double>& values) {
+    FabricParameters parameters = result.parameters;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      field(stage.names[i]).of(parameters) = values[i];
+    return parameters;
+  };
+  const RobustFit fit = fit_robustly(free, weights, kScale, [&](const std::vector<double>& values) {
+    return log_ratios(rows, clusters, with(values));
+  });
+  for (std::size_t i = 0; i < free.size(); ++i) {
+    const FittedVariable& fitted = fit.parameters[i];
+    // A value that the prior alone holds changes nothing; one that moved with others is needed.
+    const bool is_prior = std::abs(std::log(fitted.value / free[i].prior)) < 1e-3;
+    if (!fitted.moved_by_data && is_prior) continue;
+    field(free[i].name).of(result.parameters) = fitted.value;
+    result.fit.parameters[free[i].name] = {
+        .value = fitted.value,
+        .standard_error = fitted.value * fitted.relative_error,
+        .grade = fitted.moved_by_data ? core::Grade::fitted : core::Grade::assumed,
+        .unit = field(free[i].name).unit,
+        .source = fmt::format("comm_{}, {} rows", stage.family, rows.size())};
+  }
+}
+
+/// Half-widths of the 90 % intervals, from the fit half.
+void set_spread(const std::vector<CollectiveRow>& rows, MeasuredClusters& clusters,
+                FabricFit& result) {
+  const auto set = [&](const std::string& name, const auto& belongs) {
+    std::vector<CollectiveRow> some;
+    for (const CollectiveRow& row : rows)
+      if (row.half == Half::fit && belongs(row)) some.push_back(row);
+    if (some.empty()) return;
+    std::vector<double> sizes;
+    for (const double r : log_ratios(some, clusters, result.parameters))
+      sizes.push_back(std::abs(r));
+    const double width = std::expm1(quantile(sizes, 0.9));
+    field(name).of(result.parameters) = width;
+    result.fit.parameters[name] = {.value = width,
+                                   .standard_error = 0,
+                                   .grade = core::Grade::fitted,
+                                   .unit = "1",
+                                   .source = fmt::format("p90 of residuals, {} rows", some.size())};
+  };
+  set("spread.in_node", [](const CollectiveRow& row) { return row.family == "nccl"; });
+  set("spread.exchange", [](const CollectiveRow& row) { return row.family == "deepep_normal"; });
+  set("spread.low_latency", [](const CollectiveRow& row) { return row.family == "deepep_ll"; });
+}
+
+std::vector<ResidualSummary> summarise(const std::vector<CollectiveRow>& rows,
+                                       MeasuredClusters& clusters,
+                                       const FabricParameters& parameters) {
+  const std::vector<PredictedTime> predicted = predict(rows, clusters, parameters);
+  using Key = std::tuple<std::string, std::string, std::string, bool>;
+  std::map<Key, std::vector<std::size_t>> groups;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    groups[{rows[i].gpu, rows[i].family, rows[i].group, rows[i].half == Half::test}].push_back(i);
+  std::vector<ResidualSummary> summaries;
+  for (const auto& [key, members] : groups) {
+    std::vector<double> sizes, errors;
+    double inside = 0;
+    for (const std::size_t i : members) {
+      const double error = predicted[i].microseconds / rows[i].measured_us - 1;
+      errors.push_back(error);
+      sizes.push_back(std::abs(error));
+      if (predicted[i].lower <= rows[i].measured_us && rows[i].measured_us <= predicted[i].upper)
+        inside += 1;
+    }
+    const auto& [gpu, family, group, is_test] = key;
+    summaries.push_back({gpu, family, group, is_test ? Half::test : Half::fit, members.size(),
+                         quantile(sizes, 0.5), quantile(sizes, 0.9), quantile(errors, 0.5),
+                         inside / static_cast<double>(members.size())});
+  }
+  return summaries;
+}
+
+/// What was not measured on a generation is as on Hopper.
+void transfer(const FabricFit& from, FabricFit& to) {
+  for (const auto& [name, parameter] : from.fit.parameters) {
+    const bool is_exchange = name.starts_with("exchange.") || name.starts_with("low_latency.") ||
+                             name == "spread.exchange" || name == "spread.low_latency";
+    if (!is_exchange) continue;
+    field(name).of(to.parameters) = parameter.value;
+    to.fit.parameters[name] = parameter;
+    to.fit.parameters[name].grade = core::Grade::transferred;
+    to.fit.parameters[name].source = "as on Hopper: " + parameter.source;
+  }
+}
+
+}  // namespace
+
+std::vector<FabricFit> fit_collectives(const std::string& measurements) {
+  MeasuredClusters clusters;
+  std::map<Generation, std::vector<CollectiveRow>> rows;
+  for (const std::string stem : {"comm_nccl", "comm_deepep_normal", "comm_deepep_ll"}) {
+    const std::filesystem::path file = std::filesystem::path(measurements) / (stem + ".csv");
+    const CsvTable table = CsvTable::load(file.string());
+    for (CollectiveRow& row : collective_rows(table, stem, clusters, true))
+      rows[clusters.generation(row.gpu)].push_back(std::move(row));
+  }
+  std::vector<FabricFit> fits;
+  for (const Generation generation :
+       {Generation::hopper, Generation::ampere, Generation::blackwell}) {
+    FabricFit fit{generation, fabric::prior_parameters(generation), {}, {}};
+    fit.fit.name = "fabric_" + device::to_string(generation);
+    if (!fits.empty()) transfer(fits.front(), fit);
+    for (const Stage& stage : stages()) fit_stage(stage, rows[generation], clusters, fit);
+    set_spread(rows[generation], clusters, fit);
+    fit.residuals = summarise(rows[generation], clusters, fit.parameters);
+    fits.push_back(std::move(fit));
+  }
+  return fits;
+}
+
+std::string to_yaml(const FabricFit& fit) {
+  std::string text = fmt::format(
+      "# Communication on {} GPUs: the few physical numbers, fitted. Written by `tessera calibrate "
+      "collectives`.\n# Times in us of NCCL steps, DeepEP rows and SMs; fractions of the link "
+      "rates "
+      "in hw_configs.\n",
+      device::to_string(fit.generation));
+  text += "parameters:\n";
+  for (const auto& [name, p] : fit.fit.parameters)
+    text += fmt::format(
+        "  {}: {{value: {:.5g}, unit: \"{}\", standard_error: {:.2g}, grade: {}, source: "
+        "\"{}\"}}\n",
+        name, p.value, p.unit, p.standard_error, core::to_string(p.grade), p.source);
+  text += "# |predicted / measured - 1|; the test half was never fitted to.\nresiduals:\n";
+  for (const ResidualSummary& r : fit.residuals)
+    text += fmt::format(
+        "  - {{gpu: {}, family: {}, group: {}, half: {}, rows: {}, median: {:.3f}, p90: {:.3f}, "
+        "bias: {:.3f}, inside_90: {:.2f}}}\n",
+        r.gpu, r.family, r.group, r.half == Half::test ? "test" : "fit", r.rows, r.median, r.p90,
+        r.bias, r.inside);
+  text +=
+      "provenance:\n"
+      "  source: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c: nccl-tests and DeepEP "
+      "collections\"\n"
+      "  half: fit\n"
+      "  left_out: \"DeepEP normal on 8 nodes (congested fabric)\"\n"
+      "  method: \"Levenberg-Marquardt on log ratios, soft-L1 beyond 5 %, log-normal priors; rows "
+      "across nodes count six times\"\n";
+  return text;
+}
+
+}  // namespace tessera::calibrate
