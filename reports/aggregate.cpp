@@ -1,6 +1,7 @@
 #include "reports/aggregate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 namespace tessera::reports {
@@ -85,6 +86,40 @@ std::vector<const core::KernelRow*> kernels_by_time(const core::Result& result) 
     return seconds_per_step(*a) > seconds_per_step(*b);
   });
   return rows;
+}
+
+std::vector<std::pair<std::string, core::Estimate>> headline_first(const core::Result& result) {
+  static constexpr std::array kFirst = {"step_time",
+                                        "gpu_hours",
+                                        "dollars",
+                                        "mfu",
+                                        "tokens_per_second_per_gpu",
+                                        "megawatt_hours_per_trillion_tokens"};
+  const auto place = [](const std::string& name) {
+    for (std::size_t i = 0; i < kFirst.size(); ++i)
+      if (name.starts_with(kFirst[i])) return i;
+    return kFirst.size();
+  };
+  auto quantities = result.quantities;
+  std::stable_sort(quantities.begin(), quantities.end(),
+                   [&](const auto& a, const auto& b) { return place(a.first) < place(b.first); });
+  return quantities;
+}
+
+std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(const core::Result& result) {
+  const core::Estimate* dollars = result.find("dollars");
+  const std::vector<PhaseSummary> phases = phases_over_ranks(result);
+  double step = 0;
+  for (const PhaseSummary& phase : phases) step += phase.mean;
+  std::vector<std::pair<std::string, core::Estimate>> parts;
+  if (dollars == nullptr || step <= 0) return parts;
+  for (const PhaseSummary& phase : phases) {
+    const double part = phase.mean / step;
+    parts.emplace_back(phase.phase, core::Estimate{dollars->value * part, dollars->lower * part,
+                                                   dollars->upper * part, dollars->unit,
+                                                   core::worst(dollars->grade, phase.grade)});
+  }
+  return parts;
 }
 
 std::vector<std::string> ranks_of(const std::vector<core::PhaseRow>& rows) {

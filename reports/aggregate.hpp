@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/core/result.hpp"
@@ -42,6 +43,16 @@ struct MemoryUse {
 [[nodiscard]] inline double seconds_per_step(const core::KernelRow& row) {
   return row.calls_per_step * row.time.value;
 }
+
+/// The quantities with those that answer the user's question first: step, GPU-hours, dollars, MFU,
+/// throughput, energy; the rest in their order.
+[[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> headline_first(
+    const core::Result& result);
+
+/// What each phase costs of the run's dollars: the rent by the phase's part of the step, mean over
+/// ranks. Empty without a quantity "dollars" or without phases.
+[[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(
+    const core::Result& result);
 
 /// Names of ranks in the order in which they first appear, "all" left out.
 [[nodiscard]] std::vector<std::string> ranks_of(const std::vector<core::PhaseRow>& rows);

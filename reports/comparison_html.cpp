@@ -14,21 +14,22 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Columns = std::vector<ComparisonColumn>;
 
-/// Names of quantities in the order in which they first appear.
+/// Names of quantities, those of the headline first.
 std::vector<std::string> quantity_names(const Columns& columns) {
   std::vector<std::string> names;
   for (const ComparisonColumn& column : columns)
-    for (const auto& [name, estimate] : column.result->quantities)
+    for (const auto& [name, estimate] : headline_first(*column.result))
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   return names;
 }
 
-Cell estimate_cell(const core::Estimate* estimate) {
-  if (estimate == nullptr) return no_cell();
+Cell estimate_cell(const std::string& name, const core::Estimate* predicted) {
+  if (predicted == nullptr) return no_cell();
+  const core::Estimate estimate = shown(name, *predicted);
   return {.html = fmt::format("{}<br><span class=\"note\">{}</span><br>{}",
-                              escape_html(quantity(estimate->value, estimate->unit)),
-                              escape_html(interval(*estimate)), grade_badge(estimate->grade)),
-          .value = estimate->value};
+                              escape_html(quantity(estimate.value, estimate.unit)),
+                              escape_html(interval(estimate)), grade_badge(estimate.grade)),
+          .value = estimate.value};
 }
 
 std::string quantities_table(const Columns& columns) {
@@ -37,7 +38,7 @@ std::string quantities_table(const Columns& columns) {
   for (const std::string& name : quantity_names(columns)) {
     std::vector<Cell> row{text_cell(label(name))};
     for (const ComparisonColumn& column : columns)
-      row.push_back(estimate_cell(column.result->find(name)));
+      row.push_back(estimate_cell(name, column.result->find(name)));
     table.rows.push_back(row);
   }
   return table.html();
@@ -79,7 +80,7 @@ Json data_json(const Columns& columns) {
       quantities[name] = {{"value", e.value},
                           {"lower", e.lower},
                           {"upper", e.upper},
-                          {"unit", e.unit},
+                          {"unit", shown_unit(name, e.unit)},
                           {"grade", core::to_string(e.grade)}};
     data["columns"].push_back({{"name", column.name}, {"quantities", quantities}});
     for (const PhaseSummary& row : phases_over_ranks(*column.result))

@@ -60,10 +60,11 @@ Scale scale_for(double value, const std::string& unit) {
   const double size = std::abs(value);
   if (!std::isfinite(size)) return {1, unit};
   if (unit == "s") return time_scale(size);
-  if (unit == "1") return {100, "%"};
+  if (unit == "1") return {1, ""};
+  if (unit == "fraction") return {100, "%"};
   if (is_one_of(unit, {"B", "B/s", "FLOP", "FLOP/s", "J", "W", "Wh", "Hz"}))
     return prefixed(size, unit);
-  if (is_one_of(unit, {"USD", "GPU-h", "tokens", "tokens/s", "kWh", "MWh"}))
+  if (is_one_of(unit, {"USD", "GPU-h", "tokens", "tokens/s", "tokens/d", "kWh", "MWh"}))
     return counted(size, unit);
   return {1, unit};
 }
@@ -90,14 +91,28 @@ std::string quantity(double value, const std::string& unit) {
 }
 
 std::string interval(const core::Estimate& estimate) {
+  if (estimate.lower == estimate.upper) return "-";
   const Scale scale = scale_for(estimate.value, estimate.unit);
-  return fmt::format("{} to {} {}", number(estimate.lower * scale.factor),
-                     number(estimate.upper * scale.factor), scale.unit);
+  return fmt::format("{} to {}{}{}", number(estimate.lower * scale.factor),
+                     number(estimate.upper * scale.factor), scale.unit.empty() ? "" : " ",
+                     scale.unit);
 }
 
 std::string signed_percent(double ratio) {
   if (!std::isfinite(ratio)) return "-";
   return fmt::format("{:+.1f} %", 100 * ratio);
+}
+
+std::string shown_unit(const std::string& name, const std::string& unit) {
+  if (unit != "1") return unit;
+  for (const char* part : {"mfu", "fraction", "share", "utilisation", "utilization"})
+    if (name.find(part) != std::string::npos) return "fraction";
+  return unit;
+}
+
+core::Estimate shown(const std::string& name, core::Estimate estimate) {
+  estimate.unit = shown_unit(name, estimate.unit);
+  return estimate;
 }
 
 std::string label(const std::string& name) {

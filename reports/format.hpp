@@ -27,6 +27,12 @@ struct Scale {
 [[nodiscard]] std::string interval(const core::Estimate& estimate);         ///< "18.9 to 21.0 s"
 [[nodiscard]] std::string signed_percent(double ratio);                     ///< "+5.4 %"
 
+/// The unit to show a named quantity in: parts of a whole ("mfu_...", "bubble_fraction") of unit
+/// "1" are a "fraction".
+[[nodiscard]] std::string shown_unit(const std::string& name, const std::string& unit);
+/// The estimate in its `shown_unit`.
+[[nodiscard]] core::Estimate shown(const std::string& name, core::Estimate estimate);
+
 /// A name of code as words: "step_time" is "Step time", "mfu" is "MFU".
 [[nodiscard]] std::string label(const std::string& name);
 

@@ -18,7 +18,7 @@ namespace {
 using core::Result;
 
 /// Spans that a browser draws as shapes without a noticeable wait.
-constexpr std::size_t kMostSpansDrawn = 6000;
+constexpr std::size_t kMostSpansDrawn = 16000;
 constexpr std::size_t kCards = 8;
 
 std::string header(const Result& result) {
@@ -34,8 +34,9 @@ std::string header(const Result& result) {
     text += "<div class=\"alert refused\" role=\"alert\"><b>Refused.</b> " +
             escape_html(*result.refused) + "</div>\n";
   text += "<ul class=\"cards\">\n";
-  for (std::size_t i = 0; i < std::min(kCards, result.quantities.size()); ++i)
-    text += estimate_card(result.quantities[i].first, result.quantities[i].second);
+  const auto quantities = headline_first(result);
+  for (std::size_t i = 0; i < std::min(kCards, quantities.size()); ++i)
+    text += estimate_card(quantities[i].first, quantities[i].second);
   text += "</ul>\n";
   if (!result.warnings.empty())
     text += "<div class=\"alert\" role=\"note\"><b>Warnings</b>" + sentence_list(result.warnings) +
@@ -44,10 +45,12 @@ std::string header(const Result& result) {
 }
 
 std::string more_quantities(const Result& result) {
-  if (result.quantities.size() <= kCards) return "";
+  const auto quantities = headline_first(result);
+  if (quantities.size() <= kCards) return "";
   HtmlTable table{.id = "quantities", .heads = {"Quantity", "Predicted", "90 % interval", "Grade"}};
-  for (std::size_t i = kCards; i < result.quantities.size(); ++i) {
-    const auto& [name, estimate] = result.quantities[i];
+  for (std::size_t i = kCards; i < quantities.size(); ++i) {
+    const std::string& name = quantities[i].first;
+    const core::Estimate estimate = shown(name, quantities[i].second);
     table.rows.push_back({text_cell(label(name)), quantity_cell(estimate.value, estimate.unit),
                           interval_cell(estimate), grade_cell(estimate.grade)});
   }
@@ -59,10 +62,12 @@ std::string published_section(const Result& result) {
   HtmlTable table{.id = "published",
                   .caption = "Predictions never read these values.",
                   .heads = {"Quantity", "Published", "Predicted", "Error", "Source"}};
-  for (const core::PublishedRow& row : result.published)
-    table.rows.push_back({text_cell(label(row.quantity)), quantity_cell(row.published, row.unit),
-                          row.predicted ? quantity_cell(*row.predicted, row.unit) : no_cell(),
+  for (const core::PublishedRow& row : result.published) {
+    const std::string unit = shown_unit(row.quantity, row.unit);
+    table.rows.push_back({text_cell(label(row.quantity)), quantity_cell(row.published, unit),
+                          row.predicted ? quantity_cell(*row.predicted, unit) : no_cell(),
                           error_cell(row.error()), source_cell(row.source)});
+  }
   return section("Published beside predicted", table.html());
 }
 
@@ -89,18 +94,15 @@ std::string bill_table(const std::string& id, const std::vector<core::CostRow>& 
   return table.html();
 }
 
-bool of_one_unit(const std::vector<core::CostRow>& rows) {
-  return std::all_of(rows.begin(), rows.end(), [&](const core::CostRow& row) {
-    return row.amount.unit == rows.front().amount.unit;
-  });
-}
-
 std::string cost_section(const Result& result) {
   if (result.cost.empty()) return "";
   std::string body;
-  if (result.cost.size() > 1 && of_one_unit(result.cost))
-    body += figure("cost", "The bill: each item starts where the one before it ended.",
-                   bars_height(result.cost.size() + 1));
+  const auto parts = dollars_by_phase(result);
+  if (!parts.empty())
+    body += figure("cost",
+                   "Where the money goes: the dollars by each phase's part of the step, mean over "
+                   "ranks.",
+                   bars_height(parts.size() + 1));
   return section("Cost", body + bill_table("cost", result.cost));
 }
 
@@ -130,7 +132,7 @@ std::string timeline_section(const Result& result, const TimelineWindow& window)
       "<select id=\"timeline-process\"><option value=\"all\">all, main stream</option>";
   for (const auto& [id, name] : result.timeline.processes)
     body += fmt::format("<option value=\"{}\"{}>{}</option>", id,
-                        id == window.busiest_process ? " selected" : "", escape_html(name));
+                        id == window.main_process ? " selected" : "", escape_html(name));
   body += "</select></div>\n";
   const bool whole = window.start == core::Time{0} && window.end == window.step_end;
   body += figure(
@@ -233,6 +235,22 @@ std::string scenario_section(const Result& result) {
   return body.empty() ? "" : section("Assumptions", body);
 }
 
+/// The phases' dollars and their total, as reports/web/waterfall.js reads them.
+std::string waterfall_json(const Result& result) {
+  nlohmann::ordered_json items = nlohmann::ordered_json::array();
+  const auto add = [&](const std::string& item, const core::Estimate& e) {
+    items.push_back({{"item", item},
+                     {"value", e.value},
+                     {"lower", e.lower},
+                     {"upper", e.upper},
+                     {"unit", e.unit},
+                     {"grade", core::to_string(e.grade)}});
+  };
+  for (const auto& [phase, dollars] : dollars_by_phase(result)) add(phase, dollars);
+  if (!items.empty()) add("total", *result.find("dollars"));
+  return items.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 }  // namespace
 
 std::string to_html(const Result& result) {
@@ -243,7 +261,8 @@ std::string to_html(const Result& result) {
                            kernels_section(result) + network_section(result) +
                            sensitivity_section(result) + scenario_section(result) +
                            page_footer(result);
-  const std::string data = "{\"result\":" + to_json(result) + ",\"timeline\":" + window.json + "}";
+  const std::string data = "{\"result\":" + to_json(result) + ",\"timeline\":" + window.json +
+                           ",\"cost\":" + waterfall_json(result) + "}";
   return page(result.title.empty() ? result.job : result.title, body, data);
 }
 

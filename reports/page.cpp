@@ -125,7 +125,8 @@ std::string sentence_list(const std::vector<std::string>& sentences) {
   return text + "</ul>\n";
 }
 
-std::string estimate_card(const std::string& name, const core::Estimate& estimate) {
+std::string estimate_card(const std::string& name, const core::Estimate& predicted) {
+  const core::Estimate estimate = shown(name, predicted);
   return fmt::format(
       "<li class=\"card\"><div class=\"name\"><span>{}</span>{}</div>"
       "<div class=\"value\" id=\"quantity-{}\" data-value=\"{}\">{}</div>"

@@ -103,9 +103,11 @@ class Section {
 
 Section summary(const core::Result& result) {
   Section section{"Summary", "lrll", 2, {"quantity", "predicted", "90 % interval", "grade"}};
-  for (const auto& [name, estimate] : result.quantities)
+  for (const auto& [name, predicted] : headline_first(result)) {
+    const core::Estimate estimate = shown(name, predicted);
     section.add({label(name), quantity(estimate.value, estimate.unit), interval(estimate),
                  core::to_string(estimate.grade)});
+  }
   return section;
 }
 
@@ -116,8 +118,9 @@ Section published(const core::Result& result) {
                   {"quantity", "published", "predicted", "error", "source"}};
   for (const core::PublishedRow& row : result.published) {
     const auto error = row.error();
-    section.add({label(row.quantity), quantity(row.published, row.unit),
-                 row.predicted ? quantity(*row.predicted, row.unit) : "-",
+    const std::string unit = shown_unit(row.quantity, row.unit);
+    section.add({label(row.quantity), quantity(row.published, unit),
+                 row.predicted ? quantity(*row.predicted, unit) : "-",
                  error ? signed_percent(*error) : "-", row.source});
   }
   return section;

@@ -43,14 +43,14 @@ void shrink(const std::vector<Span>& spans, std::size_t most, Time& start, Time&
   }
 }
 
-int busiest(const std::vector<Span>& spans) {
-  std::map<int, std::size_t> counts;
-  for (const Span& span : spans) ++counts[span.process];
+int longest_process(const std::vector<Span>& spans) {
+  std::map<int, Time> total;
+  for (const Span& span : spans) total[span.process] += span.duration;
   int process = 0;
-  std::size_t most = 0;
-  for (const auto& [candidate, count] : counts) {
-    if (count <= most) continue;
-    most = count;
+  Time longest{};
+  for (const auto& [candidate, time] : total) {
+    if (time <= longest) continue;
+    longest = time;
     process = candidate;
   }
   return process;
@@ -78,7 +78,7 @@ TimelineWindow timeline_window(const core::Timeline& timeline, std::size_t most_
     window.step_end = std::max(window.step_end, span.start + span.duration);
   window.end = window.step_end;
   shrink(timeline.spans, most_spans, window.start, window.end);
-  window.busiest_process = busiest(timeline.spans);
+  window.main_process = longest_process(timeline.spans);
 
   TextTable names;
   TextTable categories;

@@ -12,7 +12,7 @@ struct TimelineWindow {
   core::Time end;
   core::Time step_end;  ///< Of the whole timeline.
   std::string json;     ///< As reports/web/timeline.js reads it.
-  int busiest_process;  ///< The process with most spans; the first of several.
+  int main_process;     ///< The process whose spans last longest in sum; the first of several.
 };
 
 /// The whole timeline when it has at most `most_spans` spans, else a stretch around its middle that

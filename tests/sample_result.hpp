@@ -108,15 +108,17 @@ inline core::Result sample_result() {
   result.quantities = {{"step_time", estimate(19.5, "s", Grade::transferred)},
                        {"mfu", estimate(0.437, "1", Grade::transferred)},
                        {"gpu_hours", estimate(2.61e6, "GPU-h", Grade::transferred)},
-                       {"cost", estimate(5.22e6, "USD", Grade::assumed, 0.2)}};
+                       {"dollars", estimate(5.22e6, "USD", Grade::assumed, 0.2)},
+                       {"routing_skew", estimate(1.08, "1", Grade::assumed, 0)}};
   add_sample_ranks(result);
   add_sample_kernels(result);
   result.network = {
       {"dispatch", "rdma", 4.2e9, estimate(0.12, "s", Grade::fitted), 4.4e10, 0.004},
       {"reduce_scatter", "rdma", 2.5e10, estimate(0.6, "s", Grade::fitted), 4.1e10, 0}};
-  result.cost = {{"rental", estimate(5.0e6, "USD", Grade::assumed), "2 USD/GPU/h, the scenario"},
-                 {"lost_to_failures", estimate(0.22e6, "USD", Grade::assumed), "assumed"},
-                 {"total", estimate(5.22e6, "USD", Grade::assumed), "sum"}};
+  result.cost = {
+      {"GPU-hours", estimate(2.61e6, "GPU-h", Grade::transferred), "step x steps x GPUs"},
+      {"rental rate", estimate(2, "USD/GPU/h", Grade::assumed), "the scenario"},
+      {"rent", estimate(5.22e6, "USD", Grade::assumed, 0.2), "GPU-hours x rental rate"}};
   result.energy = {{"devices", estimate(1600, "MWh", Grade::assumed), "modelled power"},
                    {"cooling", estimate(320, "MWh", Grade::assumed), "PUE 1.2"}};
   result.published = {{"step_time", "s", 19.926, 19.5, "a paper, table 4"},

@@ -2,7 +2,7 @@
 
 const kPrefixes = [[1e18, 'E'], [1e15, 'P'], [1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k']];
 const kPrefixedUnits = new Set(['B', 'B/s', 'FLOP', 'FLOP/s', 'J', 'W', 'Wh', 'Hz']);
-const kCountedUnits = new Set(['USD', 'GPU-h', 'tokens', 'tokens/s', 'kWh', 'MWh']);
+const kCountedUnits = new Set(['USD', 'GPU-h', 'tokens', 'tokens/s', 'tokens/d', 'kWh', 'MWh']);
 
 function timeScale(seconds) {
   if (seconds >= 2 * 86400) return [1 / 86400, 'days'];
@@ -17,7 +17,8 @@ function timeScale(seconds) {
 export function scaleFor(value, unit) {
   const size = Math.abs(value);
   if (unit === 's') return timeScale(size);
-  if (unit === '1') return [100, '%'];
+  if (unit === '1') return [1, ''];
+  if (unit === 'fraction') return [100, '%'];
   if (kPrefixedUnits.has(unit)) {
     const found = kPrefixes.find(([step]) => size >= step);
     return found ? [1 / found[0], found[1] + unit] : [1, unit];
@@ -42,7 +43,7 @@ export function number(value) {
 
 export function quantity(value, unit) {
   const [factor, shown] = scaleFor(value, unit);
-  return `${number(value * factor)} ${shown}`;
+  return `${number(value * factor)} ${shown}`.trimEnd();
 }
 
 export const signedPercent = (ratio) => `${ratio >= 0 ? '+' : ''}${(100 * ratio).toFixed(1)} %`;
@@ -50,7 +51,7 @@ export const signedPercent = (ratio) => `${ratio >= 0 ? '+' : ''}${(100 * ratio)
 /** Ticks of an axis: as `quantity`, without digits that a tick does not need. */
 export function tick(value, unit) {
   const [factor, shown] = scaleFor(value, unit);
-  return `${Number((value * factor).toPrecision(3)).toLocaleString('en-US')} ${shown}`;
+  return `${Number((value * factor).toPrecision(3)).toLocaleString('en-US')} ${shown}`.trimEnd();
 }
 
 /** Text that came from a scenario, safe inside a tooltip's HTML. */

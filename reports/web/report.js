@@ -33,7 +33,7 @@ const figures = {
   memory: (colours) => stack(
       data.result.memory.filter(inUse).map((row) => ({column: row.rank, part: row.kind, value: row.bytes})),
       {unit: 'B', columnName: 'rank', limit: memoryLimit(data.result)}, colours, makeColours()),
-  cost: (colours) => waterfall(data.result.cost, colours, makeColours()),
+  cost: (colours) => waterfall(data.cost, colours, makeColours()),
   roofline: (colours) => roofline(data.result.kernels, data.result.machine, colours, makeColours()),
   timeline: (colours) => gantt(data.timeline, shownProcess(), colours, makeColours(data.timeline.categories)),
   sensitivity: (colours) => tornado(data.result.sensitivity, colours),

@@ -1,48 +1,38 @@
-// A bill as a waterfall: every item starts where the one before it ended.
+// A sum as a waterfall: every item starts where the one before it ended. And a tornado of changes.
 
 import {escapeHtml, label, quantity, signedPercent, tick} from './format.js';
 import {axis, base} from './theme.js';
 
-const isTotal = (item) => /^total\b/i.test(item);
-
-/** @param rows [{item, amount: {value, lower, upper, unit, grade}}] of one unit. */
-export function waterfall(rows, colours, colourOf) {
-  const unit = rows[0].amount.unit;
-  const bars = [];
+/** @param items [{item, value, lower, upper, unit, grade}], the total of the others last. */
+export function waterfall(items, colours, colourOf) {
+  const unit = items[0].unit;
+  const isTotal = (index) => index === items.length - 1;
   let level = 0;
-  for (const row of rows) {
-    const from = isTotal(row.item) ? 0 : level;
-    const to = from + row.amount.value;
-    bars.push({row, from, to});
-    level = to;
-  }
-  if (!rows.some((row) => isTotal(row.item)) && rows.length > 1) {
-    bars.push({row: {item: 'total', amount: {value: level, unit}}, from: 0, to: level});
-  }
+  const starts = items.map(({value}, index) => {
+    const start = isTotal(index) ? 0 : level;
+    level += value;
+    return start;
+  });
   const tooltip = ({dataIndex}) => {
-    const {item, amount} = bars[dataIndex].row;
-    const range = amount.lower === undefined ? '' :
-        `<br>90 % interval: ${quantity(amount.lower, unit)} to ${quantity(amount.upper, unit)}` +
-        `<br>${escapeHtml(amount.grade)}`;
-    return `<b>${escapeHtml(label(item))}</b>: ${quantity(amount.value, unit)}${range}`;
+    const {item, value, lower, upper, grade} = items[dataIndex];
+    return `<b>${escapeHtml(label(item))}</b>: ${quantity(value, unit)}<br>90 % interval: ` +
+        `${quantity(lower, unit)} to ${quantity(upper, unit)}<br>${escapeHtml(grade)}`;
   };
   return {
     ...base(colours),
     grid: {left: 8, right: 90, top: 8, bottom: 8, containLabel: true},
     tooltip: {...base(colours).tooltip, formatter: tooltip},
     xAxis: axis(colours, {type: 'value', splitNumber: 4, axisLabel: {formatter: (v) => tick(v, unit), hideOverlap: true}}),
-    yAxis: axis(colours, {type: 'category', inverse: true, data: bars.map((bar) => label(bar.row.item)),
+    yAxis: axis(colours, {type: 'category', inverse: true, data: items.map(({item}) => label(item)),
                           axisLabel: {color: colours.ink, width: 220, overflow: 'truncate'}}),
     series: [
       {type: 'bar', stack: 'level', silent: true, itemStyle: {color: 'transparent'},
-       data: bars.map((bar) => Math.min(bar.from, bar.to))},
+       data: starts},
       {type: 'bar', stack: 'level', barMaxWidth: 26,
-       data: bars.map((bar) => ({
-         value: Math.abs(bar.to - bar.from),
-         itemStyle: {color: isTotal(bar.row.item) ? colours.muted : colourOf('cost')},
-       })),
+       data: items.map(({item, value}, index) => (
+         {value, itemStyle: {color: isTotal(index) ? colours.muted : colourOf(item)}})),
        label: {show: true, position: 'right', color: colours.ink,
-               formatter: ({dataIndex}) => quantity(bars[dataIndex].row.amount.value, unit)}},
+               formatter: ({dataIndex}) => quantity(items[dataIndex].value, unit)}},
     ],
   };
 }

@@ -37,7 +37,8 @@ TEST_CASE("numbers read with four digits, a prefix and a unit", "[report]") {
   CHECK(quantity(2.664e6, "GPU-h") == "2.664 M GPU-h");
   CHECK(quantity(80e9, "B") == "80.00 GB");
   CHECK(quantity(9.89e14, "FLOP/s") == "989.0 TFLOP/s");
-  CHECK(quantity(0.437, "1") == "43.70 %");
+  CHECK(quantity(0.437, shown_unit("mfu_bf16", "1")) == "43.70 %");
+  CHECK(quantity(1.08, shown_unit("routing_skew", "1")) == "1.080");
   CHECK(quantity(12345, "USD") == "12,345 USD");
   CHECK(quantity(-1234567, "things") == "-1,234,567 things");
   CHECK(quantity(0, "s") == "0 s");
@@ -49,6 +50,7 @@ TEST_CASE("numbers read with four digits, a prefix and a unit", "[report]") {
 
 TEST_CASE("an interval is written at the scale of its value", "[report]") {
   CHECK(interval({1.5e6, 9e5, 2.1e6, "USD"}) == "0.9000 to 2.100 M USD");
+  CHECK(interval({8, 8, 8, "1"}) == "-");  // nothing about it is uncertain
 }
 
 TEST_CASE("names of code become words", "[report]") {
@@ -60,7 +62,7 @@ TEST_CASE("names of code become words", "[report]") {
 TEST_CASE("the table gives the answer first, published beside predicted", "[report]") {
   const std::string text = to_table(sample_result());
   CHECK(text.find("Summary") < text.find("Published beside predicted"));
-  CHECK(has(text, "Step time        19.50 s  17.55 to 21.45 s        transferred\n"));
+  CHECK(has(text, "Step time           19.50 s  17.55 to 21.45 s        transferred\n"));
   CHECK(has(text, "Step time        19.93 s    19.50 s  -2.1 %  a paper, table 4\n"));
   CHECK(has(text, "Memory of one GPU: 63.50 GB on rank 0, the fullest, of 80.00 GB\n"));
   CHECK(has(text, "1F         51.50 ms  50.00 ms  53.00 ms  3        fitted\n"));
