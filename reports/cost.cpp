@@ -47,12 +47,17 @@ StepEnergy step_energy(const RunFigures& run, const CostAssumptions& assumptions
   return energy;
 }
 
+/// Where a price comes from, with its date when it has one.
+std::string source_of(const device::Price& price) {
+  return price.date.empty() ? price.source : fmt::format("{}, {}", price.source, price.date);
+}
+
 void add_rent(core::Result& result, const Estimate& gpu_hours, const CostAssumptions& assumptions) {
   const Estimate dollars = product(gpu_hours, assumptions.rental.value, "USD");
   result.quantities.emplace_back("gpu_hours", gpu_hours);
   result.quantities.emplace_back("dollars", dollars);
   result.cost.push_back({"GPU-hours", gpu_hours, "step time x steps x GPUs"});
-  result.cost.push_back({"rental rate", assumptions.rental.value, assumptions.rental.source});
+  result.cost.push_back({"rental rate", assumptions.rental.value, source_of(assumptions.rental)});
   result.cost.push_back({"rent", dollars, "GPU-hours x rental rate"});
 }
 
@@ -68,9 +73,9 @@ void add_run_energy(core::Result& result, const StepEnergy& step, double steps,
   result.energy.push_back({"network switches", scaled(step.network, factor, "MWh"),
                            "power_per_gpu of the fabric description"});
   result.energy.push_back({"facility", facility, "all of the above x PUE"});
-  result.energy.push_back({"PUE", assumptions.pue.value, assumptions.pue.source});
+  result.energy.push_back({"PUE", assumptions.pue.value, source_of(assumptions.pue)});
   result.cost.push_back(
-      {"electricity tariff", assumptions.electricity.value, assumptions.electricity.source});
+      {"electricity tariff", assumptions.electricity.value, source_of(assumptions.electricity)});
   result.cost.push_back(
       {"electricity, when it is not part of the rent", bill, "facility energy x tariff"});
   result.quantities.emplace_back("energy_megawatt_hours", facility);
@@ -107,7 +112,7 @@ void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions
     add_run_energy(result, energy, steps, assumptions);
   } else {
     const Estimate step_hours = scaled(run.step, run.gpus / kSecondsPerHour, "GPU-h");
-    result.cost.push_back({"rental rate", assumptions.rental.value, assumptions.rental.source});
+    result.cost.push_back({"rental rate", assumptions.rental.value, source_of(assumptions.rental)});
     result.cost.push_back({"rent of a step", product(step_hours, assumptions.rental.value, "USD"),
                            "GPU-hours of a step x rental rate"});
     result.energy.push_back({"facility, one step",

@@ -1,25 +1,19 @@
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "models/device/cluster_spec.hpp"
+#include "models/device/price_list.hpp"
 #include "sim/core/result.hpp"
 
 /// From a step time and a power draw to the bill.
 namespace tessera::reports {
 
-/// A price or factor with where it comes from.
-struct PricedValue {
-  core::Estimate value;
-  std::string source;
-};
-
 /// What the bill depends on besides the simulation.
 struct CostAssumptions {
-  PricedValue rental;       ///< USD per GPU and hour.
-  PricedValue pue;          ///< Power usage effectiveness: facility energy over IT energy, >= 1.
-  PricedValue electricity;  ///< USD per kWh.
+  device::Price rental;       ///< USD per GPU and hour.
+  device::Price pue;          ///< Power usage effectiveness: facility energy over IT energy, >= 1.
+  device::Price electricity;  ///< USD per kWh.
 };
 
 /// What the simulation says about a whole run.

@@ -257,6 +257,39 @@ std::string cache_key(const TimerIdentity& identity, const KernelQuery& query) {
   return core::sha256(text);
 }
 
+std::string key_text(const device::DeviceSpec& d) {
+  std::string text = fmt::format("{} {}\n", d.name, device::to_string(d.generation));
+  const auto add = [&](std::initializer_list<double> values) {
+    for (const double value : values) text += fmt::format("{:a} ", value);  // every bit
+    text += '\n';
+  };
+  const auto add_types = [&](const std::map<core::DataType, double>& values) {
+    for (const auto& [type, value] : values)
+      text += fmt::format("{} {:a} ", core::to_string(type), value);
+    text += '\n';
+  };
+  const auto number = [](auto quantity) { return static_cast<double>(quantity.value()); };
+  const device::SmSpec& sm = d.sm;
+  for (const int size : sm.gpc_sizes) text += fmt::format("{} ", size);
+  add({static_cast<double>(sm.count), number(sm.registers), number(sm.shared_memory),
+       number(sm.shared_memory_per_cta), number(sm.tensor_memory),
+       static_cast<double>(sm.max_warps), static_cast<double>(sm.max_ctas),
+       static_cast<double>(sm.fp32_lanes), static_cast<double>(sm.sfu_lanes),
+       static_cast<double>(sm.conversion_lanes), sm.shared_memory_rate});
+  add_types(sm.tensor_flops);
+  add({number(d.clock.boost), number(d.clock.minimum), number(d.clock.quoted),
+       number(d.clock.memory)});
+  add({number(d.l2.size), static_cast<double>(d.l2.partitions), static_cast<double>(d.l2.slices),
+       d.l2.bytes_per_cycle, number(d.l2.near_latency), number(d.l2.far_latency)});
+  add({number(d.hbm.size), number(d.hbm.peak_rate), d.hbm.reachable, number(d.hbm.latency)});
+  add({number(d.nvlink.rate), d.nvlink.reachable, number(d.nvlink.latency)});
+  add({number(d.power.limit), number(d.power.idle), d.power.fp32_pj_per_flop,
+       d.power.shared_memory_pj_per_byte, d.power.l2_pj_per_byte, d.power.hbm_pj_per_byte,
+       d.power.nvlink_pj_per_byte, d.power.voltage_exponent});
+  add_types(d.power.tensor_pj_per_flop);
+  return text;
+}
+
 std::string encode(const gpu::KernelResult& r) {
   Json stalls = Json::array();
   for (const auto& [resource, share] : r.stalls)
@@ -344,9 +377,12 @@ gpu::KernelResult CachedKernelTimer::run(const workload::Operator& op,
   return result;
 }
 
-bool CachedKernelTimer::knows(const KernelQuery& query) {
+std::optional<gpu::KernelResult> CachedKernelTimer::find(const KernelQuery& query) {
   const std::lock_guard guard{mutex_};
-  return look_up(cache_key(identity_, query)) != nullptr;
+  const std::string key = cache_key(identity_, query);
+  if (const gpu::KernelResult* known = look_up(key)) return *known;
+  if (const auto lost = lost_.find(key); lost != lost_.end()) (void)lost->second.get();
+  return std::nullopt;
 }
 
 void CachedKernelTimer::run_many(const std::vector<KernelQuery>& queries, int jobs,
@@ -384,6 +420,16 @@ void CachedKernelTimer::run_many(const std::vector<KernelQuery>& queries, int jo
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   statistics_.wall_seconds += elapsed.count();
+}
+
+gpu::KernelResult SurveyKernelTimer::run(const workload::Operator& op,
+                                         const gpu::ExecutionContext& context,
+                                         const std::string& implementation) {
+  const KernelQuery query{op, context, implementation};
+  if (seen_.insert(cache_key({}, query)).second) asked_.push_back(query);
+  if (auto known = known_.find(query)) return *known;
+  missing_.push_back(query);
+  return estimates_.run(op, context, implementation);
 }
 
 }  // namespace tessera::app

@@ -7,10 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "models/device/device_spec.hpp"
 #include "models/gpu/kernel_result.hpp"
 #include "models/gpu/kernel_timer.hpp"
 #include "models/workload/operators.hpp"
@@ -18,9 +20,8 @@
 
 namespace tessera::app {
 
-/// What every result on one device depends on besides the kernel itself. `to_key_text` of a device,
-/// its fits and its implementations belongs into `identity`: whatever is left out would let an
-/// edited file be answered from an old result.
+/// What every result on one device depends on besides the kernel itself. Whatever were left out
+/// would let an edited file be answered from an old result.
 struct TimerIdentity {
   std::string device;   ///< All fields of the device description, as text.
   std::string fits;     ///< FitSet::hash.
@@ -29,11 +30,15 @@ struct TimerIdentity {
   std::string model_version;  ///< Changes whenever the model would answer differently.
 };
 
+/// Every field of the device description that a kernel's time can depend on, exactly, as text.
+[[nodiscard]] std::string key_text(const device::DeviceSpec& device);
+
 /// One question to a KernelTimer.
 struct KernelQuery {
   workload::Operator op;
   gpu::ExecutionContext context;
   std::string implementation;
+  friend auto operator<=>(const KernelQuery&, const KernelQuery&) = default;
 };
 
 /// SHA-256 over everything that the answer depends on, each part with its length.
@@ -105,8 +110,8 @@ class CachedKernelTimer : public gpu::KernelTimer {
   /// throws when run() asks for it, and costs no other. Requires: no other thread is running.
   void run_many(const std::vector<KernelQuery>& queries, int jobs, const Progress& progress = {});
 
-  /// Whether run() would answer without simulating.
-  [[nodiscard]] bool knows(const KernelQuery& query);
+  /// The answer if nothing needs to be simulated for it. Throws what run_many() met when it tried.
+  [[nodiscard]] std::optional<gpu::KernelResult> find(const KernelQuery& query);
 
   [[nodiscard]] const KernelStatistics& statistics() const { return statistics_; }
 
@@ -123,22 +128,27 @@ class CachedKernelTimer : public gpu::KernelTimer {
   KernelStatistics statistics_;
 };
 
-/// Stands in for a timer to find out which kernels a model asks for: passes every question on to
-/// `answers`, quick and approximate, and remembers it.
-class RecordingKernelTimer : public gpu::KernelTimer {
+/// Finds out which kernels a model asks for: answers what is known, and what is not with a quick
+/// estimate, and remembers both.
+class SurveyKernelTimer : public gpu::KernelTimer {
  public:
-  explicit RecordingKernelTimer(gpu::KernelTimer& answers) : answers_(answers) {}
+  SurveyKernelTimer(CachedKernelTimer& known, gpu::KernelTimer& estimates)
+      : known_(known), estimates_(estimates) {}
   gpu::KernelResult run(const workload::Operator& op, const gpu::ExecutionContext& context,
-                        const std::string& implementation = {}) override {
-    queries_.push_back({op, context, implementation});
-    return answers_.run(op, context, implementation);
-  }
-  /// In the order asked, repetitions included.
-  [[nodiscard]] const std::vector<KernelQuery>& queries() const { return queries_; }
+                        const std::string& implementation = {}) override;
+
+  /// Questions answered with estimates, in the order asked, repetitions included. Empty: every
+  /// answer was the real one.
+  [[nodiscard]] const std::vector<KernelQuery>& missing() const { return missing_; }
+  /// All questions, each once, in the order first asked.
+  [[nodiscard]] const std::vector<KernelQuery>& asked() const { return asked_; }
 
  private:
-  gpu::KernelTimer& answers_;
-  std::vector<KernelQuery> queries_;
+  CachedKernelTimer& known_;
+  gpu::KernelTimer& estimates_;
+  std::vector<KernelQuery> missing_;
+  std::vector<KernelQuery> asked_;
+  std::set<std::string> seen_;
 };
 
 }  // namespace tessera::app

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "sim/app/command.hpp"
+#include "sim/app/run_settings.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::app {
@@ -19,6 +20,7 @@ int run_program(const std::vector<std::string>& arguments) {
   add_show_command(program);
   add_doctor_command(program);
   add_list_command(program);
+  add_run_command(program);
   add_kernel_command(program);
   add_calibrate_command(program);
   try {
@@ -34,6 +36,9 @@ int run_program(const std::vector<std::string>& arguments) {
   } catch (const core::Refusal& refusal) {
     fmt::print(stderr, "tessera: refused ({}): {}\n", core::to_string(refusal.kind()),
                refusal.what());
+    return 1;
+  } catch (const RefusedResult& refused) {
+    fmt::print(stderr, "tessera: refused ({})\n", refused.what());
     return 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "tessera: internal error: {}\n", error.what());

@@ -27,9 +27,9 @@ Estimate exact(double value, const char* unit, Grade grade = Grade::fitted) {
 }
 
 reports::CostAssumptions assumptions() {
-  return {{exact(2, "USD/GPU/h", Grade::assumed), "scenario"},
-          {exact(1.25, "1"), "survey"},
-          {exact(0.1, "USD/kWh"), "survey"}};
+  return {{exact(2, "USD/GPU/h", Grade::assumed), "scenario", ""},
+          {exact(1.25, "1"), "survey", ""},
+          {exact(0.1, "USD/kWh"), "survey", ""}};
 }
 
 reports::RunFigures run() {

@@ -174,8 +174,9 @@ TEST_CASE("many kernels on workers: each once, the bad ones alone", "[kernel_cac
   CHECK_THROWS_AS(timer.run(query(13).op, {}), core::Refusal);
   CHECK_THROWS_AS(timer.run(query(666).op, {}), std::runtime_error);
   CHECK(fake.calls == 0);
-  CHECK(timer.knows(query(2)));
-  CHECK_FALSE(timer.knows(query(13)));
+  CHECK(timer.find(query(2)).has_value());
+  CHECK_FALSE(timer.find(query(99)).has_value());
+  CHECK_THROWS_AS(timer.find(query(13)), core::Refusal);
 }
 
 TEST_CASE("a file that is not a cache is begun anew", "[kernel_cache]") {
@@ -252,11 +253,30 @@ TEST_CASE("a cache directory that cannot be made is an error", "[kernel_cache]")
                   std::runtime_error);
 }
 
-TEST_CASE("a recording timer remembers what was asked", "[kernel_cache]") {
-  FakeTimer fake;
-  app::RecordingKernelTimer recorder{fake};
-  (void)recorder.run(query(4).op, {}, "deepgemm");
-  (void)recorder.run(query(4).op, {}, "deepgemm");
-  REQUIRE(recorder.queries().size() == 2);
-  CHECK(recorder.queries()[0].implementation == "deepgemm");
+TEST_CASE("a survey answers what is known and lists what is not", "[kernel_cache]") {
+  FakeTimer real;
+  FakeTimer quick;
+  CachedKernelTimer known{real, nullptr, identity()};
+  (void)known.run(query(1).op, {});
+  app::SurveyKernelTimer survey{known, quick};
+  for (const std::int64_t m : {1, 2, 2, 3}) (void)survey.run(query(m).op, {}, "");
+  CHECK(real.calls == 1);
+  CHECK(quick.calls == 3);
+  CHECK(survey.missing().size() == 3);
+  REQUIRE(survey.asked().size() == 3);
+  CHECK(survey.asked()[2].op == query(3).op);
+}
+
+TEST_CASE("key text tells devices apart by any field", "[kernel_cache]") {
+  device::DeviceSpec a{};
+  const std::string base = app::key_text(a);
+  device::DeviceSpec b = a;
+  b.hbm.reachable = 0.5;
+  CHECK(app::key_text(b) != base);
+  b = a;
+  b.sm.tensor_flops[core::DataType::bf16] = 1024;
+  CHECK(app::key_text(b) != base);
+  b = a;
+  b.sm.gpc_sizes = {16, 18};
+  CHECK(app::key_text(b) != base);
 }

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <tuple>
+
+#include "models/device/cluster_spec.hpp"
+#include "models/fabric/collectives.hpp"
+#include "models/fabric/expert_exchange.hpp"
+#include "models/fabric/topology.hpp"
+#include "models/training/network_timer.hpp"
+#include "models/training/training.hpp"
+
+namespace tessera::app {
+
+/// The wiring of a described cluster, as the fabric model wants it.
+[[nodiscard]] fabric::TopologySpec topology_spec(const device::ClusterSpec& cluster);
+
+/// Answers the training model's questions about communication with the fabric model.
+class FabricNetworkTimer : public training::NetworkTimer {
+ public:
+  /// Throws core::Refusal for clusters that the fabric model does not know.
+  FabricNetworkTimer(const device::ClusterSpec& cluster, const training::TrainingJob& job);
+
+  training::NetworkCost exchange(const training::ExpertExchange& exchange) override;
+  training::NetworkCost pipeline_send(int from_gpu, int to_gpu, core::Bytes size) override;
+  training::NetworkCost reduce_scatter(const std::vector<int>& gpus, core::Bytes size) override;
+  training::NetworkCost all_gather(const std::vector<int>& gpus, core::Bytes size) override;
+
+  /// Name and hash of the fabric's fit.
+  [[nodiscard]] const fabric::FabricParameters& parameters() const { return parameters_; }
+
+ private:
+  training::NetworkCost collective(fabric::CollectiveKind kind, const std::vector<int>& gpus,
+                                   core::Bytes size);
+
+  const training::TrainingJob& job_;
+  fabric::Topology topology_;
+  fabric::FabricParameters parameters_;
+  fabric::CollectiveModel collectives_;
+  fabric::ExchangeModel exchanges_;
+};
+
+}  // namespace tessera::app

@@ -1,0 +1,66 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "reports/json.hpp"
+#include "reports/report.hpp"
+#include "sim/app/command.hpp"
+#include "sim/app/output_directory.hpp"
+#include "sim/app/run_settings.hpp"
+#include "sim/app/scenario.hpp"
+#include "sim/app/training_run.hpp"
+
+namespace tessera::app {
+namespace {
+
+/// What a result's folder may hold; anything else there is somebody's.
+const std::set<std::string> kResultFiles = {"result.json", "kernels.csv", "spans.json",
+                                            "report.html"};
+
+struct Arguments {
+  std::string scenario;
+  std::vector<std::string> set;
+  std::string out;
+  std::string format = "table";
+  RunSettings settings;
+};
+
+void run(const Arguments& arguments) {
+  const Scenario scenario = read_scenario(arguments.scenario, {arguments.set, std::nullopt});
+  std::optional<OutputDirectory> out;
+  if (!arguments.out.empty()) out.emplace(arguments.out, kResultFiles);
+  RunContext context{arguments.settings};
+  const core::Result result = run_scenario(scenario, context.options(), context.statistics());
+  if (out)
+    out->commit([&](const std::filesystem::path& folder) { reports::write_all(result, folder); });
+  if (arguments.format == "json")
+    fmt::print("{}", reports::to_json(result));
+  else
+    reports::print_table(result, stdout);
+  context.report();
+  if (out) fmt::print(stderr, "report: {}\n", (out->path() / "report.html").generic_string());
+  if (result.refused) throw RefusedResult(*result.refused);
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& program) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = program.add_subcommand("run", "Simulate a scenario");
+  command->add_option("scenario", arguments->scenario, "A file, or a name of workloads/scenarios")
+      ->required();
+  command->add_option("--set", arguments->set, "Change a value: path=value")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--out", arguments->out, "Folder for result.json, tables and the report");
+  command->add_option("--format", arguments->format, "What to print")
+      ->check(CLI::IsMember({"table", "json"}));
+  arguments->settings.add_to(*command);
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace tessera::app

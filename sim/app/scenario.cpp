@@ -1,0 +1,458 @@
+#include "sim/app/scenario.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <map>
+#include <utility>
+
+#include "models/device/cluster_file.hpp"
+#include "models/device/price_list.hpp"
+#include "models/workload/architecture_file.hpp"
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::app {
+namespace {
+
+using core::ConfigDocument;
+using core::ConfigNode;
+using core::DataType;
+using training::StageEntry;
+
+// Bounds that keep arithmetic sane; far outside of any machine or model.
+constexpr std::int64_t kMaxGpus = 10'000'000;
+constexpr std::int64_t kMaxSequences = 1'000'000'000;
+constexpr std::int64_t kMaxSequenceLength = 100'000'000;
+constexpr double kMaxTokens = 1e18;
+
+constexpr std::string_view kYaml = ".yaml";
+
+enum class JobKind { training, prefill, decode, serving, study };
+
+void check_job(const ConfigNode& root) {
+  const auto job = root.choice<JobKind>("job", {{"training", JobKind::training},
+                                                {"prefill", JobKind::prefill},
+                                                {"decode", JobKind::decode},
+                                                {"serving", JobKind::serving},
+                                                {"study", JobKind::study}});
+  if (root.sound() && job != JobKind::training)
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        fmt::format("job {} is not simulated; training is", root.text("job")));
+}
+
+workload::PrecisionRecipe read_precision(const ConfigNode& node) {
+  using Table = std::vector<std::pair<std::string, DataType>>;
+  const Table linear{{"bf16", DataType::bf16}, {"fp8_block", DataType::fp8_block}};
+  const Table sixteen{{"bf16", DataType::bf16}};
+  const Table state{{"fp32", DataType::fp32}, {"bf16", DataType::bf16}};
+  workload::PrecisionRecipe recipe;
+  if (node.choice("recipe", linear) == DataType::fp8_block)
+    recipe = workload::PrecisionRecipe::fp8_block();
+  recipe.attention = node.choice_or("attention", sixteen, recipe.attention);
+  recipe.dispatch = node.choice_or("dispatch", linear, recipe.dispatch);
+  recipe.combine = node.choice_or("combine", linear, recipe.combine);
+  recipe.master_weights = node.choice_or("master_weights", state, recipe.master_weights);
+  recipe.gradients = node.choice_or("gradients", state, recipe.gradients);
+  recipe.moments = node.choice_or("moments", state, recipe.moments);
+  return recipe;
+}
+
+workload::RecomputeChoice read_recompute(const ConfigNode& root) {
+  enum class Part { rms_norm, mla_up_projection, swiglu };
+  workload::RecomputeChoice choice;
+  for (const ConfigNode& item : root.optional_list("recompute")) {
+    switch (item.choice<Part>({{"rms_norm", Part::rms_norm},
+                               {"mla_up_projection", Part::mla_up_projection},
+                               {"swiglu", Part::swiglu}})) {
+      case Part::rms_norm:
+        choice.rms_norm = true;
+        break;
+      case Part::mla_up_projection:
+        choice.mla_up_projection = true;
+        break;
+      case Part::swiglu:
+        choice.swiglu = true;
+        break;
+    }
+  }
+  return choice;
+}
+
+workload::RoutingSpec read_routing(const ConfigNode& node, std::uint64_t seed) {
+  using Kind = workload::RoutingSpec::Kind;
+  constexpr double kMaxAlpha = 10;
+  workload::RoutingSpec routing;
+  routing.kind =
+      node.choice<Kind>("kind", {{"uniform", Kind::uniform}, {"power_law", Kind::power_law}});
+  routing.seed = seed;
+  if (routing.kind == Kind::power_law) {
+    routing.alpha = node.number("alpha", 0.01, kMaxAlpha);
+    routing.seed = static_cast<std::uint64_t>(
+        node.integer_or("seed", 0, INT64_MAX, static_cast<std::int64_t>(seed)));
+  }
+  routing.node_limit = node.integer_or("node_limit", 0, kMaxGpus, 0);
+  return routing;
+}
+
+void read_batch(const ConfigNode& node, training::TrainingJob& job) {
+  job.sequences = node.integer("sequences", 1, kMaxSequences);
+  job.sequence_length = node.integer("sequence_length", 1, kMaxSequenceLength);
+  job.micro_batch = node.integer("micro_batch", 1, kMaxSequences);
+}
+
+/// GPUs that hold one copy of the model.
+std::int64_t model_gpus(const training::TrainingJob& job) {
+  return std::int64_t{job.tensor} * job.pipeline * job.context;
+}
+
+void check_parallelism(const ConfigNode& node, const training::TrainingJob& job,
+                       const ConfigNode& cluster) {
+  const std::int64_t model = model_gpus(job);
+  if (job.gpus % model != 0)
+    return node.fail_against(
+        cluster, fmt::format("tensor {} x pipeline {} x context {} = {} GPUs hold one copy of the "
+                             "model, which does not divide the cluster's {} GPUs",
+                             job.tensor, job.pipeline, job.context, model, job.gpus));
+  const std::int64_t data = job.gpus / model;
+  if (const auto stated = node.optional_object("data").optional_integer("degree", 1, kMaxGpus);
+      stated && *stated != data)
+    node.at("data").at("degree").fail_against(
+        cluster, fmt::format("found {}; expected {}: tensor {} x pipeline {} x context {} x data "
+                             "must be the cluster's {} GPUs",
+                             *stated, data, job.tensor, job.pipeline, job.context, job.gpus));
+  const std::int64_t ranks = data * job.tensor * job.context;
+  if (ranks % job.expert != 0)
+    node.at("expert").fail(fmt::format(
+        "found {}, which does not divide the {} GPUs of a pipeline rank", job.expert, ranks));
+}
+
+void read_parallelism(const ConfigNode& node, training::TrainingJob& job) {
+  const auto degree = [&](std::string_view key) {
+    return static_cast<int>(node.integer(key, 1, kMaxGpus));
+  };
+  job.tensor = degree("tensor");
+  job.pipeline = degree("pipeline");
+  job.expert = degree("expert");
+  job.context = degree("context");
+  const ConfigNode data = node.object("data");
+  job.sharding = data.choice<training::Sharding>(
+      "sharding", {{"none", training::Sharding::none}, {"zero1", training::Sharding::zero1}});
+  job.placement =
+      node.choice_or<training::Placement>("placement",
+                                          {{"expert_first", training::Placement::expert_first},
+                                           {"pipeline_first", training::Placement::pipeline_first}},
+                                          training::Placement::expert_first);
+}
+
+void check_batch(const ConfigNode& batch, const training::TrainingJob& job,
+                 const ConfigNode& parallelism) {
+  const std::int64_t data = job.gpus / model_gpus(job);
+  if (job.sequences % (data * job.micro_batch) != 0)
+    batch.at("sequences")
+        .fail_against(parallelism,
+                      fmt::format("found {}; expected a multiple of {}: {} data-parallel ranks x "
+                                  "micro_batch {}",
+                                  job.sequences, data * job.micro_batch, data, job.micro_batch));
+}
+
+StageEntry read_stage_entry(const ConfigNode& node, std::int64_t layers) {
+  const std::string text = node.text();
+  if (text == "embedding") return {StageEntry::Kind::embedding, 0};
+  if (text == "head") return {StageEntry::Kind::head, 0};
+  if (text == "mtp") return {StageEntry::Kind::mtp, 0};
+  std::int64_t layer = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layer);
+  if (error != std::errc{} || end != text.data() + text.size() || layer < 0 || layer >= layers)
+    node.fail(fmt::format("found '{}'; expected a layer number in [0, {}], embedding, mtp or head",
+                          text, layers - 1));
+  return {StageEntry::Kind::layer, layer};
+}
+
+/// Every part of the model on exactly one stage, layers in their order.
+class StageCheck {
+ public:
+  explicit StageCheck(const workload::Architecture& architecture) : architecture_(architecture) {}
+
+  void place(const StageEntry& entry, const ConfigNode& node) {
+    const auto [earlier, is_new] = places_.emplace(entry, node);
+    if (!is_new)
+      return node.fail_against(earlier->second, fmt::format("{} is placed twice", name_of(entry)));
+    if (entry.kind != StageEntry::Kind::layer) return;
+    if (entry.layer < last_layer_)
+      node.fail(fmt::format("found layer {} after layer {}; expected the order of the forward pass",
+                            entry.layer, last_layer_));
+    last_layer_ = entry.layer;
+  }
+
+  void finish(const ConfigNode& stages) const {
+    const auto need = [&](StageEntry entry) {
+      if (!places_.contains(entry)) stages.fail(fmt::format("{} is on no stage", name_of(entry)));
+    };
+    need({StageEntry::Kind::embedding, 0});
+    for (std::int64_t layer = 0; layer < architecture_.layers; ++layer)
+      need({StageEntry::Kind::layer, layer});
+    need({StageEntry::Kind::head, 0});
+    if (architecture_.mtp_modules > 0) need({StageEntry::Kind::mtp, 0});
+    const auto mtp = places_.find({StageEntry::Kind::mtp, 0});
+    if (mtp != places_.end() && architecture_.mtp_modules == 0)
+      mtp->second.fail(fmt::format("{} has no MTP module", architecture_.name));
+  }
+
+ private:
+  static std::string name_of(const StageEntry& entry) {
+    if (entry.kind == StageEntry::Kind::layer) return fmt::format("layer {}", entry.layer);
+    return training::to_string(entry);
+  }
+
+  const workload::Architecture& architecture_;
+  std::map<StageEntry, ConfigNode> places_;
+  std::int64_t last_layer_ = -1;
+};
+
+std::vector<training::Stage> read_stages(const ConfigNode& schedule,
+                                         const workload::Architecture& architecture) {
+  std::vector<training::Stage> stages;
+  if (!schedule.has("stages")) return stages;
+  StageCheck check{architecture};
+  for (const ConfigNode& list : schedule.list("stages")) {
+    training::Stage& stage = stages.emplace_back();
+    for (const ConfigNode& item : list.list()) {
+      stage.push_back(read_stage_entry(item, architecture.layers));
+      if (schedule.sound()) check.place(stage.back(), item);
+    }
+  }
+  if (schedule.sound()) check.finish(schedule.at("stages"));
+  return stages;
+}
+
+void read_schedule(const ConfigNode& node, training::TrainingJob& job) {
+  using training::ReductionOverlap;
+  using training::ScheduleKind;
+  job.schedule = node.choice<ScheduleKind>(
+      "kind", {{"dualpipe", ScheduleKind::dualpipe}, {"1f1b", ScheduleKind::one_f_one_b}});
+  job.communication_sms =
+      static_cast<int>(node.integer("communication_sms", 0, job.device.sm.count - 1));
+  job.reduction = node.choice_or<ReductionOverlap>(
+      "gradient_reduction",
+      {{"exposed", ReductionOverlap::exposed}, {"overlapped", ReductionOverlap::overlapped}},
+      ReductionOverlap::exposed);
+  job.stages = read_stages(node, job.architecture);
+}
+
+void check_stages(const ConfigNode& schedule, const training::TrainingJob& job,
+                  const ConfigNode& parallelism) {
+  if (job.stages.empty() || static_cast<int>(job.stages.size()) == job.pipeline) return;
+  schedule.at("stages").fail_against(
+      parallelism.at("pipeline"), fmt::format("found {} stages; expected {}, one a pipeline rank",
+                                              job.stages.size(), job.pipeline));
+}
+
+/// Units of published figures, as the factor to the unit in which results are kept.
+struct PublishedUnit {
+  std::string_view name;
+  std::string_view unit;
+  double factor;
+};
+constexpr PublishedUnit kPublishedUnits[] = {
+    {"s", "s", 1},     {"ms", "s", 1e-3}, {"us", "s", 1e-6},           {"GPU-h", "GPU-h", 1},
+    {"USD", "USD", 1}, {"%", "1", 0.01},  {"TFLOP/s", "FLOP/s", 1e12}, {"MWh", "MWh", 1},
+    {"W", "W", 1},
+};
+
+core::PublishedRow read_published_row(const ConfigNode& node) {
+  core::PublishedRow row;
+  row.quantity = node.text("quantity");
+  row.source = node.text("source");
+  const std::string text = node.text("value");
+  const core::NumberWithUnit parts = core::split_unit(text);
+  const auto number = core::parse_number(parts.number);
+  for (const PublishedUnit& unit : kPublishedUnits) {
+    if (!number || unit.name != parts.unit) continue;
+    row.unit = unit.unit;
+    row.published = *number * unit.factor;
+    return row;
+  }
+  if (node.has("value"))
+    node.at("value").fail(fmt::format(
+        "found '{}'; expected a number with a unit: s, ms, us, GPU-h, USD, %, TFLOP/s, MWh or W",
+        text));
+  return row;
+}
+
+device::Price stated(double value, const char* unit) {
+  return {{value, value, value, unit, core::Grade::assumed}, "the scenario", ""};
+}
+
+std::optional<device::PriceList> read_price_list(const ConfigNode& cost) {
+  const core::LoadOptions options = cost.at("prices").reference("price list", "hw_configs");
+  std::string name = cost.text("prices");
+  // A bare file name is a list of hw_configs, as the name without the ending is.
+  if (name.ends_with(kYaml) && name.find('/') == std::string::npos)
+    name.resize(name.size() - kYaml.size());
+  try {
+    return device::read_prices(ConfigDocument::load(name, options));
+  } catch (const core::ConfigError& error) {
+    if (cost.has("prices")) cost.absorb(error);
+    return std::nullopt;
+  }
+}
+
+void read_cost(const ConfigNode& node, const std::string& device, bool own_cluster,
+               Scenario& scenario) {
+  const auto prices = read_price_list(node);
+  const auto optional = [&](std::string_view key, const char* unit, double min, double max) {
+    return node.has(key) ? std::optional(node.quantity_in(key, unit, min, max)) : std::nullopt;
+  };
+  // Bounds far outside of any market.
+  const auto rental = optional("rental", "USD/GPU/h", 0.001, 1000);
+  const auto electricity = optional("electricity", "USD/kWh", 0.0001, 100);
+  const auto pue = node.optional_number("pue", 1, 10);
+  if (!prices || !node.sound()) return;
+  const auto listed = prices->rental.find(device);
+  scenario.rental_is_stated = rental && own_cluster;
+  if (scenario.rental_is_stated)
+    scenario.cost.rental = stated(*rental, "USD/GPU/h");
+  else if (listed != prices->rental.end())
+    scenario.cost.rental = listed->second;
+  else
+    node.at("prices").fail(
+        fmt::format("'{}' has no rental of {}; expected one there or in cost.rental",
+                    node.text("prices"), device));
+  scenario.cost.pue = pue ? stated(*pue, "1") : prices->pue;
+  scenario.cost.electricity = electricity ? stated(*electricity, "USD/kWh") : prices->electricity;
+}
+
+/// Loads what a value names and takes its mistakes over; a default-made T when there are any.
+template <class T, class Load>
+T load_named(const ConfigNode& node, const Load& load) {
+  try {
+    return load(node.text());
+  } catch (const core::ConfigError& error) {
+    if (node.present()) node.absorb(error);
+    return T{};
+  }
+}
+
+std::string resolved_json(const ConfigDocument& document,
+                          const std::vector<core::Override>& overrides) {
+  nlohmann::ordered_json json = document.resolved(true);
+  nlohmann::ordered_json below = nlohmann::ordered_json::object();
+  for (const core::Override& change : overrides) {
+    if (change.path.size() < 2 || (change.path[0] != "cluster" && change.path[0] != "architecture"))
+      continue;
+    std::string path;
+    for (const std::string& step : change.path) path += (path.empty() ? "" : ".") + step;
+    below[path] = change.value;
+  }
+  if (!below.empty()) json["overrides"] = below;
+  return json.dump();
+}
+
+/// Reads a loaded document section by section; later ones check themselves against earlier ones.
+class ScenarioReader {
+ public:
+  ScenarioReader(const ConfigDocument& document, const ScenarioOptions& options)
+      : root_(document.root()), options_(options) {}
+
+  Scenario read() {
+    check_job(root_);
+    read_machine();
+    read_model();
+    read_layout();
+    read_bill();
+    return std::move(scenario_);
+  }
+
+ private:
+  training::TrainingJob& job() { return scenario_.job; }
+
+  void read_machine() {
+    const ConfigNode node = root_.at("cluster");
+    scenario_.cluster = load_named<device::ClusterSpec>(node, [&](const std::string& name) {
+      if (options_.other_cluster) return device::load_cluster(*options_.other_cluster);
+      return device::load_cluster(name, node.reference("cluster", "hw_configs/clusters"));
+    });
+    if (!root_.sound()) return;
+    job().device = scenario_.cluster.node.device;
+    job().gpus = scenario_.cluster.gpus();
+    job().gpus_per_node = scenario_.cluster.gpus_per_domain;
+  }
+
+  void read_model() {
+    const ConfigNode node = root_.at("architecture");
+    job().architecture = load_named<workload::Architecture>(node, [&](const std::string& name) {
+      return workload::load_architecture(
+          name, node.reference("architecture", workload::kArchitectureFolder));
+    });
+    job().precision = read_precision(root_.object("precision"));
+    job().recompute = read_recompute(root_);
+    const auto seed = static_cast<std::uint64_t>(root_.integer_or("seed", 0, INT64_MAX, 1));
+    job().routing = read_routing(root_.object("routing"), seed);
+  }
+
+  void read_layout() {
+    const ConfigNode parallelism = root_.object("parallelism");
+    const ConfigNode batch = root_.object("batch");
+    const ConfigNode schedule = root_.object("schedule");
+    read_parallelism(parallelism, job());
+    read_batch(batch, job());
+    const bool machine_known = job().gpus > 0;
+    if (!machine_known) job().device.sm.count = INT32_MAX;  // its mistakes are reported already
+    read_schedule(schedule, job());
+    const auto memory = root_.optional_object("memory");
+    job().reserved = memory.quantity_or<core::Bytes>("reserved", core::Bytes{0},
+                                                     core::Bytes{INT64_MAX / 2}, job().reserved);
+    // Ask for the key, so that it counts as known when the checks below are not reached.
+    (void)parallelism.optional_object("data").has("degree");
+    if (!root_.sound()) return;
+    check_parallelism(parallelism, job(), root_.at("cluster"));
+    check_experts(parallelism);
+    check_stages(schedule, job(), parallelism);
+    if (root_.sound()) check_batch(batch, job(), parallelism);
+  }
+
+  void check_experts(const ConfigNode& parallelism) {
+    const std::int64_t experts = job().architecture.moe.experts;
+    if (experts % job().expert != 0)
+      parallelism.at("expert").fail_against(
+          root_.at("architecture"),
+          fmt::format("found {}, which does not divide the {} experts of {}", job().expert, experts,
+                      job().architecture.name));
+  }
+
+  void read_bill() {
+    if (root_.has("run")) job().tokens = root_.object("run").number("tokens", 1, kMaxTokens);
+    read_cost(root_.object("cost"), job().device.name, !options_.other_cluster, scenario_);
+    for (const ConfigNode& row : root_.optional_list("published"))
+      scenario_.published.push_back(read_published_row(row.object()));
+    scenario_.title = root_.text_or("title", "");
+    if (scenario_.title.empty())
+      scenario_.title =
+          fmt::format("{} training on {}", job().architecture.name, scenario_.cluster.name);
+    else if (options_.other_cluster)
+      scenario_.title += fmt::format(", on {}", *options_.other_cluster);
+  }
+
+  ConfigNode root_;
+  const ScenarioOptions& options_;
+  Scenario scenario_;
+};
+
+}  // namespace
+
+Scenario read_scenario(const std::string& path_or_name, const ScenarioOptions& options) {
+  core::LoadOptions load;
+  load.kind = "scenario";
+  load.folder = "workloads/scenarios";
+  load.overrides = core::parse_overrides(options.set);
+  load.references = {"cluster", "architecture"};
+  const ConfigDocument document = ConfigDocument::load(path_or_name, load);
+  Scenario scenario = ScenarioReader{document, options}.read();
+  document.finish();
+  scenario.name = document.name();
+  scenario.job.name = scenario.name;
+  scenario.resolved = resolved_json(document, load.overrides);
+  return scenario;
+}
+
+}  // namespace tessera::app

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/device/cluster_spec.hpp"
+#include "models/training/training.hpp"
+#include "reports/cost.hpp"
+#include "sim/core/config.hpp"
+#include "sim/core/result.hpp"
+
+namespace tessera::app {
+
+/// What a user asks: a job, the machine that it runs on, and what to set beside the prediction.
+struct Scenario {
+  std::string name;   ///< File stem.
+  std::string title;  ///< For people.
+  training::TrainingJob job;
+  device::ClusterSpec cluster;
+  reports::CostAssumptions cost;
+  bool rental_is_stated = false;              ///< By the scenario itself, for its own cluster.
+  std::vector<core::PublishedRow> published;  ///< Without predictions.
+  std::string resolved;  ///< JSON of every value with its origin, and of overrides below cluster
+                         ///< and architecture.
+};
+
+/// How a scenario is changed on its way in.
+struct ScenarioOptions {
+  std::vector<std::string> set;              ///< "path=value" of the command line.
+  std::optional<std::string> other_cluster;  ///< Instead of the scenario's own; its stated rental
+                                             ///< then does not apply, market prices do.
+};
+
+/// Reads a scenario by path or bare name of workloads/scenarios, with everything that it names, and
+/// checks that its parts agree. Throws core::ConfigError with all mistakes, and core::Refusal
+/// (outside_model) for jobs that Tessera does not simulate.
+[[nodiscard]] Scenario read_scenario(const std::string& path_or_name,
+                                     const ScenarioOptions& options = {});
+
+}  // namespace tessera::app

@@ -1,0 +1,150 @@
+#include "sim/app/sensitivity.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace tessera::app {
+namespace {
+
+using training::Stage;
+using training::StageEntry;
+
+/// By how much the NICs' reachable part of their rate is moved to either side.
+constexpr double kNicEfficiencyStep = 0.10;
+
+struct Variant {
+  std::string choice;
+  std::string value;
+  Scenario scenario;
+};
+
+std::vector<Stage> stages_of(const training::TrainingJob& job) {
+  if (!job.stages.empty()) return job.stages;
+  return training::assumed_stages(job);
+}
+
+/// "0-3, 4-7, ...": layers a stage, with what else it holds.
+std::string layout_text(const std::vector<Stage>& stages) {
+  std::string text;
+  for (const Stage& stage : stages) {
+    const auto layers = std::count_if(stage.begin(), stage.end(), [](const StageEntry& entry) {
+      return entry.kind == StageEntry::Kind::layer;
+    });
+    text += fmt::format("{}{}", text.empty() ? "" : " ", layers);
+  }
+  return text + " layers";
+}
+
+std::size_t stage_with(const std::vector<Stage>& stages, StageEntry::Kind kind) {
+  for (std::size_t s = 0; s < stages.size(); ++s)
+    for (const StageEntry& entry : stages[s])
+      if (entry.kind == kind) return s;
+  return stages.size();
+}
+
+/// As many layers a stage as divide evenly, those left over on the first (or last) stages;
+/// embedding first, head and MTP last.
+std::vector<Stage> even_stages(const training::TrainingJob& job, bool more_first) {
+  const std::int64_t layers = job.architecture.layers;
+  const std::int64_t more = layers % job.pipeline;
+  std::vector<Stage> stages(static_cast<std::size_t>(job.pipeline));
+  std::int64_t next = 0;
+  for (int s = 0; s < job.pipeline; ++s) {
+    const bool one_more = more_first ? s < more : s >= job.pipeline - more;
+    for (std::int64_t i = 0; i < layers / job.pipeline + (one_more ? 1 : 0); ++i)
+      stages[static_cast<std::size_t>(s)].push_back({StageEntry::Kind::layer, next++});
+  }
+  stages.front().insert(stages.front().begin(), {StageEntry::Kind::embedding, 0});
+  if (job.architecture.mtp_modules > 0) stages.back().push_back({StageEntry::Kind::mtp, 0});
+  stages.back().push_back({StageEntry::Kind::head, 0});
+  return stages;
+}
+
+/// The MTP module moved to another stage; the layers stay.
+std::optional<std::vector<Stage>> with_mtp_on(std::vector<Stage> stages, std::size_t target) {
+  const std::size_t from = stage_with(stages, StageEntry::Kind::mtp);
+  if (from == stages.size() || from == target || target >= stages.size()) return std::nullopt;
+  std::erase_if(stages[from],
+                [](const StageEntry& entry) { return entry.kind == StageEntry::Kind::mtp; });
+  stages[target].push_back({StageEntry::Kind::mtp, 0});
+  return stages;
+}
+
+class Variants {
+ public:
+  explicit Variants(const Scenario& base) : base_(base), stages_(stages_of(base.job)) {}
+
+  std::vector<Variant> all() {
+    add_layouts();
+    add_placements();
+    add_network();
+    return std::move(variants_);
+  }
+
+ private:
+  Scenario& add(std::string choice, std::string value) {
+    variants_.push_back({std::move(choice), std::move(value), base_});
+    return variants_.back().scenario;
+  }
+
+  void add_layouts() {
+    const training::TrainingJob& job = base_.job;
+    for (const bool more_first : {true, false}) {
+      std::vector<Stage> stages = even_stages(job, more_first);
+      if (stages == stages_) continue;
+      std::string value = layout_text(stages);
+      add("layers per stage", std::move(value)).job.stages = std::move(stages);
+    }
+    const std::size_t last = stages_.size() - 1;
+    for (const std::size_t target : {std::size_t{0}, last - std::min<std::size_t>(last, 1), last})
+      if (auto stages = with_mtp_on(stages_, target))
+        add("MTP module", fmt::format("on stage {}", target)).job.stages = std::move(*stages);
+  }
+
+  void add_placements() {
+    using training::Placement;
+    using training::ReductionOverlap;
+    const bool expert_first = base_.job.placement == Placement::expert_first;
+    add("node placement of expert groups",
+        expert_first ? "pipeline ranks side by side in a node" : "experts side by side in a node")
+        .job.placement = expert_first ? Placement::pipeline_first : Placement::expert_first;
+    const bool exposed = base_.job.reduction == ReductionOverlap::exposed;
+    add("gradient reduction", exposed ? "overlapped" : "exposed").job.reduction =
+        exposed ? ReductionOverlap::overlapped : ReductionOverlap::exposed;
+  }
+
+  void add_network() {
+    const double efficiency = base_.cluster.node.nic.efficiency;
+    for (const double factor : {1 - kNicEfficiencyStep, 1 + kNicEfficiencyStep}) {
+      const double moved = std::min(1.0, efficiency * factor);
+      add("NIC efficiency", fmt::format("{:.3f} instead of {:.3f}", moved, efficiency))
+          .cluster.node.nic.efficiency = moved;
+    }
+  }
+
+  const Scenario& base_;
+  std::vector<Stage> stages_;
+  std::vector<Variant> variants_;
+};
+
+}  // namespace
+
+void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSource& kernels,
+                     const RunOptions& options, RunStatistics& statistics) {
+  const double base = result.find("step_time")->value;
+  for (const Variant& variant : Variants{scenario}.all()) {
+    try {
+      const core::Estimate step = simulate(variant.scenario, kernels, options, statistics).step;
+      result.sensitivity.push_back({variant.choice, variant.value, step, step.value / base - 1});
+    } catch (const core::Refusal& refusal) {
+      result.warnings.push_back(
+          fmt::format("sensitivity to {}, {}: {}", variant.choice, variant.value, refusal.what()));
+    }
+  }
+}
+
+}  // namespace tessera::app

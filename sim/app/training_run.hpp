@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "models/gpu/gpu.hpp"
+#include "sim/app/kernel_cache.hpp"
+#include "sim/app/scenario.hpp"
+#include "sim/core/result.hpp"
+
+/// From a scenario to its result: kernels on worker processes, the job over them, the bill.
+namespace tessera::app {
+
+struct RunOptions {
+  gpu::Fidelity fidelity = gpu::Fidelity::cycle;
+  int jobs = 1;                  ///< Worker processes for kernels.
+  KernelCache* cache = nullptr;  ///< Null: nothing is kept between runs.
+  bool sensitivity = false;      ///< Also repeat the job with each unpublished choice changed.
+};
+
+/// For --verbose; never part of a result.
+struct RunStatistics {
+  KernelStatistics kernels;
+  std::uint64_t pipeline_events = 0;
+  double pipeline_seconds = 0;  ///< Everything but the simulation of kernels.
+};
+
+/// One device's kernels at one fidelity: real answers behind the cache, quick ones for surveys.
+/// Jobs on the same device share it, and with it every kernel that they have in common.
+class KernelSource {
+ public:
+  KernelSource(const device::DeviceSpec& device, const RunOptions& options);
+
+  [[nodiscard]] CachedKernelTimer& timer() { return timer_; }
+  [[nodiscard]] gpu::KernelTimer& estimates() { return estimates_; }
+  [[nodiscard]] const device::FitSet& fits() const { return fits_; }
+
+ private:
+  device::FitSet fits_;
+  gpu::Gpu gpu_;
+  gpu::Gpu estimates_;  ///< Analytical.
+  CachedKernelTimer timer_;
+};
+
+/// Simulates the job. Throws core::Refusal.
+[[nodiscard]] training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernels,
+                                                const RunOptions& options,
+                                                RunStatistics& statistics);
+
+/// The whole answer to a scenario. A refusal of the model comes back as a result with `refused`.
+[[nodiscard]] core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
+                                        RunStatistics& statistics);
+
+}  // namespace tessera::app
