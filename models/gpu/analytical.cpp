@@ -44,7 +44,8 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   kernels::TileWork work = plan.step;
   work.tensor = tensor_cycles;
   const double pipes = resident * longest_pipe(work);
-  const double chain = plan.serial_step ? work.tensor + sum_of_pipes(work) + work.waiting : 0.0;
+  const double chain =
+      plan.serial_step ? (work.tensor + sum_of_pipes(work)) / plan.lanes + work.waiting : 0.0;
   const double issue = resident * work.loads * plan.issue_cycles;
   // Stores of the tile before leave by a port of their own and share L2 with the loads.
   const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;

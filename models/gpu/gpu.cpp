@@ -11,6 +11,7 @@
 #include "models/gpu/analytical.hpp"
 #include "models/gpu/counters.hpp"
 #include "models/gpu/power.hpp"
+#include "models/kernels/flash_attention.hpp"
 #include "models/kernels/launch.hpp"
 
 namespace tessera::gpu {
@@ -151,6 +152,28 @@ double Gpu::limited_share(core::Seconds at_boost, const ExecutionContext& contex
   return std::max(0.0, 1.0 - power_response_ms_ / std::max(burst_ms, 1e-9));
 }
 
+/// Adds the launches that the operator needs before and after its main one; returns how many
+/// launches it is in all.
+double Gpu::add_passes(const workload::Operator& op, const Machine& machine,
+                       const ExecutionContext& context, LaunchTotals& totals,
+                       Launch& chosen) const {
+  const auto* attention = std::get_if<workload::Attention>(&op);
+  if (attention == nullptr || !attention->backward) return 1;
+  const kernels::Implementation& rows = library_.choose(workload::Stream{}, device_, {});
+  const auto passes =
+      kernels::make_attention_backward_passes(*attention, device_, rows, machine.gpc_sizes);
+  for (const auto& pass : passes) {
+    if (fidelity_ == Fidelity::analytical) {
+      totals += estimate_launch(machine, pass->plan());
+      continue;
+    }
+    TileEngine engine{machine, *pass, context.exact};
+    totals += engine.run();
+    chosen.events += engine.events();
+  }
+  return 1.0 + static_cast<double>(passes.size());
+}
+
 KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& context,
                       const std::string& name) {
   const kernels::Implementation& implementation = library_.choose(op, device_, name);
@@ -160,7 +183,8 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
                                      .outputs = context.warm_activations};
   auto launches = kernels::make_launches(op, device_, implementation, residency, on.gpc_sizes);
   Launch chosen;
-  const LaunchTotals totals = simulate(on, launches, context, chosen);
+  LaunchTotals totals = simulate(on, launches, context, chosen);
+  const double launched = add_passes(op, on, context, totals, chosen);
   const kernels::LaunchPlan& plan = chosen.kernel->plan();
 
   KernelResult result;
@@ -184,7 +208,7 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   result.power = power.power;
   result.energy = power.energy;
   const core::Time busy = core::to_time(core::Seconds{at_boost.value() * power.slowdown});
-  result.time = busy + core::Time{std::llround(launch_us_ * 1e6)};
+  result.time = busy + core::Time{std::llround(launch_us_ * launched * 1e6)};
   if (core::to_microseconds(busy) < launch_us_) result.binding = Resource::launch;
   fill_counters(on, plan, totals, result);
   add_interval(workload::family(op), result);

@@ -32,6 +32,9 @@ std::optional<core::DataType> tensor_type(const workload::Operator& op) {
 
 bool Implementation::can_run(const workload::Operator& op, const device::DeviceSpec& device) const {
   if (workload::family(op) != family || !generations.contains(device.generation)) return false;
+  // Backward attention is another kernel, with another count of FP32 work.
+  const auto* attention = std::get_if<workload::Attention>(&op);
+  if (attention && attention->backward != parameters.contains("backward_fp32")) return false;
   const auto type = tensor_type(op);
   return !type || (types.contains(*type) && device.sm.tensor_flops.contains(*type));
 }

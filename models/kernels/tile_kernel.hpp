@@ -30,11 +30,12 @@ struct LaunchPlan {
   bool persistent = false;           ///< CTAs take tile after tile; otherwise one tile a CTA.
   bool overlapped_epilogue = false;  ///< The next tile's main loop runs beside the epilogue.
   bool serial_step = false;          ///< A step's pipes run one after another for one CTA.
-  int stages = 1;                    ///< Steps of loads in flight per CTA.
-  double steps = 1;                  ///< Main-loop steps of the average tile.
-  double longest_steps = 0;          ///< Of the longest tile; 0 when all are equal.
-  std::int64_t period = 1;  ///< Tiles after which their costs repeat; 0: never, simulate them all.
-  int steady_waves = 3;     ///< Waves averaged on either side when looking for the steady state.
+  int lanes = 1;             ///< Warpgroups of a CTA that each do their share of a step, serially.
+  int stages = 1;            ///< Steps of loads in flight per CTA.
+  double steps = 1;          ///< Main-loop steps of the average tile.
+  double longest_steps = 0;  ///< Of the longest tile; 0 when all are equal.
+  std::int64_t period = 1;   ///< Tiles after which their costs repeat; 0: never, simulate them all.
+  int steady_waves = 3;      ///< Waves averaged on either side when looking for the steady state.
   TileWork step;
   TileWork epilogue;
   double prologue_cycles = 0;  ///< From the start of a CTA to its first load.

@@ -1,0 +1,474 @@
+#include "models/kernels/flash_attention.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/kernels/row_kernel.hpp"
+
+namespace tessera::kernels {
+
+using device::Generation;
+using workload::Attention;
+
+namespace {
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+constexpr std::uint32_t kQueries = 1;
+constexpr std::uint32_t kKeys = 2;
+constexpr std::uint32_t kValues = 3;
+constexpr std::uint32_t kOutputs = 4;
+constexpr std::uint32_t kPartials = 5;
+constexpr double kBarrierBytes = 1024;  ///< Of shared memory. // assumed
+constexpr std::int64_t kMaxStages = 4;
+/// Keys and values of the heads that are worked on together may take this much of L2; the tile
+/// scheduler of FlashAttention-3 aims at the same.
+constexpr double kShareOfL2 = 0.5;
+/// FMAs of the polynomial that replaces an exponential: range reduction and degree 3
+/// (FlashAttention-4).
+constexpr double kPolynomialFp32 = 8;
+
+double bytes_of(core::DataType type) { return core::activation_bits(type) / 8.0; }
+
+/// One tile shape on one device.
+struct AttentionConfiguration {
+  TileShape tile;
+  int consumers = 2;
+  int resident = 1;
+  std::int64_t stages = 1;
+  std::int64_t split = 1;
+};
+
+/// Where a work item lies.
+struct AttentionPlace {
+  std::int64_t sequence = 0;
+  std::int64_t head = 0;  ///< Of queries; of keys when heads are packed.
+  std::int64_t tile = 0;
+  std::int64_t split = 0;
+  std::int64_t rows = 0;
+  KeyRange keys;
+};
+
+class AttentionForward : public TileKernel {
+ public:
+  AttentionForward(const Attention& attention, const device::DeviceSpec& device,
+                   const Implementation& implementation, const AttentionConfiguration& how,
+                   const Residency& residency);
+
+  [[nodiscard]] std::vector<TileProgram> roles(const Cta& cta) const override;
+  [[nodiscard]] std::vector<WarmBox> warm_boxes() const override;
+
+ private:
+  // Barriers of a CTA.
+  [[nodiscard]] Barrier keys_full(std::int64_t stage) const { return barrier(stage); }
+  [[nodiscard]] Barrier keys_empty(std::int64_t stage) const { return barrier(stages_ + stage); }
+  [[nodiscard]] Barrier values_full(std::int64_t stage) const {
+    return barrier(2 * stages_ + stage);
+  }
+  [[nodiscard]] Barrier values_empty(std::int64_t stage) const {
+    return barrier(3 * stages_ + stage);
+  }
+  [[nodiscard]] Barrier queries_full() const { return barrier(4 * stages_); }
+  [[nodiscard]] Barrier queries_empty() const { return barrier(4 * stages_ + 1); }
+  [[nodiscard]] Barrier scores(int consumer) const { return barrier(4 * stages_ + 2 + consumer); }
+  [[nodiscard]] Barrier outputs(int consumer) const {
+    return barrier(4 * stages_ + 2 + consumers_ + consumer);
+  }
+  [[nodiscard]] Barrier partials(int consumer) const {
+    return barrier(4 * stages_ + 2 + 2 * consumers_ + consumer);
+  }
+  static Barrier barrier(std::int64_t index) { return static_cast<Barrier>(index); }
+
+  TileProgram producer(const Cta& cta) const;
+  TileProgram consumer(const Cta& cta, int index) const;
+
+  [[nodiscard]] AttentionPlace place(std::int64_t tile) const;
+  [[nodiscard]] std::int64_t key_head(const AttentionPlace& at) const {
+    return at.sequence * attention_.kv_heads +
+           (group_ > 1 ? at.head : at.head * attention_.kv_heads / attention_.heads);
+  }
+  [[nodiscard]] Box query_box(const AttentionPlace& at) const;
+  [[nodiscard]] Box key_box(const AttentionPlace& at, std::int64_t tile, bool values) const;
+  [[nodiscard]] Box output_box(const AttentionPlace& at, int consumer, std::int64_t part) const;
+  [[nodiscard]] std::int64_t keys_inside(std::int64_t tile) const {
+    return std::clamp<std::int64_t>(attention_.kv_length - tile * tile_.n, 0, tile_.n);
+  }
+  void lay_out(const device::DeviceSpec& device);
+  void describe_costs(const device::DeviceSpec& device, const Implementation& implementation);
+  void describe_launch(const device::DeviceSpec& device, const Implementation& implementation);
+
+  Attention attention_;
+  TileShape tile_;
+  int consumers_;
+  std::int64_t stages_;
+  std::int64_t split_;
+  Residency residency_;
+  bool asynchronous_;              ///< Products run beside the warps that issue them.
+  std::int64_t group_ = 1;         ///< Query heads packed into a tile.
+  std::int64_t heads_ = 1;         ///< Heads that tiles belong to.
+  std::int64_t tiles_ = 1;         ///< Of queries, per head.
+  std::int64_t section_ = 1;       ///< Heads visited together, longest tiles first.
+  std::int64_t score_cycles_ = 1;  ///< Tensor pipe, one consumer, one tile of keys.
+  std::int64_t value_cycles_ = 1;
+  std::int64_t sfu_cycles_ = 1;
+  std::int64_t fp32_cycles_ = 1;
+  std::int64_t conversion_cycles_ = 1;
+  std::int64_t latency_cycles_ = 0;
+  std::int64_t finish_cycles_ = 1;  ///< Conversion pipe, one consumer, at the end.
+  double key_bytes_ = 2;            ///< Per element of keys and values.
+  double element_bytes_ = 2;
+};
+
+AttentionForward::AttentionForward(const Attention& attention, const device::DeviceSpec& device,
+                                   const Implementation& implementation,
+                                   const AttentionConfiguration& how, const Residency& residency)
+    : attention_(attention),
+      tile_(how.tile),
+      consumers_(how.consumers),
+      stages_(how.stages),
+      split_(how.split),
+      residency_(residency),
+      asynchronous_(how.tile.schedule != GemmSchedule::multistage),
+      key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
+      element_bytes_(bytes_of(attention.type)) {
+  plan_.ctas_per_sm = how.resident;
+  lay_out(device);
+  describe_costs(device, implementation);
+  describe_launch(device, implementation);
+}
+
+void AttentionForward::lay_out(const device::DeviceSpec& device) {
+  const std::int64_t sharing = attention_.heads / attention_.kv_heads;
+  // Packing pays when one head's queries do not fill a tile.
+  group_ = attention_.q_length < tile_.m ? sharing : 1;
+  heads_ = attention_.heads / group_;
+  tiles_ = divide_up(attention_.q_length * group_, tile_.m);
+  const double head_bytes = static_cast<double>(attention_.kv_length) *
+                            static_cast<double>(attention_.qk_dim + attention_.v_dim) * key_bytes_;
+  const double fitting =
+      kShareOfL2 * static_cast<double>(device.l2.size.value()) / std::max(1.0, head_bytes);
+  // Query heads of one key head read the same keys.
+  const double together = fitting * (group_ > 1 ? 1.0 : static_cast<double>(sharing));
+  section_ =
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(together), 1, attention_.batch * heads_);
+  while (attention_.batch * heads_ % section_ != 0) --section_;
+  plan_.tiles = attention_.batch * heads_ * tiles_ * split_;
+  const bool equal = !attention_.causal || tiles_ == 1;
+  plan_.period = equal ? 1 : section_ * tiles_ * split_;
+  plan_.steady_waves = 1;
+}
+
+void AttentionForward::describe_costs(const device::DeviceSpec& device,
+                                      const Implementation& implementation) {
+  const ImplementationCosts& costs = implementation.costs;
+  const double rate = device.sm.tensor_flops.at(attention_.type);
+  const double rows = static_cast<double>(tile_.m) / consumers_;
+  const double keys = tile_.n;
+  const auto cycles = [&](double m, double n, double k) {
+    return std::llround(costs.tensor_scale * mma_cycles(device.generation, rate, m, n, k) +
+                        costs.step_cycles);
+  };
+  const auto qk = static_cast<double>(attention_.qk_dim);
+  const auto v = static_cast<double>(attention_.v_dim);
+  score_cycles_ = cycles(rows, keys, qk);
+  value_cycles_ = cycles(rows, v, keys);
+  const double scores = rows * keys;
+  const double polynomial = parameter(implementation, "polynomial_share");
+  const double rescale = rows * v;  // the output, when a row's maximum grows
+  const double widen = attention_.cache_type == attention_.type ? 0 : keys * (qk + v) / consumers_;
+  sfu_cycles_ = std::llround(scores * (1 - polynomial) / device.sm.sfu_lanes);
+  fp32_cycles_ = std::llround(
+      (scores * (parameter(implementation, "softmax_fp32") + polynomial * kPolynomialFp32) +
+       rescale + widen) /
+      device.sm.fp32_lanes);
+  conversion_cycles_ = std::llround(scores / (2.0 * device.sm.conversion_lanes));  // packed pairs
+  latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.reduction_cycles);
+  finish_cycles_ = std::llround(rescale / (2.0 * device.sm.conversion_lanes) +
+                                rescale * element_bytes_ / device.sm.shared_memory_rate);
+}
+
+void AttentionForward::describe_launch(const device::DeviceSpec& device,
+                                       const Implementation& implementation) {
+  const ImplementationCosts& costs = implementation.costs;
+  plan_.name = fmt::format("{}x{} {}{}", tile_.m, tile_.n, to_string(tile_.schedule),
+                           split_ > 1 ? fmt::format(" split {}", split_) : "");
+  plan_.barriers = static_cast<int>(4 * stages_ + 2 + 3 * consumers_);
+  plan_.persistent = implementation.persistent;
+  plan_.stages = static_cast<int>(stages_);
+  plan_.serial_step = true;
+  plan_.lanes = consumers_;
+  double steps = 0, longest = 0, keys_read = 0;
+  for (std::int64_t tile = 0; tile < tiles_ * split_; ++tile) {
+    const AttentionPlace at = place(tile * section_);
+    const auto range = static_cast<double>(at.keys.last - at.keys.first);
+    steps += range;
+    longest = std::max(longest, range);
+    for (std::int64_t k = at.keys.first; k < at.keys.last; ++k)
+      keys_read += static_cast<double>(keys_inside(k));
+  }
+  const auto per_head = static_cast<double>(tiles_ * split_);
+  const auto qk = static_cast<double>(attention_.qk_dim);
+  const auto v = static_cast<double>(attention_.v_dim);
+  plan_.steps = std::max(steps / per_head, 1e-3);
+  plan_.step.tensor = static_cast<double>(consumers_ * (score_cycles_ + value_cycles_));
+  plan_.step.sfu = static_cast<double>(consumers_ * sfu_cycles_);
+  plan_.step.fp32 = static_cast<double>(consumers_ * fp32_cycles_);
+  plan_.step.conversion = static_cast<double>(consumers_ * conversion_cycles_);
+  plan_.step.waiting = static_cast<double>(latency_cycles_);
+  plan_.step.load_bytes = keys_read / std::max(1.0, steps) * (qk + v) * key_bytes_;
+  plan_.step.loads = 2;
+  plan_.epilogue.conversion = static_cast<double>(consumers_ * finish_cycles_);
+  const double queries = static_cast<double>(attention_.q_length * group_) /
+                         static_cast<double>(tiles_);  // of an average tile
+  plan_.epilogue.load_bytes = queries * qk * element_bytes_;
+  plan_.prologue_cycles = costs.prologue_cycles;
+  plan_.epilogue_cycles = costs.epilogue_cycles + static_cast<double>(latency_cycles_);
+  plan_.store_bytes = queries * v * (split_ > 1 ? 4 : element_bytes_);
+  plan_.issue_cycles = costs.issue_cycles;
+  const double tokens = static_cast<double>(attention_.batch * attention_.q_length);
+  const double cached = static_cast<double>(attention_.batch * attention_.kv_length);
+  plan_.read_bytes = tokens * static_cast<double>(attention_.heads) * qk * element_bytes_ +
+                     cached * static_cast<double>(attention_.kv_heads) * (qk + v) * key_bytes_;
+  plan_.warm_bytes = residency_.activations ? plan_.read_bytes : 0;
+  plan_.write_bytes = tokens * static_cast<double>(attention_.heads) * v * element_bytes_;
+  plan_.flops = workload::flops(attention_).value();
+  const auto launches = static_cast<double>(attention_.batch * heads_);
+  plan_.fp32_operations =
+      launches * steps * plan_.step.fp32 * static_cast<double>(device.sm.fp32_lanes);
+}
+
+/// Sections of heads one after another; in each, the tiles with most keys first.
+AttentionPlace AttentionForward::place(std::int64_t tile) const {
+  AttentionPlace at;
+  const std::int64_t per_section = section_ * tiles_ * split_;
+  const std::int64_t section = tile / per_section;
+  tile %= per_section;
+  const std::int64_t head = section * section_ + tile % section_;
+  tile /= section_;
+  at.split = tile % split_;
+  at.tile = tiles_ - 1 - tile / split_;
+  at.sequence = head / heads_;
+  at.head = head % heads_;
+  const std::int64_t first = at.tile * tile_.m;
+  const std::int64_t last = std::min(first + tile_.m, attention_.q_length * group_);
+  at.rows = last - first;
+  at.keys = keys_needed(attention_, first / group_, divide_up(last, group_), tile_.n);
+  if (split_ > 1) {
+    const std::int64_t share = divide_up(at.keys.last - at.keys.first, split_);
+    const std::int64_t begin = at.keys.first + at.split * share;
+    at.keys = {std::min(begin, at.keys.last), std::min(begin + share, at.keys.last)};
+  }
+  return at;
+}
+
+Box AttentionForward::query_box(const AttentionPlace& at) const {
+  return {.tensor = kQueries,
+          .row = static_cast<std::uint32_t>(at.sequence * heads_ + at.head),
+          .column = static_cast<std::uint32_t>(at.tile),
+          .bytes = static_cast<std::uint32_t>(static_cast<double>(at.rows * attention_.qk_dim) *
+                                              element_bytes_)};
+}
+
+Box AttentionForward::key_box(const AttentionPlace& at, std::int64_t tile, bool values) const {
+  const std::int64_t width = values ? attention_.v_dim : attention_.qk_dim;
+  return {.tensor = values ? kValues : kKeys,
+          .row = static_cast<std::uint32_t>(key_head(at)),
+          .column = static_cast<std::uint32_t>(tile),
+          .bytes = static_cast<std::uint32_t>(static_cast<double>(keys_inside(tile) * width) *
+                                              key_bytes_)};
+}
+
+Box AttentionForward::output_box(const AttentionPlace& at, int consumer, std::int64_t part) const {
+  const double rows = static_cast<double>(at.rows) / consumers_;
+  const double bytes = part < 0 ? element_bytes_ : 4;
+  const std::int64_t column = at.tile * consumers_ + consumer;
+  return {.tensor = part < 0 ? kOutputs : kPartials,
+          .row = static_cast<std::uint32_t>(at.sequence * heads_ + at.head),
+          .column = static_cast<std::uint32_t>(part < 0 ? column : column * split_ + part),
+          .bytes = static_cast<std::uint32_t>(
+              std::ceil(rows * static_cast<double>(attention_.v_dim) * bytes))};
+}
+
+std::vector<TileProgram> AttentionForward::roles(const Cta& cta) const {
+  std::vector<TileProgram> programs;
+  programs.push_back(producer(cta));
+  for (int i = 0; i < consumers_; ++i) programs.push_back(consumer(cta, i));
+  return programs;
+}
+
+/// Queries once a tile, then keys and values as stages become free.
+TileProgram AttentionForward::producer(const Cta& cta) const {
+  co_await delay(std::llround(plan_.prologue_cycles));
+  std::int64_t use = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const AttentionPlace at = place(tile);
+    co_await wait(queries_empty(), static_cast<std::int64_t>(t) * consumers_);
+    co_await load(query_box(at), queries_full());
+    for (std::int64_t k = at.keys.first; k < at.keys.last; ++k, ++use) {
+      const std::int64_t stage = use % stages_;
+      const std::int64_t released = use / stages_ * consumers_;
+      co_await wait(keys_empty(stage), released);
+      co_await load(key_box(at, k, false), keys_full(stage));
+      co_await wait(values_empty(stage), released);
+      co_await load(key_box(at, k, true), values_full(stage));
+    }
+  }
+}
+
+/// One of the warpgroups that share a tile's rows. The product with the next keys is issued before
+/// that with the values, so that the tensor pipe works while exponentials are computed.
+TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
+  std::int64_t use = 0;
+  std::int64_t scored = 0;
+  std::int64_t written = 0;
+  std::int64_t summed = 0;
+  const auto operand = static_cast<std::uint32_t>(
+      static_cast<double>(tile_.n * (attention_.qk_dim + attention_.v_dim)) * element_bytes_ / 2);
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const AttentionPlace at = place(tile);
+    co_await wait(queries_full(), static_cast<std::int64_t>(t) + 1);
+    const std::int64_t end = use + at.keys.last - at.keys.first;
+    for (std::int64_t k = use; k < end; ++k) {
+      const std::int64_t stage = k % stages_;
+      co_await wait(keys_full(stage), k / stages_ + 1);
+      co_await mma(score_cycles_, operand, scores(index));
+      if (k > use && asynchronous_) {  // the values of the tile before
+        const std::int64_t before = (k - 1) % stages_;
+        co_await wait(values_full(before), (k - 1) / stages_ + 1);
+        co_await mma(value_cycles_, operand, values_empty(before));
+      }
+      co_await wait(scores(index), ++scored);
+      co_await signal(keys_empty(stage));
+      co_await delay(latency_cycles_);
+      co_await compute(Pipe::fp32, fp32_cycles_);
+      co_await compute(Pipe::sfu, sfu_cycles_);
+      co_await compute(Pipe::conversion, conversion_cycles_);
+      if (!asynchronous_) {
+        co_await wait(values_full(stage), k / stages_ + 1);
+        co_await mma(value_cycles_, operand, outputs(index));
+        co_await wait(outputs(index), ++written);
+        co_await signal(values_empty(stage));
+      }
+    }
+    if (asynchronous_ && end > use) {
+      const std::int64_t last = (end - 1) % stages_;
+      co_await wait(values_full(last), (end - 1) / stages_ + 1);
+      co_await mma(value_cycles_, operand, values_empty(last));
+      co_await mma(0, 0, outputs(index));
+      co_await wait(outputs(index), ++written);
+    }
+    use = end;
+    co_await signal(queries_empty());
+    co_await delay(std::llround(plan_.epilogue_cycles));
+    if (split_ > 1) {
+      co_await store(output_box(at, index, at.split));
+      const std::int64_t counter = (tile / split_) * consumers_ + index;
+      if (cta.source->arrive(counter) < split_ - 1) continue;
+      for (std::int64_t part = 0; part < split_; ++part)
+        if (part != at.split) co_await load(output_box(at, index, part), partials(index));
+      summed += split_ - 1;
+      co_await wait(partials(index), summed);
+    }
+    co_await compute(Pipe::conversion, finish_cycles_);
+    co_await store(output_box(at, index, -1));
+  }
+}
+
+std::vector<WarmBox> AttentionForward::warm_boxes() const {
+  std::vector<WarmBox> boxes;
+  if (!residency_.activations) return boxes;
+  for (std::int64_t tile = 0; tile < plan_.tiles; ++tile) {
+    const AttentionPlace at = place(tile);
+    for (int i = 0; i < consumers_; ++i)
+      if (residency_.outputs) boxes.push_back({output_box(at, i, -1), true});
+    boxes.push_back({query_box(at), false});
+  }
+  AttentionPlace at;
+  for (at.sequence = 0; at.sequence < attention_.batch; ++at.sequence)
+    for (std::int64_t head = 0; head < attention_.kv_heads; ++head)
+      for (std::int64_t k = 0; k < divide_up(attention_.kv_length, tile_.n); ++k) {
+        at.head = group_ > 1 ? head : head * (attention_.heads / attention_.kv_heads);
+        boxes.push_back({key_box(at, k, false), false});
+        boxes.push_back({key_box(at, k, true), false});
+      }
+  return boxes;
+}
+
+/// Registers a thread of a Hopper warpgroup needs: outputs, scores, their 16-bit copy, the rest.
+bool fits_registers(const TileShape& tile, int consumers, std::int64_t v_dim) {
+  constexpr double kOthers = 24;  // assumed: addresses, maxima, sums
+  const double needed = static_cast<double>(v_dim) / 2 + 0.75 * tile.n + kOthers;
+  return needed <= (consumers > 2 ? 160 : 240);  // setmaxnreg of FlashAttention-3
+}
+
+/// Whether the tile fits; fills how many CTAs share an SM and how many stages each has.
+bool fit(const Attention& a, const device::DeviceSpec& device, const Implementation& implementation,
+         AttentionConfiguration& how) {
+  const bool tmem = how.tile.schedule == GemmSchedule::tmem;
+  how.consumers = std::max(1, how.tile.m / (tmem ? 128 : 64));
+  if (tmem && how.consumers * (how.tile.n + a.v_dim) > device.sm.tensor_memory.value() / 512)
+    return false;  // columns of 128 lanes x 4 B
+  if (how.tile.schedule == GemmSchedule::pingpong &&
+      !fits_registers(how.tile, how.consumers, a.v_dim))
+    return false;
+  const double queries = static_cast<double>(how.tile.m * a.qk_dim) * bytes_of(a.type);
+  const double stage = static_cast<double>(how.tile.n * (a.qk_dim + a.v_dim)) * bytes_of(a.type);
+  const auto cta = static_cast<double>(device.sm.shared_memory_per_cta.value());
+  const auto sm = static_cast<double>(device.sm.shared_memory.value());
+  const double least = queries + stage + kBarrierBytes;
+  if (least > cta) return false;
+  how.resident = std::clamp(static_cast<int>(sm / least), 1, implementation.ctas_per_sm);
+  how.stages = std::clamp<std::int64_t>(
+      static_cast<std::int64_t>((std::min(cta, sm / how.resident) - queries - kBarrierBytes) /
+                                stage),
+      1, kMaxStages);
+  return true;
+}
+
+}  // namespace
+
+KeyRange keys_needed(const Attention& attention, std::int64_t first_query, std::int64_t last_query,
+                     std::int64_t keys) {
+  KeyRange range{0, divide_up(attention.kv_length, keys)};
+  const std::int64_t past =
+      attention.kv_length - attention.q_length;  // keys before the first query
+  if (attention.causal)
+    range.last = divide_up(std::min(attention.kv_length, last_query + past), keys);
+  if (attention.window > 0)
+    range.first = std::max<std::int64_t>(0, first_query + past - attention.window + 1) / keys;
+  return range;
+}
+
+std::vector<std::unique_ptr<TileKernel>> make_attention(const Attention& attention,
+                                                        const device::DeviceSpec& device,
+                                                        const Implementation& implementation,
+                                                        const Residency& residency,
+                                                        const std::vector<int>& gpc_sizes) {
+  std::int64_t sms = 0;
+  for (const int size : gpc_sizes) sms += size;
+  std::vector<std::unique_ptr<TileKernel>> launches;
+  for (const TileShape& tile : implementation.tiles) {
+    AttentionConfiguration how{.tile = tile};
+    if (!fit(attention, device, implementation, how)) continue;
+    for (const int split : implementation.splits) {
+      how.split = split;
+      auto kernel =
+          std::make_unique<AttentionForward>(attention, device, implementation, how, residency);
+      // Keys are cut only while the queries leave SMs idle.
+      const std::int64_t uncut = kernel->plan().tiles / split;
+      if (split > 1 &&
+          (uncut * split > 2 * sms * how.resident || split * tile.n > attention.kv_length))
+        continue;
+      launches.push_back(std::move(kernel));
+    }
+  }
+  return launches;
+}
+
+}  // namespace tessera::kernels
