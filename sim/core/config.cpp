@@ -114,7 +114,10 @@ LoadOptions ConfigNode::reference(std::string kind, std::string folder) const {
   options.kind = std::move(kind);
   options.folder = std::move(folder);
   options.referrer = Diagnostic{where_, path_};
-  if (!state_->files.empty()) options.beside = state_->files.front().parent_path();
+  if (!state_->files.empty() && !state_->files.front().empty()) {
+    const std::filesystem::path& file = state_->files.front();
+    options.beside = file.has_parent_path() ? file.parent_path() : ".";
+  }
   const ConfigDocument document{state_};
   options.overrides = document.overrides_of(path_);
   return options;

@@ -51,6 +51,11 @@ bool is_below(const fs::path& path, const fs::path& folder) {
   return end == outer.end() || (std::next(end) == outer.end() && end->empty());
 }
 
+/// The folder of a file, "." for one without; empty for text that is in no file.
+fs::path folder_of(const fs::path& file) {
+  return file.has_parent_path() || file.empty() ? file.parent_path() : fs::path(".");
+}
+
 /// As messages name a file: relative to the data root when it lies below, so that equal inputs give
 /// equal bytes wherever the tree is.
 std::string shown_path(const fs::path& path, const fs::path& root) {
@@ -130,7 +135,7 @@ class TreeLoader {
     files_.push_back(path);
     const YamlEntry* extends = tree.find("extends");
     if (extends == nullptr) return tree;
-    const ResolvedFile parent = parent_of(*extends, path.parent_path());
+    const ResolvedFile parent = parent_of(*extends, folder_of(path));
     YamlNode base = load(parent);
     tree.entries.erase(tree.entries.begin() + (extends - tree.entries.data()));
     merge(base, std::move(tree));
@@ -151,8 +156,21 @@ class TreeLoader {
     const std::string& name = extends.value.scalar;
     ResolvedFile parent = is_path(name) ? resolve_written_path(name, options, beside)
                                         : resolve_name(name, options, beside);
+    // A file may differ from the shipped one of its own name.
+    if (!is_path(name) && is_open(parent.path)) {
+      const fs::path shipped = root_of(options) / options.folder / (name + ".yaml");
+      std::error_code ignored;
+      if (fs::exists(shipped, ignored) && !is_open(shipped))
+        parent = {shipped, shown_path(shipped, root_of(options))};
+    }
     check_chain(parent.path, where);
     return parent;
+  }
+
+  [[nodiscard]] bool is_open(const fs::path& file) const {
+    std::error_code ignored;
+    return std::find(chain_.begin(), chain_.end(), fs::weakly_canonical(file, ignored)) !=
+           chain_.end();
   }
 
   void check_chain(const fs::path& next, const SourcePosition& where) const {

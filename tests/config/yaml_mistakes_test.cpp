@@ -121,6 +121,14 @@ TEST_CASE("mistakes of extends are reported where it stands", "[config][extends]
   folder.write("self.yaml", "extends: self\n");
   CHECK(folder.load("self") ==
         "hw_configs/things/self.yaml:1:10: error: extends: found a cycle: self -> self");
+  folder.write("link0.yaml", "count: 1\n");
+  for (int i = 1; i < 20; ++i)
+    folder.write(fmt::format("link{}.yaml", i), fmt::format("extends: link{}\n", i - 1));
+  CHECK(folder.load("link15").empty());
+  CHECK(folder.load("link16") ==
+        "hw_configs/things/link1.yaml:1:10: error: extends: found a chain of more than 16 files");
+  for (int i = 0; i < 20; ++i)
+    fs::remove(folder.root() / "hw_configs/things" / fmt::format("link{}.yaml", i));
   folder.write("escape.yaml", "extends: ../../../../../../etc/passwd\n");
   CHECK(
       folder.load("escape") ==
@@ -169,6 +177,24 @@ TEST_CASE("a chain of extends merges maps deeply and the child wins", "[config][
   CHECK(
       folder.load("child") ==
       "hw_configs/things/wrong.yaml:1:8: error: count: found '10'; expected an integer in [1, 9]");
+}
+
+TEST_CASE("a user's file finds its neighbours, and the shipped file of its own name",
+          "[config][extends]") {
+  const Folder folder;
+  folder.write("machine.yaml", "count: 4\n");
+  const fs::path elsewhere = folder.root() / "elsewhere";
+  fs::create_directory(elsewhere);
+  std::ofstream(elsewhere / "machine.yaml") << "extends: machine\nmap: {x: 1}\n";
+  std::ofstream(elsewhere / "other.yaml") << "extends: machine\ncount: 5\n";
+  const fs::path before = fs::current_path();
+  fs::current_path(elsewhere);
+  CHECK(folder.load("machine.yaml").empty());
+  CHECK(folder.load("./other.yaml").empty());
+  const ConfigDocument document = ConfigDocument::load(
+      "other.yaml", {.kind = "thing", .folder = "hw_configs/things", .data_root = folder.root()});
+  fs::current_path(before);
+  CHECK(document.resolved(false).dump() == R"({"count":5,"map":{"x":1}})");
 }
 
 TEST_CASE("what cannot be read as a file is named", "[config][files]") {
