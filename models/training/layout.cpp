@@ -151,6 +151,9 @@ void Layout::check() const {
                     "data-parallel ranks",
                     job_.sequences, job_.micro_batch, data));
   }
+  if (job_.communication_sms < 1 && job_.expert > 1) {
+    illegal("exchanges with experts need SMs; communication_sms is 0");
+  }
   if (job_.communication_sms >= job_.device.sm.count) {
     illegal(fmt::format("{} SMs for communication leave none of {}'s {} for computation",
                         job_.communication_sms, job_.device.name, job_.device.sm.count));

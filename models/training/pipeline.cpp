@@ -65,10 +65,8 @@ class Rank {
   }
 
   void send_results(const Instruction& instruction, const InstructionTime& time) {
-    const bool forward =
-        instruction.action == Action::forward || instruction.action == Action::overlapped;
-    const bool backward =
-        instruction.action != Action::forward && instruction.action != Action::weight_gradient;
+    const bool forward = runs_forward(instruction.action);
+    const bool backward = runs_input_gradient(instruction.action);
     const bool gradient_first = backward && time.backward_ready < time.forward_ready;
     if (gradient_first) post({true, instruction.backward}, time.backward_ready);
     if (forward) post({false, instruction.forward}, time.forward_ready);
@@ -77,27 +75,25 @@ class Rank {
 
   /// Sends to the rank of the next stage (activations) or the previous one (gradients), if any.
   void post(const Message& message, Time ready) {
-    const int step = (message.chunk.direction == 0) != message.gradient ? 1 : -1;
-    const int to = rank_ + step;
-    if (to < 0 || to >= static_cast<int>(ranks_.size())) return;
+    const std::optional<int> to =
+        receiver(rank_, static_cast<int>(ranks_.size()), message.chunk.direction, message.gradient);
+    if (!to) return;
     const Time leaves = std::max(simulation_.now() + ready, link_free_at_);
-    link_free_at_ = leaves + send_(rank_, to);
-    ranks_[static_cast<std::size_t>(to)]->inbox_.send(message, link_free_at_ - simulation_.now());
+    link_free_at_ = leaves + send_(rank_, *to);
+    ranks_[static_cast<std::size_t>(*to)]->inbox_.send(message, link_free_at_ - simulation_.now());
   }
 
   /// Removes the messages that `instruction` needs, or none when one is missing.
   bool take_inputs(const Instruction& instruction) {
     const int ranks = static_cast<int>(ranks_.size());
     std::vector<Message> needed;
-    if (instruction.action == Action::forward || instruction.action == Action::overlapped) {
-      if (stage_of(rank_, ranks, instruction.forward.direction) > 0) {
-        needed.push_back({false, instruction.forward});
-      }
+    if (runs_forward(instruction.action) &&
+        stage_of(rank_, ranks, instruction.forward.direction) > 0) {
+      needed.push_back({false, instruction.forward});
     }
-    if (instruction.action != Action::forward && instruction.action != Action::weight_gradient) {
-      if (stage_of(rank_, ranks, instruction.backward.direction) < ranks - 1) {
-        needed.push_back({true, instruction.backward});
-      }
+    if (runs_input_gradient(instruction.action) &&
+        stage_of(rank_, ranks, instruction.backward.direction) < ranks - 1) {
+      needed.push_back({true, instruction.backward});
     }
     for (const Message& message : needed) {
       if (!arrived_.contains(message)) return false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <tuple>
 
 namespace tessera::training {
@@ -30,8 +31,11 @@ core::Grade worst_grade(const StepModel& model) {
   for (int stage = 0; stage < model.layout().ranks(); ++stage) {
     for (const NetworkCost& cost : model.reduction(stage).reduce) grade = grade_of(cost, grade);
     for (const NetworkCost& cost : model.reduction(stage).gather) grade = grade_of(cost, grade);
+    if (stage == 0) continue;
+    grade = grade_of(model.send_cost(stage - 1, stage), grade);
+    grade = grade_of(model.send_cost(stage, stage - 1), grade);
   }
-  return grade_of(model.send_cost(), grade);
+  return grade;
 }
 
 core::Estimate estimate_of(const TimeRange& time, core::Grade grade) {
@@ -243,14 +247,12 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
     const ChunkRun& chunk = model.chunk(rank, i, {});
     dispatch.exposed += seconds(chunk.exposed_dispatch);
     combine.exposed += seconds(chunk.exposed_combine);
-    const bool forward = i.action == Action::forward || i.action == Action::overlapped;
-    const bool backward = i.action != Action::forward && i.action != Action::weight_gradient;
-    if (forward && stage_of(rank, ranks, i.forward.direction) < ranks - 1) {
-      send.add(model.send_cost(), 1);
-    }
-    if (backward && stage_of(rank, ranks, i.backward.direction) > 0) {
-      send.add(model.send_cost(), 1);
-    }
+    const auto sent = [&](int direction, bool gradient) {
+      const std::optional<int> to = receiver(rank, ranks, direction, gradient);
+      if (to) send.add(model.send_cost(rank, *to), 1);
+    };
+    if (runs_forward(i.action)) sent(i.forward.direction, false);
+    if (runs_input_gradient(i.action)) sent(i.backward.direction, true);
   }
   for (const int stage : model.layout().stages_of(rank)) {
     for (const NetworkCost& cost : model.reduction(stage).reduce) reduce.add(cost, 1);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 namespace tessera::training {
@@ -12,6 +13,14 @@ enum class Action {
   weight_gradient,  ///< Of the oldest chunk whose weight gradient is due.
   overlapped,       ///< One chunk forward and another's full backward, interleaved on two streams.
 };
+
+[[nodiscard]] constexpr bool runs_forward(Action action) {
+  return action == Action::forward || action == Action::overlapped;
+}
+/// Whether it ends an input gradient, which goes to the previous stage.
+[[nodiscard]] constexpr bool runs_input_gradient(Action action) {
+  return action != Action::forward && action != Action::weight_gradient;
+}
 
 /// One chunk: a micro-batch travelling in one direction. Direction 0 enters at rank 0, direction 1
 /// at the last rank; micro-batches count from 0 in each.
@@ -34,6 +43,14 @@ using Schedule = std::vector<std::vector<Instruction>>;
 /// Stage that `rank` of `ranks` holds for a direction.
 [[nodiscard]] constexpr int stage_of(int rank, int ranks, int direction) {
   return direction == 0 ? rank : ranks - 1 - rank;
+}
+
+/// Rank that gets an activation (or its gradient) of a direction from `rank`; none at the ends.
+[[nodiscard]] constexpr std::optional<int> receiver(int rank, int ranks, int direction,
+                                                    bool gradient) {
+  const int to = rank + ((direction == 0) != gradient ? 1 : -1);
+  if (to < 0 || to >= ranks) return std::nullopt;
+  return to;
 }
 
 /// The steps of DualPipe's published implementation (github.com/deepseek-ai/DualPipe,

@@ -66,6 +66,7 @@ std::vector<StageWork> lower_stages(const TrainingJob& job, const Layout& layout
           work.push_back(lowering.mtp(entry.layer));
           break;
       }
+      if (job.expert == 1) work.back().exchanges = false;  // every expert is here
     }
   }
   return stages;
@@ -83,12 +84,7 @@ StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkT
   find_shapes();
   reduce_stages();
   prepare_optimizer();
-  if (layout_.ranks() > 1) {
-    const auto elements =
-        static_cast<double>(job.micro_batch * job.sequence_length * job.architecture.hidden);
-    send_ = network.pipeline_send(layout_.gpu(0, 0), layout_.gpu(1, 0),
-                                  bytes(elements, core::DataType::bf16));
-  }
+  prepare_sends();
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
     for (const Instruction& i : layout_.schedule()[static_cast<std::size_t>(rank)]) plan(rank, i);
   }
@@ -149,15 +145,23 @@ void StepModel::prepare_optimizer() {
   }
 }
 
+void StepModel::prepare_sends() {
+  const auto elements =
+      static_cast<double>(job_.micro_batch * job_.sequence_length * job_.architecture.hidden);
+  const Bytes size = bytes(elements, core::DataType::bf16);
+  for (int rank = 0; rank + 1 < layout_.ranks(); ++rank) {
+    const int here = layout_.gpu(rank, 0), next = layout_.gpu(rank + 1, 0);
+    sends_[{rank, rank + 1}] = network_.pipeline_send(here, next, size);
+    sends_[{rank + 1, rank}] = network_.pipeline_send(next, here, size);
+  }
+}
+
 StepModel::PlanKey StepModel::key(int rank, const Instruction& instruction) const {
   const auto shape = [&](const Chunk& chunk) {
     return shape_[static_cast<std::size_t>(stage_of(rank, layout_.ranks(), chunk.direction))];
   };
-  const bool forward =
-      instruction.action == Action::forward || instruction.action == Action::overlapped;
-  const bool backward = instruction.action != Action::forward;
-  return {instruction.action, forward ? shape(instruction.forward) : -1,
-          backward ? shape(instruction.backward) : -1};
+  return {instruction.action, runs_forward(instruction.action) ? shape(instruction.forward) : -1,
+          instruction.action == Action::forward ? -1 : shape(instruction.backward)};
 }
 
 const ChunkPlan& StepModel::plan(int rank, const Instruction& instruction) {
@@ -206,7 +210,7 @@ StepRun StepModel::run(const Variation& variation) {
         const ChunkRun& timed = chunk(rank, instruction, variation);
         return InstructionTime{timed.duration, timed.forward_ready, timed.backward_ready};
       },
-      [&](int, int) { return range(send_).at(variation); });
+      [&](int from, int to) { return range(send_cost(from, to)).at(variation); });
   update_parameters(run, reduce_gradients(run, variation), variation);
   cut_into_phases(run);
   return run;

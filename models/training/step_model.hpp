@@ -2,6 +2,7 @@
 
 #include <map>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "models/training/chunk.hpp"
@@ -86,7 +87,10 @@ class StepModel {
   [[nodiscard]] const OptimizerKernels& optimizer_kernels(int rank) const {
     return optimizer_[static_cast<std::size_t>(rank)];
   }
-  [[nodiscard]] NetworkCost send_cost() const { return send_; }
+  /// One activation or gradient from a pipeline rank to a neighbour.
+  [[nodiscard]] const NetworkCost& send_cost(int from, int to) const {
+    return sends_.at({from, to});
+  }
 
  private:
   using PlanKey = std::tuple<Action, int, int>;  ///< Action, forward shape, backward shape.
@@ -95,6 +99,7 @@ class StepModel {
   void find_shapes();
   void reduce_stages();
   void prepare_optimizer();
+  void prepare_sends();
   [[nodiscard]] PlanKey key(int rank, const Instruction& instruction) const;
   /// Up to the norm of the gradients; returns when the last rank has it.
   core::Time reduce_gradients(StepRun& run, const Variation& variation) const;
@@ -113,7 +118,7 @@ class StepModel {
   std::vector<int> shape_;  ///< By stage: the first stage with the same kinds of parts.
   std::vector<StageReduction> reductions_;
   std::vector<OptimizerKernels> optimizer_;
-  NetworkCost send_;
+  std::map<std::pair<int, int>, NetworkCost> sends_;
   std::map<PlanKey, ChunkPlan> plans_;
   std::map<RunKey, ChunkRun> chunks_;
 };

@@ -138,6 +138,7 @@ TEST_CASE("contradictions are refused", "[training]") {
   CHECK(refused([](TrainingJob& j) { j.sequences = 15361; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) { j.sequences = 128 * 30; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) { j.communication_sms = 132; }) == illegal_combination);
+  CHECK(refused([](TrainingJob& j) { j.communication_sms = 0; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) {
           j.stages = assumed_stages(j);
           j.stages[3].pop_back();
@@ -169,6 +170,16 @@ TEST_CASE("busy kernels, calls and traffic are told", "[training]") {
   REQUIRE(result.result.network.size() >= 4);
   CHECK(result.kernels > 100);
   CHECK(result.joules_per_gpu_step > 0);
+}
+
+TEST_CASE("with one expert rank nothing is exchanged", "[training]") {
+  TrainingJob job = deepseek_job();
+  job.expert = 1;
+  job.device.hbm.size = core::Bytes{1LL << 42};
+  for (const core::NetworkRow& row : run(job).result.network) {
+    CHECK(row.operation != "dispatch");
+    CHECK(row.operation != "combine");
+  }
 }
 
 TEST_CASE("power-law routing slows the step, the hottest rank sets the pace", "[training]") {
