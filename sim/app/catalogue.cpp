@@ -8,6 +8,7 @@
 #include "models/device/price_list.hpp"
 #include "models/kernels/implementation_library.hpp"
 #include "models/workload/architecture_file.hpp"
+#include "sim/app/scenario.hpp"
 #include "sim/core/spelling.hpp"
 
 namespace tessera::app {
@@ -61,6 +62,13 @@ const std::vector<Kind>& kinds() {
          core::LoadOptions options;
          options.overrides = core::parse_overrides(set);
          static_cast<void>(workload::load_architecture(name, options));
+       }},
+      {"scenario",
+       "scenarios",
+       "workloads/scenarios",
+       {{"cluster", "cluster"}, {"architecture", "architecture"}},
+       [](const std::string& name, const Settings& set) {
+         static_cast<void>(read_scenario(name, {.set = set}));
        }},
       {"kernel",
        "kernels",

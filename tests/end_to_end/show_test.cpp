@@ -31,6 +31,17 @@ TEST_CASE("a cluster is shown with its node and device, and overrides reach them
   CHECK(size["origin"] == "--set:1:22");
 }
 
+TEST_CASE("a scenario is shown with its cluster and architecture", "[show]") {
+  const Outcome shown = run_tessera(
+      "show scenario deepseek_v3_pretrain_h800 --set cluster.node.device.sm.max_warps=32");
+  REQUIRE(shown.exit_code == 0);
+  CHECK_THAT(shown.output, ContainsSubstring("# scenario deepseek_v3_pretrain_h800: "));
+  CHECK_THAT(shown.output, ContainsSubstring("# cluster h800_2048_multiplane: "));
+  CHECK_THAT(shown.output, ContainsSubstring("# device h800_sxm: "));
+  CHECK_THAT(shown.output, ContainsSubstring("# architecture deepseek_v3: "));
+  CHECK_THAT(shown.output, ContainsSubstring("# --set:1:34, override\n"));
+}
+
 TEST_CASE("without --resolved a description is printed as it was written", "[show]") {
   const Outcome shown = run_tessera("show device a800_sxm");
   CHECK(shown.exit_code == 0);
