@@ -53,7 +53,7 @@ std::vector<Stage> stages() {
       nccl.push_back("nccl." + algorithm + "." + part);
   for (const std::string part : {"base", "nvlink_fraction", "ramp"})
     nccl.push_back("nccl.in_switch." + part);
-  for (const std::string part : {"base", "peer", "nvlink_fraction", "ramp"})
+  for (const std::string part : {"low_latency_base", "base", "peer", "nvlink_fraction", "ramp"})
     nccl.push_back("nccl.pairwise." + part);
   nccl.push_back("nccl.int8_reduction_slowdown");
   std::vector<Stage> all{{"nccl", "latency_us", nccl}};
@@ -65,7 +65,7 @@ std::vector<Stage> stages() {
           "network_fraction", "ramp", "sharpness", "network_sharpness"})
       normal.push_back("exchange." + direction + "." + part);
     for (const std::string part :
-         {"base", "network_base", "node", "nvlink_fraction", "network_fraction"})
+         {"base", "network_base", "node", "expert", "nvlink_fraction", "network_fraction"})
       low_latency.push_back("low_latency." + direction + "." + part);
     all.push_back({"deepep_normal", direction + "_us", normal});
     all.push_back({"deepep_ll", direction + "_us", low_latency});

@@ -20,6 +20,9 @@ namespace {
 /// LL128 8 with 120 (NCCL src/include/device.h).
 constexpr std::array<double, kProtocols> kNetworkPayload = {0.5, 120.0 / 128.0, 1.0};
 
+/// Largest message that NCCL sends with flags in the data (NCCL_P2P_LL_THRESHOLD).
+constexpr double kFlaggedMessage = 16 * 1024;
+
 /// More ranks than this: routes are counted for one domain, which stands for all.
 constexpr std::size_t kUnfoldedRanks = 128;
 
@@ -374,7 +377,10 @@ CollectiveResult CollectiveModel::run_pairwise(const CollectiveRequest& request,
   const Throughput& through = pairwise_throughput(request);
   const double ranks = static_cast<double>(request.ranks.size());
   const double moved = static_cast<double>(request.bytes.value()) * passed_on(request.kind, ranks);
-  double latency = cost.base_us + (ranks - 2) * cost.peer_us;
+  const bool is_send = request.kind == CollectiveKind::send_receive;
+  const double message = static_cast<double>(request.bytes.value()) / (is_send ? 1 : ranks);
+  const bool flagged = message <= kFlaggedMessage;
+  double latency = (flagged ? cost.low_latency_base_us : cost.base_us) + (ranks - 2) * cost.peer_us;
   if (at.by_domain.size() > 1)
     latency +=
         core::to_microseconds(topology_.route(request.ranks.front(), request.ranks.back()).latency);
@@ -384,10 +390,12 @@ CollectiveResult CollectiveModel::run_pairwise(const CollectiveRequest& request,
     rate = request.channels * parameters_.channel_rate;
     binding = "channels";
   }
-  CollectiveResult result =
-      finish(request, at, latency, microseconds(moved, rate), cost.ramp_us, binding);
+  double transfer = microseconds(moved, rate);
+  // Half of what is sent with flags is flags.
+  if (flagged) transfer *= 2;
+  CollectiveResult result = finish(request, at, latency, transfer, cost.ramp_us, binding);
   result.algorithm = Algorithm::pairwise;
-  result.protocol = Protocol::simple;
+  result.protocol = flagged ? Protocol::ll : Protocol::simple;
   for (const auto& [link_class, per_byte] : through.crossings)
     result.bytes_per_rank[link_class] = per_byte * moved;
   return result;

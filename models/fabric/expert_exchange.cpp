@@ -198,7 +198,7 @@ ExchangeResult ExchangeModel::run_low_latency(const ExchangeRequest& request, co
                             (spec.nic_rate.value() * spec.nic_efficiency * cost.network_fraction *
                              request.network_share);
   const double work_us = 1e6 * std::max(result.demand.nvlink, result.demand.network);
-  double latency_us = cost.base_us;
+  double latency_us = cost.base_us + request.routing.experts * cost.expert_ns * 1e-3;
   if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
   finish(result, latency_us + work_us, parameters_.spread.low_latency, crosses);
   result.ranks_reached = reached.ranks();

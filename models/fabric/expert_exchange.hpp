@@ -30,7 +30,8 @@ struct ExchangeRequest {
   double tokens = 0;       ///< Of each rank.
   int hidden = 0;
   TokenRouting routing;
-  std::optional<TokenReach> reach;  ///< Where tokens go, when already known; `routing` is unread.
+  std::optional<TokenReach>
+      reach;  ///< Where tokens go, when known; of `routing` only `experts` counts.
   core::DataType type = core::DataType::fp8_block;  ///< On the wire, scales included.
   int sms = 20;                                     ///< Of each GPU, for this exchange.
   double nvlink_share = 1;   ///< Part of NVLink that neighbours leave to it, (0, 1].

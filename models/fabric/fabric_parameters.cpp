@@ -79,6 +79,7 @@ void add_low_latency_fields(std::vector<ParameterField>& fields, const std::stri
                              {{{"base", "us"}, &LowLatencyCost::base_us},
                               {{"network_base", "us"}, &LowLatencyCost::network_base_us},
                               {{"node", "us"}, &LowLatencyCost::node_us},
+                              {{"expert", "ns"}, &LowLatencyCost::expert_ns},
                               {{"nvlink_fraction", "1"}, &LowLatencyCost::nvlink_fraction},
                               {{"network_fraction", "1"}, &LowLatencyCost::network_fraction}});
 }
@@ -96,7 +97,8 @@ std::vector<ParameterField> make_fields() {
                       [](FabricParameters& f) -> ProtocolCost& { return f.in_switch; });
   add_fields<PairwiseCost>(fields, "nccl.pairwise",
                            [](FabricParameters& f) -> PairwiseCost& { return f.pairwise; },
-                           {{{"base", "us"}, &PairwiseCost::base_us},
+                           {{{"low_latency_base", "us"}, &PairwiseCost::low_latency_base_us},
+                            {{"base", "us"}, &PairwiseCost::base_us},
                             {{"peer", "us"}, &PairwiseCost::peer_us},
                             {{"nvlink_fraction", "1"}, &PairwiseCost::nvlink_fraction},
                             {{"ramp", "us"}, &PairwiseCost::ramp_us}});
@@ -176,7 +178,7 @@ FabricParameters prior_parameters(Generation generation) {
   combine.forward_sm_rate = 12e9;  // assumed: sums as it forwards
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
-  const LowLatencyCost low_latency{15, 8, 4, 0.55, 0.97};
+  const LowLatencyCost low_latency{10, 8, 4, 20, 0.55, 0.97};
   return {
       .generation = generation,
       .fit_name = "prior",
@@ -188,7 +190,7 @@ FabricParameters prior_parameters(Generation generation) {
       .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
       // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
       .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 1.0},
-      .pairwise = {8.0, 0.2, 0.75, 1.0},  // assumed
+      .pairwise = {6.6, 12.0, 0.2, 0.7, 1.0},  // assumed
       // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
       .channel_rate = generation == Generation::ampere   ? 24e9
                       : generation == Generation::hopper ? 38.7e9
@@ -200,7 +202,7 @@ FabricParameters prior_parameters(Generation generation) {
       .low_latency_dispatch = low_latency,
       .low_latency_combine = low_latency,
       .spread = {
-          .in_node = 0.5, .across_nodes = 0.5, .exchange = 0.5, .low_latency = 0.5}};  // assumed
+          .in_node = 0.5, .across_nodes = 0.35, .exchange = 0.5, .low_latency = 0.5}};  // assumed
 }
 
 FabricParameters fitted_parameters(Generation generation, const device::FitSet& fit) {

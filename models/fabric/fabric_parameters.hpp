@@ -26,12 +26,14 @@ struct ProtocolCost {
                            ///< of transfer.
 };
 
-/// Pairwise sends and receives in one kernel (all-to-all, pipeline stages).
+/// Pairwise sends and receives in one kernel (all-to-all, pipeline stages). Up to 16 KiB a peer go
+/// with flags in the data, as NCCL does (NCCL_P2P_LL_THRESHOLD).
 struct PairwiseCost {
-  double base_us;
-  double peer_us;  ///< Each further peer.
-  double nvlink_fraction;
-  double ramp_us;
+  double low_latency_base_us;  ///< Messages of at most 16 KiB.
+  double base_us;              ///< Larger ones.
+  double peer_us;              ///< Each further peer.
+  double nvlink_fraction;      ///< Part of the NVLink rate that payload reaches.
+  double ramp_us;              ///< As in ProtocolCost.
 };
 
 /// One direction of an expert-parallel exchange whose kernels run on a share of the SMs.
@@ -61,6 +63,7 @@ struct LowLatencyCost {
   double base_us;
   double network_base_us;  ///< Further, when other nodes take part.
   double node_us;          ///< Further, per doubling of nodes beyond two.
+  double expert_ns;        ///< Further, per expert of the group: each has its counters.
   double nvlink_fraction;
   double network_fraction;
 };

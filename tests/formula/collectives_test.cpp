@@ -21,7 +21,7 @@ FabricParameters ideal() {
   for (auto* costs : {&p.ring, &p.tree})
     for (ProtocolCost& cost : *costs) cost = {0, 0, 0, 1, 0};
   p.in_switch = {0, 0, 0, 1, 0};
-  p.pairwise = {0, 0, 1, 0};
+  p.pairwise = {0, 0, 0, 1, 0};
   return p;
 }
 
