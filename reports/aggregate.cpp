@@ -95,14 +95,16 @@ std::vector<std::pair<std::string, core::Estimate>> headline_first(const core::R
                                         "mfu",
                                         "tokens_per_second_per_gpu",
                                         "megawatt_hours_per_trillion_tokens"};
-  const auto place = [](const std::string& name) {
-    for (std::size_t i = 0; i < kFirst.size(); ++i)
-      if (name.starts_with(kFirst[i])) return i;
-    return kFirst.size();
-  };
-  auto quantities = result.quantities;
-  std::stable_sort(quantities.begin(), quantities.end(),
-                   [&](const auto& a, const auto& b) { return place(a.first) < place(b.first); });
+  auto rest = result.quantities;
+  std::vector<std::pair<std::string, core::Estimate>> quantities;
+  for (const char* prefix : kFirst) {
+    const auto found = std::find_if(rest.begin(), rest.end(),
+                                    [&](const auto& row) { return row.first.starts_with(prefix); });
+    if (found == rest.end()) continue;
+    quantities.push_back(*found);
+    rest.erase(found);
+  }
+  quantities.insert(quantities.end(), rest.begin(), rest.end());
   return quantities;
 }
 

@@ -44,8 +44,8 @@ struct MemoryUse {
   return row.calls_per_step * row.time.value;
 }
 
-/// The quantities with those that answer the user's question first: step, GPU-hours, dollars, MFU,
-/// throughput, energy; the rest in their order.
+/// The quantities with those that answer the user's question first, one of each: step, GPU-hours,
+/// dollars, MFU, throughput, energy; the rest in their order.
 [[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> headline_first(
     const core::Result& result);
 

@@ -19,7 +19,7 @@ using core::Result;
 
 /// Spans that a browser draws as shapes without a noticeable wait.
 constexpr std::size_t kMostSpansDrawn = 16000;
-constexpr std::size_t kCards = 8;
+constexpr std::size_t kCards = 6;
 
 std::string header(const Result& result) {
   std::string text =
@@ -165,16 +165,16 @@ std::string kernels_table(const Result& result) {
   HtmlTable table{.id = "kernels",
                   .caption = "A click on a head sorts.",
                   .sortable = true,
-                  .heads = {"Kernel", "Pass", "Shape", "Calls a step", "A call", "A step", "Rate",
+                  .tall = true,
+                  .heads = {"Kernel", "Shape", "Calls a step", "A call", "A step", "Rate",
                             "Bound by", "Implementation", "Grade"}};
   for (const core::KernelRow* row : kernels_by_time(result)) {
     const double rate = row->time.value > 0 ? row->flops / row->time.value : 0;
-    table.rows.push_back({text_cell(row->name), text_cell(row->pass), text_cell(row->shape),
-                          count_cell(row->calls_per_step), quantity_cell(row->time.value, "s"),
-                          quantity_cell(seconds_per_step(*row), "s"),
-                          rate > 0 ? quantity_cell(rate, "FLOP/s") : no_cell(),
-                          text_cell(row->binding), text_cell(row->implementation),
-                          grade_cell(row->time.grade)});
+    table.rows.push_back(
+        {text_cell(row->name), text_cell(row->shape), count_cell(row->calls_per_step),
+         quantity_cell(row->time.value, "s"), quantity_cell(seconds_per_step(*row), "s"),
+         rate > 0 ? quantity_cell(rate, "FLOP/s") : no_cell(), text_cell(row->binding),
+         text_cell(row->implementation), grade_cell(row->time.grade)});
   }
   return table.html();
 }

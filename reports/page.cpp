@@ -79,7 +79,8 @@ Cell error_cell(std::optional<double> ratio) {
 Cell no_cell() { return {.html = "-", .value = 0}; }
 
 std::string HtmlTable::html() const {
-  std::string text = fmt::format("<div class=\"scroll\"><table id=\"{}\"{}>\n", escape_html(id),
+  std::string text = fmt::format("<div class=\"scroll{}\"><table id=\"{}\"{}>\n",
+                                 tall ? " tall\" tabindex=\"0" : "", escape_html(id),
                                  sortable ? " class=\"sortable\"" : "");
   if (!caption.empty()) text += "<caption>" + escape_html(caption) + "</caption>\n";
   text += "<thead><tr>";

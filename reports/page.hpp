@@ -33,6 +33,7 @@ struct HtmlTable {
   std::string id;
   std::string caption;  ///< Text.
   bool sortable = false;
+  bool tall = false;               ///< Scrolls in a window of its own under a fixed head.
   std::vector<std::string> heads;  ///< Text; a column is numeric when its first cell is.
   std::vector<std::vector<Cell>> rows;
 

@@ -9,15 +9,27 @@ const timeInStep = (kernel) => kernel.calls_per_step * kernel.time.value;
 export const drawable = (kernels) =>
   kernels.filter((kernel) => kernel.flops > 0 && kernel.hbm_bytes > 0 && kernel.time.value > 0);
 
+const kNamesOfARoof = 3;
+
+/** Peaks with the data types that share each, the highest first. */
+function distinctPeaks(machine) {
+  const types = new Map();
+  for (const [type, peak] of Object.entries(machine.peak_flops)) {
+    types.set(peak, [...(types.get(peak) ?? []), type]);
+  }
+  return [...types].sort(([a], [b]) => b - a);
+}
+
 function roofs(machine, lowest, highest, colours) {
-  return Object.entries(machine.peak_flops).map(([type, peak]) => {
+  return distinctPeaks(machine).map(([peak, types]) => {
     const knee = peak / machine.hbm_rate;
     const points = [[lowest, lowest * machine.hbm_rate], [knee, peak], [highest, peak]]
         .filter(([x]) => x >= lowest && x <= highest);
+    const names = types.slice(0, kNamesOfARoof).join(', ') + (types.length > kNamesOfARoof ? ', ...' : '');
     return {
-      name: `${type} roof`, type: 'line', data: points, symbol: 'none', silent: true,
+      name: `${names} roof`, type: 'line', data: points, symbol: 'none', silent: true,
       lineStyle: {color: colours.muted, width: 1.5}, z: 1,
-      endLabel: {show: true, formatter: `${type} ${tick(peak, 'FLOP/s')}`, color: colours.muted},
+      endLabel: {show: true, formatter: `${tick(peak, 'FLOP/s')}\n${names}`, color: colours.muted, fontSize: 11},
     };
   });
 }
@@ -47,7 +59,7 @@ export function roofline(kernels, machine, colours, colourOf) {
   return {
     ...base(colours),
     legend: legend(colours, {data: families.map(label)}),
-    grid: {left: 8, right: 150, top: 44, bottom: 30, containLabel: true},
+    grid: {left: 8, right: 160, top: 44, bottom: 30, containLabel: true},
     tooltip: {...base(colours).tooltip, trigger: 'item', formatter: tooltip},
     xAxis: axis(colours, {type: 'log', min: lowest, max: highest, name: 'FLOP per byte of HBM', nameGap: 30,
                           axisLabel: {formatter: (v) => number(v).replace(/\.0+$/, '')}}),

@@ -6,12 +6,13 @@ import {axis, base, legend} from './theme.js';
 
 const kSecondsPerMicrosecond = 1e-6;
 const kInnerHeight = 0.7;  // of the span around it
+const kPicosecond = 1e-6;  // in microseconds: ends and starts that are equal differ by less when added
 
 /** How many spans of the same row enclose each one. Requires: sorted by start, the longest first. */
 function depths(spans) {
   const openEnds = [];
   return spans.map(([, , start, duration]) => {
-    while (openEnds.length > 0 && openEnds.at(-1) <= start) openEnds.pop();
+    while (openEnds.length > 0 && openEnds.at(-1) < start + kPicosecond) openEnds.pop();
     openEnds.push(start + duration);
     return openEnds.length - 1;
   });
