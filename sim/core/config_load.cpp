@@ -83,7 +83,8 @@ ResolvedFile resolve_name(const std::string& name, const LoadOptions& options,
   fail_name(options, unknown_name(name, known));
 }
 
-/// A path that stands in a file: relative to that file, and not out of the configuration.
+/// A path that stands in a file: relative to that file or to the kind's folder, and not out of the
+/// configuration.
 ResolvedFile resolve_written_path(const std::string& text, const LoadOptions& options,
                                   const fs::path& beside) {
   const fs::path root = root_of(options);
@@ -95,9 +96,11 @@ ResolvedFile resolve_written_path(const std::string& text, const LoadOptions& op
                           "relative path inside it",
                           text));
   std::error_code ignored;
-  if (!fs::exists(path, ignored))
-    fail_name(options, fmt::format("found '{}', which does not exist", text));
-  return {path, shown_path(path, root)};
+  if (fs::exists(path, ignored)) return {path, shown_path(path, root)};
+  const fs::path shipped = root / options.folder / text;
+  if (is_below(shipped, root) && fs::exists(shipped, ignored))
+    return {shipped, shown_path(shipped, root)};
+  fail_name(options, fmt::format("found '{}', which does not exist", text));
 }
 
 void merge(YamlNode& base, YamlNode child) {

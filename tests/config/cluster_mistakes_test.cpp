@@ -14,6 +14,14 @@ TEST_CASE("mistakes of a node are reported where they stand", "[config][node]") 
            "n.yaml:2:9: error: device: found 'h8000_sxm'; expected one of a100_40gb, a100_sxm, "
            "a800_sxm, b200_sxm, b300_sxm, gb200, gb300, h100_sxm, h200_sxm, h20_141gb, h20_sxm, "
            "h800_sxm, l40s or rtx_pro_6000_server (did you mean 'h800_sxm'?)"},
+          {"extends: hgx_h800.yaml\ndevice: h20_sxm.yaml\n", {}, ""},
+          {"extends: hgx_h800\ndevice: ../../../etc/h20_sxm.yaml\n",
+           {},
+           "n.yaml:2:9: error: device: found '../../../etc/h20_sxm.yaml', which leads out of the "
+           "configuration; expected a name or a relative path inside it"},
+          {"extends: hgx_h800\ndevice: h21_sxm.yaml\n",
+           {},
+           "n.yaml:2:9: error: device: found 'h21_sxm.yaml', which does not exist"},
           {"extends: hgx_h800\nnic:\n  per_node: 4\n",
            {},
            "n.yaml:3:13: error: nic.per_node: found 4 NICs of 1 GPUs each; expected them to serve "
