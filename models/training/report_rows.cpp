@@ -119,7 +119,9 @@ core::Estimate StepEnsemble::estimate(const std::function<double(const StepRun&)
     below += down * down;
     above += up * up;
   }
-  return {value, value - std::sqrt(below), value + std::sqrt(above), std::move(unit), grade};
+  const double lower =
+      std::max(0.0, value - std::sqrt(below));  // no quantity of a step is negative
+  return {value, lower, value + std::sqrt(above), std::move(unit), grade};
 }
 
 StepEnsemble run_ensemble(StepModel& model) {

@@ -124,6 +124,12 @@ std::vector<std::string> assumptions(const TrainingJob& job, const StepModel& mo
       "Every data-parallel replica does as the one with the hottest expert rank ({:.2f} times the "
       "mean rows); replicas are folded into one pipeline.",
       model.load().skew));
+  list.push_back(
+      "Norms, SwiGLU and attention's rotary are kernels of their own; norms and forward SwiGLU "
+      "write "
+      "their FP8 copies, other casts and all residual additions are kernels of their own.");
+  list.push_back(
+      "Dispatched rows are permuted to expert order and back by kernels on the computing SMs.");
   list.push_back("The loss keeps the logits' gradient in bf16 until the head's input gradient.");
   list.push_back(
       fmt::format("Memory counts {:.1f} GB for CUDA context, libraries and fragmentation.",
