@@ -90,7 +90,7 @@ void add_deepep(const CsvTable& table, std::size_t row, CollectiveRow base, bool
 const fabric::Topology& MeasuredClusters::cluster(const std::string& gpu, int nodes) {
   auto& topology = topologies_[{gpu, nodes}];
   if (topology) return *topology;
-  (void)generation(gpu);
+  (void)device(gpu);
   const device::NodeSpec& node = nodes_.at(gpu);
   if (node.nvlink_domain.switches == 0)
     throw core::Refusal(core::RefusalKind::outside_model,
@@ -114,7 +114,7 @@ const fabric::Topology& MeasuredClusters::cluster(const std::string& gpu, int no
   return *topology;
 }
 
-device::Generation MeasuredClusters::generation(const std::string& gpu) {
+const device::DeviceSpec& MeasuredClusters::device(const std::string& gpu) {
   auto found = nodes_.find(gpu);
   if (found == nodes_.end()) {
     const bool is_server = gpu == "rtx_pro_6000_server";
@@ -123,7 +123,7 @@ device::Generation MeasuredClusters::generation(const std::string& gpu) {
         is_server ? "rtx_pro_6000_pcie" : "hgx_" + gpu.substr(0, gpu.find("_sxm"));
     found = nodes_.emplace(gpu, device::load_node(node)).first;
   }
-  return found->second.device.generation;
+  return found->second.device;
 }
 
 std::vector<CollectiveRow> collective_rows(const CsvTable& table, const std::string& stem,
@@ -137,7 +137,7 @@ std::vector<CollectiveRow> collective_rows(const CsvTable& table, const std::str
     base.nodes = std::max(1, integer(table, row, "nodes"));
     const bool normal = stem == "comm_deepep_normal";
     if (trusted_only && normal && base.nodes == kCongestedNodes) continue;
-    const device::Generation generation = clusters.generation(base.gpu);
+    const device::Generation generation = clusters.device(base.gpu).generation;
     if (generation != device::Generation::ampere && generation != device::Generation::hopper &&
         generation != device::Generation::blackwell)
       continue;

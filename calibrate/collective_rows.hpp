@@ -32,7 +32,7 @@ class MeasuredClusters {
   /// HGX nodes of the GPU on one leaf a plane. Throws core::Refusal (outside_model) for a GPU whose
   /// node has no NVLink, core::ConfigError for an unknown one.
   const fabric::Topology& cluster(const std::string& gpu, int nodes);
-  device::Generation generation(const std::string& gpu);
+  const device::DeviceSpec& device(const std::string& gpu);
 
  private:
   std::map<std::pair<std::string, int>, std::unique_ptr<fabric::Topology>> topologies_;

@@ -202,7 +202,7 @@ std::vector<FabricFit> fit_collectives(const std::string& measurements) {
     const std::filesystem::path file = std::filesystem::path(measurements) / (stem + ".csv");
     const CsvTable table = CsvTable::load(file.string());
     for (CollectiveRow& row : collective_rows(table, stem, clusters, true))
-      rows[clusters.generation(row.gpu)].push_back(std::move(row));
+      rows[clusters.device(row.gpu).generation].push_back(std::move(row));
   }
   std::vector<FabricFit> fits;
   for (const Generation generation :

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <set>
 
-#include "models/device/fit_file.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::fabric {
@@ -230,13 +229,13 @@ FabricParameters fitted_parameters(Generation generation, const device::FitSet& 
   return parameters;
 }
 
-FabricParameters load_parameters(const device::DeviceSpec& device) {
+FabricParameters load_parameters(const device::DeviceSpec& device, const std::string& folder) {
   // GPUs whose collectives the fits were made from (their `provenance`).
   static const std::set<std::string> kMeasured = {"a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm"};
   const Generation generation = device.generation;
   (void)prior_parameters(generation);  // refuses before a missing file would
-  FabricParameters parameters =
-      fitted_parameters(generation, device::load_fit("fabric_" + device::to_string(generation)));
+  FabricParameters parameters = fitted_parameters(
+      generation, device::load_fit("fabric_" + device::to_string(generation), folder));
   if (kMeasured.count(device.name) == 0)
     for (core::Grade* grade : {&parameters.collective_grade, &parameters.exchange_grade,
                                &parameters.network_exchange_grade})

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "models/device/device_spec.hpp"
+#include "models/device/fit_file.hpp"
 
 /// The few physical numbers of communication that data sheets do not hold.
 namespace tessera::fabric {
@@ -116,8 +116,9 @@ struct ParameterField {
 [[nodiscard]] FabricParameters fitted_parameters(device::Generation generation,
                                                  const device::FitSet& fit);
 
-/// The parameters for a device: calibrate/fits/fabric_GENERATION.yaml, graded no better than
+/// The parameters for a device: fabric_GENERATION.yaml in the folder of fits, graded no better than
 /// transferred when the device itself was not measured.
-[[nodiscard]] FabricParameters load_parameters(const device::DeviceSpec& device);
+[[nodiscard]] FabricParameters load_parameters(const device::DeviceSpec& device,
+                                               const std::string& folder = device::kFitFolder);
 
 }  // namespace tessera::fabric

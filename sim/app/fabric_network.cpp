@@ -1,47 +1,28 @@
 #include "sim/app/fabric_network.hpp"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-
-#include "models/device/fit_file.hpp"
-#include "sim/core/config.hpp"
+#include <set>
 
 namespace tessera::app {
 namespace {
 
-fabric::NetworkKind network_kind(const device::ClusterSpec& cluster) {
-  if (cluster.domains == 1) return fabric::NetworkKind::none;
-  switch (cluster.fabric.kind) {
-    case device::FabricKind::multiplane_fat_tree:
-      return fabric::NetworkKind::multi_plane;
-    case device::FabricKind::rail_fat_tree:
-      return fabric::NetworkKind::rail_optimised;
-    case device::FabricKind::fat_tree:
-      return fabric::NetworkKind::fat_tree;
+/// Groups that run a collective while `gpus` does, on the other GPUs behind the same NICs: every
+/// GPU of a cluster is in a group like this one.
+std::vector<std::vector<int>> sharing_nics(const fabric::Topology& topology,
+                                           const std::vector<int>& gpus) {
+  std::vector<std::vector<int>> groups;
+  const int sharers = topology.spec().gpus_per_nic;
+  const int slots = topology.spec().gpus_per_domain;
+  const std::set<int> members(gpus.begin(), gpus.end());
+  for (int shift = 1; shift < sharers; ++shift) {
+    std::vector<int> group;
+    for (const int gpu : gpus) {
+      const int slot = gpu % slots;
+      const int other = gpu - slot + slot / sharers * sharers + (slot + shift) % sharers;
+      if (members.count(other) == 0) group.push_back(other);
+    }
+    if (group.size() == gpus.size()) groups.push_back(std::move(group));
   }
-  return fabric::NetworkKind::fat_tree;
-}
-
-int planes(const device::ClusterSpec& cluster) {
-  switch (cluster.fabric.kind) {
-    case device::FabricKind::multiplane_fat_tree:
-      return cluster.fabric.planes;
-    case device::FabricKind::rail_fat_tree:
-      return cluster.node.nic.per_node;
-    case device::FabricKind::fat_tree:
-      return 1;
-  }
-  return 1;
-}
-
-/// The shipped fit of a generation's fabric, or the priors.
-fabric::FabricParameters parameters_for(device::Generation generation) {
-  const std::string name = "fabric_" + device::to_string(generation);
-  const auto known = core::names_in(device::kFitFolder);
-  if (std::find(known.begin(), known.end(), name) == known.end())
-    return fabric::prior_parameters(generation);
-  return fabric::fitted_parameters(generation, device::load_fit(name));
+  return groups;
 }
 
 training::NetworkCost cost_of(core::Time time, core::Time lower, core::Time upper,
@@ -55,37 +36,11 @@ training::NetworkCost cost_of(core::Time time, core::Time lower, core::Time uppe
 
 }  // namespace
 
-fabric::TopologySpec topology_spec(const device::ClusterSpec& cluster) {
-  const device::NodeSpec& node = cluster.node;
-  const device::FabricSpec& fabric = cluster.fabric;
-  return {.domains = cluster.domains,
-          .gpus_per_domain = cluster.gpus_per_domain,
-          .nvlink_rate = node.device.nvlink.rate,
-          .nvlink_latency = node.device.nvlink.latency,
-          .in_switch_reduction = node.nvlink_domain.in_switch_reduction,
-          .gpus_per_nic = node.nic.gpus_per_nic,
-          .nic_rate = node.nic.rate,
-          .nic_efficiency = node.nic.efficiency,
-          .nic_latency = node.nic.latency + node.nic.post_overhead + fabric.switch_latency +
-                         2 * fabric.cable_latency,
-          .nic_message_rate = node.nic.message_rate,
-          .pcie_rate = node.host.pcie_rate,
-          .pcie_latency = core::Time{1},  // the least; nic.latency counts from memory to memory
-          .network = network_kind(cluster),
-          .planes = planes(cluster),
-          .leaf_radix = fabric.leaf_radix,
-          .spine_radix = fabric.spine_radix,
-          .oversubscription = fabric.oversubscription,
-          .link_rate = fabric.link_rate,
-          .link_efficiency = fabric.efficiency,
-          .switch_latency = fabric.switch_latency + fabric.cable_latency};
-}
-
 FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
                                        const training::TrainingJob& job)
     : job_(job),
-      topology_(topology_spec(cluster)),
-      parameters_(parameters_for(cluster.node.device.generation)),
+      topology_(fabric::topology_of(cluster)),
+      parameters_(fabric::load_parameters(cluster.node.device)),
       collectives_(topology_, parameters_),
       exchanges_(topology_, parameters_) {}
 
@@ -121,6 +76,7 @@ training::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind
   request.kind = kind;
   request.ranks = gpus;
   request.bytes = size;
+  request.beside = sharing_nics(topology_, gpus);
   const fabric::CollectiveResult r = collectives_.run(request);
   return cost_of(r.time, r.lower, r.upper, r.grade, r.bytes_per_rank);
 }

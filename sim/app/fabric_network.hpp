@@ -13,9 +13,6 @@
 
 namespace tessera::app {
 
-/// The wiring of a described cluster, as the fabric model wants it.
-[[nodiscard]] fabric::TopologySpec topology_spec(const device::ClusterSpec& cluster);
-
 /// Answers the training model's questions about communication with the fabric model.
 class FabricNetworkTimer : public training::NetworkTimer {
  public:

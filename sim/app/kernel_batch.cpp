@@ -10,6 +10,7 @@
 
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
+#include "sim/app/collective_batch.hpp"
 #include "sim/app/gpu_timer.hpp"
 
 namespace tessera::app {
@@ -105,9 +106,19 @@ void predict_batch(const KernelBatchOptions& options) {
   if (!table.has("gpu"))
     throw core::ConfigError({options.input, 1, 1}, "found no column 'gpu'; expected a kernel file");
   const std::string file = std::filesystem::path(options.input).stem().string();
+  std::map<std::string, std::size_t> reasons;
+  const auto finish = [&] {
+    write_atomically(options.output, table.to_text());
+    for (const auto& [reason, count] : reasons)
+      fmt::print(stderr, "{} rows not modelled: {}\n", count, reason);
+  };
+  if (holds_collectives(file)) {
+    predict_collectives(table, file, options.fits, reasons);
+    finish();
+    return;
+  }
   const auto map = calibrate::MeasurementMap::load();
   std::map<std::string, GpuRows> gpus;
-  std::map<std::string, std::size_t> reasons;
   for (std::size_t row = 0; row < table.size(); ++row) {
     const std::string gpu{table.text(row, "gpu")};
     auto found = gpus.find(gpu);
@@ -133,9 +144,7 @@ void predict_batch(const KernelBatchOptions& options) {
     table.append("upper_power_w",
                  column([](const Prediction& p) { return p.watts * (1 + kPowerHalfWidth); }));
   }
-  write_atomically(options.output, table.to_text());
-  for (const auto& [reason, count] : reasons)
-    fmt::print(stderr, "{} rows not modelled: {}\n", count, reason);
+  finish();
 }
 
 }  // namespace tessera::app

@@ -1,0 +1,73 @@
+#include "calibrate/collective_rows.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "calibrate/csv_table.hpp"
+#include "sim/app/collective_batch.hpp"
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::calibrate {
+namespace {
+
+// Times are made up; the shape of the columns is that of the measurements.
+const char* const kNccl =
+    "gpu,framework,version,op,dtype,kernel,collective,ranks,bytes,latency_us,split\n"
+    "h100_sxm,nccl,1,nccl,half,NCCL,all_reduce,8,1048576,30,calib\n"
+    "rtx_pro_6000_server,nccl,1,nccl,half,NCCL,all_reduce,8,1048576,90,calib\n"
+    "h100_sxm,nccl,1,nccl,int8,NCCL,alltoall,4,4096,9,calib\n";
+const char* const kNormal =
+    "gpu,framework,version,op,dtype,kernel,nodes,tokens_per_rank,hidden,topk,experts,sms,"
+    "dispatch_us,dispatch_notify_us,combine_us,combine_notify_us,split\n"
+    "h100_sxm,s,1,deepep_normal,x,deepep,2,4096,7168,8,256,24,750,50,1700,50,calib\n"
+    "h100_sxm,s,1,deepep_normal,x,deepep,8,4096,7168,8,256,24,5000,50,9000,50,calib\n";
+
+TEST_CASE("rows of nccl-tests become collectives; GPUs without NVLink are left out",
+          "[collective_rows]") {
+  MeasuredClusters clusters;
+  const auto rows = collective_rows(CsvTable::parse(kNccl, "nccl"), "comm_nccl", clusters, true);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].group == "all_reduce half");
+  const auto& request = std::get<fabric::CollectiveRequest>(rows[0].request);
+  CHECK(request.ranks.size() == 8);
+  CHECK(request.bytes == core::Bytes{1'048'576});
+  CHECK(rows[1].line == 2);
+  CHECK(std::get<fabric::CollectiveRequest>(rows[1].request).kind ==
+        fabric::CollectiveKind::all_to_all);
+}
+
+TEST_CASE("a DeepEP row holds a dispatch in FP8 and a combine in BF16", "[collective_rows]") {
+  MeasuredClusters clusters;
+  const CsvTable table = CsvTable::parse(kNormal, "normal");
+  const auto all = collective_rows(table, "comm_deepep_normal", clusters, false);
+  CHECK(all.size() == 4);
+  // Eight nodes were congested: never fitted to.
+  const auto trusted = collective_rows(table, "comm_deepep_normal", clusters, true);
+  REQUIRE(trusted.size() == 2);
+  const auto& dispatch = std::get<fabric::ExchangeRequest>(trusted[0].request);
+  const auto& combine = std::get<fabric::ExchangeRequest>(trusted[1].request);
+  CHECK(dispatch.type == core::DataType::fp8_block);
+  CHECK(combine.type == core::DataType::bf16);
+  CHECK(dispatch.ranks.size() == 16);
+  CHECK(dispatch.sms == 24);
+  CHECK(trusted[1].measured_us == 1700);
+}
+
+TEST_CASE("a batch keeps order and leaves empty what it cannot predict", "[collective_rows]") {
+  CsvTable table = CsvTable::parse(kNccl, "nccl");
+  std::map<std::string, std::size_t> reasons;
+  app::predict_collectives(table, "comm_nccl", "", reasons);
+  CHECK(table.number(0, "lower_us").value() < table.number(0, "predicted_us").value());
+  CHECK(table.number(0, "predicted_us").value() < table.number(0, "upper_us").value());
+  CHECK(table.text(1, "predicted_us").empty());
+  CHECK(table.text(2, "collective") == "alltoall");
+  CHECK(reasons.begin()->second == 1);
+
+  CsvTable exchange = CsvTable::parse(kNormal, "normal");
+  app::predict_collectives(exchange, "comm_deepep_normal", "", reasons);
+  CHECK(exchange.number(0, "predicted_combine_us").value() >
+        exchange.number(0, "predicted_dispatch_us").value());
+  CHECK(exchange.has("upper_dispatch_us"));
+}
+
+}  // namespace
+}  // namespace tessera::calibrate
