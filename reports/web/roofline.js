@@ -29,7 +29,7 @@ function roofs(machine, lowest, highest, colours) {
     return {
       name: `${names} roof`, type: 'line', data: points, symbol: 'none', silent: true,
       lineStyle: {color: colours.muted, width: 1.5}, z: 1,
-      endLabel: {show: true, formatter: `${tick(peak, 'FLOP/s')}\n${names}`, color: colours.muted, fontSize: 11},
+      endLabel: {show: true, formatter: `${tick(peak, 'FLOP/s')}\n${names}`, color: colours.muted, fontSize: 11, lineHeight: 14},
     };
   });
 }
