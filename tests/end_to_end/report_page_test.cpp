@@ -8,6 +8,7 @@
 #include "reports/report.hpp"
 #include "tests/end_to_end/web_driver.hpp"
 #include "tests/sample_result.hpp"
+#include "tests/trace_rules.hpp"
 
 namespace {
 
@@ -48,6 +49,11 @@ bool draw_all_charts(Browser& browser) {
   return true;
 }
 
+nlohmann::json json_file(const fs::path& path) {
+  std::ifstream file{path};
+  return nlohmann::json::parse(file);
+}
+
 int as_int(const nlohmann::json& value) { return value.get<int>(); }
 
 }  // namespace
@@ -69,6 +75,30 @@ TEST_CASE("report.html opens offline in a browser and shows its numbers and char
   // 4 kernels with FLOPs and a roof each for fp8_block and bf16.
   CHECK(browser->evaluate("return [...document.querySelectorAll('#figure-roofline text')]"
                           ".some(t => t.textContent.includes('1.98 PFLOP/s'));") == true);
+  CHECK(browser->console_problems().empty());
+  CHECK(browser->network_requests().empty());
+}
+
+TEST_CASE("the report of a simulated step opens in a browser, its trace is valid", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  const fs::path out = directory.path / "run";
+  const std::string command = std::string(TESSERA_PROGRAM) +
+                              " run deepseek_v3_pretrain_h800 --fidelity analytical --no-cache "
+                              "--sensitivity --out " +
+                              out.string() + " > " + (directory.path / "table.txt").string();
+  REQUIRE(std::system(command.c_str()) == 0);
+  const auto result = json_file(out / "result.json");
+  CHECK(tessera::testing::trace_errors(json_file(out / "spans.json")) ==
+        std::vector<std::string>{});
+
+  browser->open(out / "report.html");
+  const double step = result["quantities"]["step_time"]["value"];
+  CHECK(browser->evaluate("return Number(document.getElementById('quantity-step_time')"
+                          ".dataset.value);") == step);
+  REQUIRE(draw_all_charts(*browser));
+  CHECK(as_int(browser->evaluate("return document.querySelectorAll('[data-figure]').length;")) ==
+        6);  // phases, dollars, memory, timeline, roofline, sensitivity
   CHECK(browser->console_problems().empty());
   CHECK(browser->network_requests().empty());
 }

@@ -6,68 +6,15 @@
 
 #include "reports/spans.hpp"
 #include "tests/sample_result.hpp"
+#include "tests/trace_rules.hpp"
 
 namespace {
 
 using nlohmann::json;
 using namespace tessera::core::literals;
 using tessera::core::Timeline;
+using tessera::testing::trace_errors;
 using Errors = std::vector<std::string>;
-
-/// The rules of the Trace Event Format for "X" and "M" events that a reader relies on.
-Errors field_errors(const json& event) {
-  Errors errors;
-  const auto need = [&](const char* field, bool good) {
-    if (!good) errors.push_back(event.dump() + ": " + field);
-  };
-  need("name", event.contains("name") && event["name"].is_string());
-  need("pid", event.contains("pid") && event["pid"].is_number_integer());
-  need("tid", event.contains("tid") && event["tid"].is_number_integer());
-  const std::string phase = event.value("ph", "");
-  if (phase == "X") {
-    need("cat", event.contains("cat") && event["cat"].is_string());
-    need("ts", event.contains("ts") && event["ts"].is_number() && event["ts"] >= 0);
-    need("dur", event.contains("dur") && event["dur"].is_number() && event["dur"] >= 0);
-  } else {
-    need("ph", phase == "M");
-    need("args", event.contains("args") && event["args"].size() == 1);
-  }
-  return errors;
-}
-
-/// Picoseconds, so that ends compare exactly.
-std::int64_t picoseconds(const json& microseconds) {
-  return std::llround(microseconds.get<double>() * 1e6);
-}
-
-/// Events of one track must nest, and come in order of start.
-Errors nesting_errors(const json& events) {
-  Errors errors;
-  std::map<std::pair<int, int>, std::vector<std::int64_t>> open;  // ends, outermost first
-  std::map<std::pair<int, int>, std::int64_t> last;
-  for (const json& event : events) {
-    if (event["ph"] != "X") continue;
-    const std::pair<int, int> track{event["pid"], event["tid"]};
-    const std::int64_t start = picoseconds(event["ts"]);
-    const std::int64_t end = start + picoseconds(event["dur"]);
-    auto& ends = open[track];
-    while (!ends.empty() && ends.back() <= start) ends.pop_back();
-    if (!ends.empty() && end > ends.back()) errors.push_back(event.dump() + " overlaps");
-    if (last.contains(track) && start < last[track]) errors.push_back(event.dump() + " is late");
-    ends.push_back(end);
-    last[track] = start;
-  }
-  return errors;
-}
-
-Errors trace_errors(const json& trace) {
-  Errors errors;
-  if (!trace.is_object() || !trace.contains("traceEvents")) return {"no traceEvents"};
-  for (const json& event : trace["traceEvents"])
-    for (const std::string& error : field_errors(event)) errors.push_back(error);
-  if (!errors.empty()) return errors;
-  return nesting_errors(trace["traceEvents"]);
-}
 
 json trace_of(const Timeline& timeline) {
   return json::parse(tessera::reports::to_trace(timeline));
