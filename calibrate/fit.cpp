@@ -10,14 +10,15 @@
 namespace tessera::calibrate {
 namespace {
 
-constexpr double kStep = 0.03;       ///< Of a parameter's logarithm, for differences.
+constexpr double kStep = 0.03;  ///< Of a parameter's logarithm, for differences.
 constexpr double kEntangled = 0.9;
 
 /// The least-squares problem around one state of the parameters.
 class Problem {
  public:
   Problem(const device::FitSet& start, const std::vector<FreeParameter>& free,
-          const std::vector<Observation>& observations, const Evaluate& evaluate, double robust_scale)
+          const std::vector<Observation>& observations, const Evaluate& evaluate,
+          double robust_scale)
       : start_(start),
         free_(free),
         observations_(observations),
@@ -81,8 +82,8 @@ class Problem {
   }
 
   /// Normal equations at `x`: Cauchy weights on the rows, unit weight on the priors.
-  void normal_equations(const Eigen::VectorXd& x, const Eigen::VectorXd& r, Eigen::MatrixXd& hessian,
-                        Eigen::VectorXd& gradient) const {
+  void normal_equations(const Eigen::VectorXd& x, const Eigen::VectorXd& r,
+                        Eigen::MatrixXd& hessian, Eigen::VectorXd& gradient) const {
     const auto n = static_cast<Eigen::Index>(free_.size());
     Eigen::MatrixXd jacobian(r.size(), n);
     for (Eigen::Index j = 0; j < n; ++j) {
@@ -94,7 +95,8 @@ class Problem {
     gradient = Eigen::VectorXd::Zero(n);
     for (Eigen::Index i = 0; i < r.size(); ++i) {
       if (!std::isfinite(r[i]) || !jacobian.row(i).allFinite()) continue;
-      const double weight = 1 / (1 + std::pow(r[i] / robust_scale_, 2)) / std::pow(robust_scale_, 2);
+      const double weight =
+          1 / (1 + std::pow(r[i] / robust_scale_, 2)) / std::pow(robust_scale_, 2);
       hessian += weight * jacobian.row(i).transpose() * jacobian.row(i);
       gradient += weight * r[i] * jacobian.row(i).transpose();
     }
@@ -119,7 +121,8 @@ double median_size(const Eigen::VectorXd& r) {
   for (const double each : r)
     if (std::isfinite(each)) sizes.push_back(std::abs(each));
   if (sizes.empty()) return 0;
-  std::nth_element(sizes.begin(), sizes.begin() + static_cast<std::ptrdiff_t>(sizes.size() / 2), sizes.end());
+  std::nth_element(sizes.begin(), sizes.begin() + static_cast<std::ptrdiff_t>(sizes.size() / 2),
+                   sizes.end());
   return sizes[sizes.size() / 2];
 }
 
@@ -168,8 +171,9 @@ FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& fre
   for (Eigen::Index i = 0; i < n; ++i) {
     const FreeParameter& parameter = free[static_cast<std::size_t>(i)];
     const auto known = start.parameters.find(parameter.name);
-    x[i] = std::log(known == start.parameters.end() ? parameter.prior
-                                                    : std::max(known->second.value, parameter.lowest));
+    x[i] =
+        std::log(known == start.parameters.end() ? parameter.prior
+                                                 : std::max(known->second.value, parameter.lowest));
   }
   FitReport report;
   report.rows = observations.size();
@@ -183,7 +187,8 @@ FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& fre
     x = descend(problem, x, options.iterations, hessian);
     const Eigen::VectorXd r = problem.residuals(x, gpu::Fidelity::cycle);
     const double cost = problem.cost(x, r);
-    log(fmt::format("pass {}: median |log error| {:.3f}, cost {:.1f}", pass + 1, median_size(r), cost));
+    log(fmt::format("pass {}: median |log error| {:.3f}, cost {:.1f}", pass + 1, median_size(r),
+                    cost));
     if (cost < best_cost) {
       best = x;
       best_cost = cost;
@@ -199,8 +204,8 @@ FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& fre
     for (Eigen::Index j = 0; j < i; ++j) {
       const double correlation = covariance(i, j) / std::sqrt(covariance(i, i) * covariance(j, j));
       if (std::abs(correlation) > kEntangled)
-        report.entangled.push_back(fmt::format("{} and {} ({:+.2f})", free[static_cast<std::size_t>(j)].name,
-                                               name, correlation));
+        report.entangled.push_back(fmt::format(
+            "{} and {} ({:+.2f})", free[static_cast<std::size_t>(j)].name, name, correlation));
     }
   }
   return report;

@@ -22,22 +22,25 @@ using Evaluate =
     std::function<std::vector<std::optional<double>>(const device::FitSet&, gpu::Fidelity)>;
 
 struct FitOptions {
-  int passes = 3;        ///< Corrections of the closed form by the cycle simulation.
-  int iterations = 12;   ///< Levenberg-Marquardt steps a pass.
-  double robust_scale = 0.15;  ///< Residuals (of the logarithm) beyond this count less and less (Cauchy).
+  int passes = 3;       ///< Corrections of the closed form by the cycle simulation.
+  int iterations = 12;  ///< Levenberg-Marquardt steps a pass.
+  double robust_scale =
+      0.15;  ///< Residuals (of the logarithm) beyond this count less and less (Cauchy).
 };
 
 struct FitReport {
-  device::FitSet fits;   ///< `start` with the fitted parameters and their standard errors.
+  device::FitSet fits;  ///< `start` with the fitted parameters and their standard errors.
   std::size_t rows = 0;
   double median_before = 0, median_after = 0;  ///< |log ratio|, cycle fidelity.
-  /// Pairs of parameters whose estimates move together (|correlation| > 0.9): the data cannot tell them apart.
+  /// Pairs of parameters whose estimates move together (|correlation| > 0.9): the data cannot tell
+  /// them apart.
   std::vector<std::string> entangled;
 };
 
-/// Moves `free` so that predictions meet the observations: robust Levenberg-Marquardt on log(predicted / measured) with
-/// priors. The Jacobian is the closed form's; after each pass the closed form is corrected, row by row, by what the cycle
-/// simulation says at that point, so that what is fitted is the cycle model.
+/// Moves `free` so that predictions meet the observations: robust Levenberg-Marquardt on
+/// log(predicted / measured) with priors. The Jacobian is the closed form's; after each pass the
+/// closed form is corrected, row by row, by what the cycle simulation says at that point, so that
+/// what is fitted is the cycle model.
 FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& free,
               const std::vector<Observation>& observations, const Evaluate& evaluate,
               const FitOptions& options, const std::function<void(const std::string&)>& log);

@@ -13,7 +13,7 @@ struct ResidualLine {
   std::size_t rows = 0;
   double median = 0;  ///< Of |log error|.
   double p90 = 0;
-  double bias = 0;    ///< Median, signed.
+  double bias = 0;  ///< Median, signed.
 };
 
 struct FitProvenance {

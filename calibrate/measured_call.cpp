@@ -148,7 +148,7 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
     refuse(fmt::format("{} is not modelled yet as a measured call", file));
   }
   for (KernelQuery& query : call.kernels) query.context.sustained = power;
-  call.harness = fmt::format("harness.{}.{}", family, table.text(row, "framework"));
+  call.harness = fmt::format("harness.{}.{}", file, table.text(row, "framework"));
   return call;
 }
 

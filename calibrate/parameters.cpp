@@ -8,11 +8,13 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
   const double latency =
       static_cast<double>((device.l2.near_latency + device.l2.far_latency).value()) / 2;
   return {
-      {"launch_us", "us", 1.2, 0.4, 0.3, 6, "graph nodes take 0.6 to 0.8 us on B300, less with overlap"},
+      {"launch_us", "us", 1.2, 0.4, 0.3, 6,
+       "graph nodes take 0.6 to 0.8 us on B300, less with overlap"},
       {"hbm.reachable", "1", device.hbm.reachable, 0.08, 0.5, 0.99, "device description"},
-      {"hbm.latency_cycles", "cycles", static_cast<double>(device.hbm.latency.value()), 0.25, 50, 3000,
-       "device description"},
-      {"l2.reachable", "1", 0.8, 0.2, 0.2, 1.0, "3942 of 4396 B/cycle on H800 (arXiv 2402.13499), with bursts"},
+      {"hbm.latency_cycles", "cycles", static_cast<double>(device.hbm.latency.value()), 0.25, 50,
+       3000, "device description"},
+      {"l2.reachable", "1", 0.8, 0.2, 0.2, 1.0,
+       "3942 of 4396 B/cycle on H800 (arXiv 2402.13499), with bursts"},
       {"l2.latency_cycles", "cycles", latency, 0.2, 100, 2000, "device description"},
       {"l2.capacity", "1", 0.7, 0.25, 0.2, 1.0, "copies in both partitions and other residents"},
       {"cta_launch_cycles", "cycles", 300, 0.7, 10, 5000, "assumed"},
@@ -21,11 +23,33 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
   };
 }
 
-std::vector<FreeParameter> implementation_parameters(const kernels::Implementation& implementation) {
+std::vector<FreeParameter> power_parameters(const device::DeviceSpec& device) {
+  const device::PowerSpec& power = device.power;
+  const std::string source = "device description";
+  std::vector<FreeParameter> parameters = {
+      {"power.idle_w", "W", power.idle.value(), 0.3, 20, 400, source},
+      {"power.shared_memory_pj_per_byte", "pJ/B", power.shared_memory_pj_per_byte, 0.5, 0.05, 20,
+       source},
+      {"power.l2_pj_per_byte", "pJ/B", power.l2_pj_per_byte, 0.5, 0.5, 100, source},
+      {"power.hbm_pj_per_byte", "pJ/B", power.hbm_pj_per_byte, 0.3, 5, 200, source},
+      {"power.voltage_exponent", "1", power.voltage_exponent, 0.2, 0.3, 3, source},
+  };
+  for (const auto type : {core::DataType::bf16, core::DataType::fp8, core::DataType::fp8_block,
+                          core::DataType::nvfp4})
+    if (const auto found = power.tensor_pj_per_flop.find(type);
+        found != power.tensor_pj_per_flop.end())
+      parameters.push_back({"power.tensor_pj_per_flop." + std::string{core::to_string(type)},
+                            "pJ/FLOP", found->second, 0.5, 0.005, 10, source});
+  return parameters;
+}
+
+std::vector<FreeParameter> implementation_parameters(
+    const kernels::Implementation& implementation) {
   const std::string prefix = implementation.name + ".";
   const kernels::ImplementationCosts& costs = implementation.costs;
   std::vector<FreeParameter> parameters;
-  const auto add = [&](const char* name, const char* unit, double prior, double spread, double highest) {
+  const auto add = [&](const char* name, const char* unit, double prior, double spread,
+                       double highest) {
     if (prior <= 0) return;
     parameters.push_back({prefix + name, unit, prior, spread, prior * 0.02, highest,
                           "hw_configs/kernels/" + implementation.name + ".yaml"});

@@ -25,18 +25,21 @@ using calibrate::CsvTable;
 using calibrate::FreeParameter;
 using calibrate::MeasuredCall;
 
-/// The rows of one family on one device that are fitted, spread over frameworks, types and shapes by a hash.
+/// The rows of one family on one device that are fitted, spread over frameworks, types and shapes
+/// by a hash.
 struct Rows {
   std::vector<MeasuredCall> calls;
   std::vector<calibrate::Observation> observations;
   std::vector<std::string> labels;  ///< framework and type, for the report
 };
 
-/// One part of a family that is fitted by itself: "gemm" in bf16 moves the GPU, its other types only their kernels.
+/// One part of a family that is fitted by itself: "gemm" in bf16 moves the GPU, its other types
+/// only their kernels.
 struct Stage {
   std::string family;
   bool only_bf16 = false;
   bool moves_gpu = false;
+  bool moves_power = false;  ///< Observes watts beside times; moves energies, not costs.
 };
 
 bool is_bf16(const CsvTable& table, std::size_t row) {
@@ -55,7 +58,9 @@ class DeviceCalibration {
 
   void run() {
     for (const std::string& family : options_.families) {
-      if (family == "gemm") {
+      if (family.starts_with("power_")) {
+        fit_stage({.family = family, .moves_power = true});
+      } else if (family == "gemm") {
         fit_stage({.family = family, .only_bf16 = true, .moves_gpu = true});
         fit_stage({.family = family});
       } else {
@@ -68,8 +73,8 @@ class DeviceCalibration {
  private:
   void fit_stage(const Stage& stage) {
     const Rows rows = select(stage);
-    const std::string what = fmt::format("{} {}{}", device_.name, stage.family,
-                                         stage.moves_gpu ? " bf16" : "");
+    const std::string what =
+        fmt::format("{} {}{}", device_.name, stage.family, stage.moves_gpu ? " bf16" : "");
     if (rows.calls.size() < 20) {
       fmt::print(stderr, "{}: {} rows, too few to fit\n", what, rows.calls.size());
       return;
@@ -77,11 +82,11 @@ class DeviceCalibration {
     const std::vector<FreeParameter> free = free_parameters(stage, rows);
     std::vector<std::optional<gpu::KernelResult>> last;
     const calibrate::Evaluate evaluate = [&](const device::FitSet& fits, gpu::Fidelity fidelity) {
-      return evaluate_rows(rows, fits, fidelity, last);
+      return evaluate_rows(stage, rows, fits, fidelity, last);
     };
-    const calibrate::FitReport report =
-        calibrate::fit(fits_, free, rows.observations, evaluate, {.passes = options_.passes},
-                       [&](const std::string& line) { fmt::print(stderr, "{}: {}\n", what, line); });
+    const calibrate::FitReport report = calibrate::fit(
+        fits_, free, rows.observations, evaluate, {.passes = options_.passes},
+        [&](const std::string& line) { fmt::print(stderr, "{}: {}\n", what, line); });
     fits_ = report.fits;
     fmt::print("{}: {} rows, median |log error| at cycle {:.1f} % before, {:.1f} % after\n", what,
                rows.calls.size(), 100 * report.median_before, 100 * report.median_after);
@@ -90,13 +95,13 @@ class DeviceCalibration {
       fmt::print("  {:<44}{:>12.5g} +- {:<10.3g}{} (prior {:.5g})\n", parameter.name, fitted.value,
                  fitted.standard_error, parameter.unit, parameter.prior);
     }
-    for (const std::string& pair : report.entangled)
-      fmt::print("  cannot tell apart: {}\n", pair);
+    for (const std::string& pair : report.entangled) fmt::print("  cannot tell apart: {}\n", pair);
     keep_residuals(stage, rows, evaluate, last);
   }
 
   [[nodiscard]] Rows select(const Stage& stage) const {
     Rows rows;
+    std::vector<calibrate::Observation> watts;
     const std::string path = options_.measurements + "/" + stage.family + ".csv";
     const CsvTable table = CsvTable::load(path);
     std::vector<std::pair<std::string, std::size_t>> order;  // spread by hash
@@ -115,16 +120,28 @@ class DeviceCalibration {
         MeasuredCall call = map_.call(stage.family, table, row, device_);
         rows.observations.push_back({*measured, call.harness});
         rows.calls.push_back(std::move(call));
-        rows.labels.push_back(fmt::format("{} {}", table.text(row, "framework"), table.text(row, "dtype")));
+        rows.labels.push_back(
+            fmt::format("{} {}", table.text(row, "framework"), table.text(row, "dtype")));
+        if (stage.moves_power) watts.push_back({table.number(row, "power_w").value_or(0), {}});
       } catch (const core::Refusal&) {
         continue;  // counted where predictions are made
       }
     }
+    rows.observations.insert(rows.observations.end(), watts.begin(), watts.end());
     return rows;
   }
 
-  [[nodiscard]] std::vector<FreeParameter> free_parameters(const Stage& stage, const Rows& rows) const {
+  [[nodiscard]] std::vector<FreeParameter> free_parameters(const Stage& stage,
+                                                           const Rows& rows) const {
     std::vector<FreeParameter> free;
+    if (stage.moves_power) {
+      free = calibrate::power_parameters(device_);
+      std::set<std::string> harnesses;
+      for (const MeasuredCall& call : rows.calls) harnesses.insert(call.harness);
+      for (const std::string& harness : harnesses)
+        free.push_back(calibrate::harness_parameter(harness));
+      return free;
+    }
     if (stage.moves_gpu) free = calibrate::gpu_parameters(device_);
     std::set<std::string> implementations, harnesses;
     for (const MeasuredCall& call : rows.calls) {
@@ -153,7 +170,7 @@ class DeviceCalibration {
   }
 
   std::vector<std::optional<double>> evaluate_rows(
-      const Rows& rows, const device::FitSet& fits, gpu::Fidelity fidelity,
+      const Stage& stage, const Rows& rows, const device::FitSet& fits, gpu::Fidelity fidelity,
       std::vector<std::optional<gpu::KernelResult>>& last) const {
     gpu::Gpu gpu{device_, fits, library_, fidelity};
     std::vector<calibrate::KernelQuery> queries;
@@ -175,6 +192,9 @@ class DeviceCalibration {
         times.emplace_back();
       }
     }
+    if (stage.moves_power)
+      for (std::size_t i = 0; i < rows.calls.size(); ++i)
+        times.push_back(last[i] ? std::optional{last[i]->power.value()} : std::nullopt);
     return times;
   }
 
@@ -187,23 +207,35 @@ class DeviceCalibration {
     for (std::size_t i = 0; i < times.size(); ++i) {
       if (!times[i]) continue;
       const auto harness = fits_.parameters.find(rows.observations[i].harness);
-      const double error = std::log(
-          (*times[i] + (harness == fits_.parameters.end() ? 0 : harness->second.value)) /
-          rows.observations[i].measured_us);
+      const double error =
+          std::log((*times[i] + (harness == fits_.parameters.end() ? 0 : harness->second.value)) /
+                   rows.observations[i].measured_us);
+      if (i >= rows.calls.size()) {
+        sizes["residual.power"].push_back(std::abs(error));
+        by_label["watts"].push_back(error);
+        continue;
+      }
+      if (stage.moves_power) {
+        by_label[rows.labels[i]].push_back(error);
+        continue;
+      }
       const std::string family = workload::family(rows.calls[i].kernels.back().op);
       sizes["residual." + family].push_back(std::abs(error));
-      sizes[fmt::format("residual.{}.{}", family, gpu::to_string(last[i]->binding))].push_back(std::abs(error));
+      sizes[fmt::format("residual.{}.{}", family, gpu::to_string(last[i]->binding))].push_back(
+          std::abs(error));
       by_label[rows.labels[i]].push_back(error);
     }
     for (auto& [name, values] : sizes) {
       if (values.size() < 10) continue;
       std::sort(values.begin(), values.end());
-      const double width = std::exp(values[static_cast<std::size_t>(0.9 * static_cast<double>(values.size()))]) - 1;
-      fits_.parameters[name] = {.value = width,
-                                .standard_error = width / std::sqrt(static_cast<double>(values.size())),
-                                .grade = core::Grade::fitted,
-                                .unit = "1",
-                                .source = fmt::format("90 % half-width of {} rows of {}", values.size(), stage.family)};
+      const double width =
+          std::exp(values[static_cast<std::size_t>(0.9 * static_cast<double>(values.size()))]) - 1;
+      fits_.parameters[name] = {
+          .value = width,
+          .standard_error = width / std::sqrt(static_cast<double>(values.size())),
+          .grade = core::Grade::fitted,
+          .unit = "1",
+          .source = fmt::format("90 % half-width of {} rows of {}", values.size(), stage.family)};
     }
     for (auto& [label, errors] : by_label) {
       std::sort(errors.begin(), errors.end());
@@ -211,9 +243,9 @@ class DeviceCalibration {
       std::vector<double> absolute = errors;
       for (double& e : absolute) e = std::abs(e);
       std::sort(absolute.begin(), absolute.end());
-      residual_lines_.push_back({fmt::format("{} {}", stage.family, label), errors.size(),
-                                 absolute[absolute.size() / 2],
-                                 absolute[static_cast<std::size_t>(0.9 * static_cast<double>(absolute.size()))], bias});
+      residual_lines_.push_back(
+          {fmt::format("{} {}", stage.family, label), errors.size(), absolute[absolute.size() / 2],
+           absolute[static_cast<std::size_t>(0.9 * static_cast<double>(absolute.size()))], bias});
     }
   }
 
@@ -222,7 +254,9 @@ class DeviceCalibration {
     const std::string path = fmt::format("{}/{}.yaml", options_.out, device_.name);
     std::ofstream file(path + ".partial", std::ios::binary);
     file << calibrate::fit_text(device_.name, fits_, residual_lines_,
-                                {.half = options_.half, .rows_per_family = options_.rows, .model_version = gpu::kModelVersion});
+                                {.half = options_.half,
+                                 .rows_per_family = options_.rows,
+                                 .model_version = gpu::kModelVersion});
     file.close();
     if (!file) throw core::ConfigError({path, 0, 0}, "cannot be written");
     std::filesystem::rename(path + ".partial", path);

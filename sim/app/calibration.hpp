@@ -17,9 +17,10 @@ struct CalibrationOptions {
   int jobs = 1;
 };
 
-/// Fits every device, family after family, and writes `out`/DEVICE.yaml: parameters with standard errors and grades, the
-/// residuals' spread by family and binding resource, and the provenance. The first family fits the GPU's own parameters;
-/// later ones only the costs of their implementations and their harness. Prints what it did. Throws core::ConfigError.
+/// Fits every device, family after family, and writes `out`/DEVICE.yaml: parameters with standard
+/// errors and grades, the residuals' spread by family and binding resource, and the provenance. The
+/// first family fits the GPU's own parameters; later ones only the costs of their implementations
+/// and their harness. Prints what it did. Throws core::ConfigError.
 void calibrate_devices(const CalibrationOptions& options);
 
 }  // namespace tessera::app
