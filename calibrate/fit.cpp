@@ -17,7 +17,7 @@ constexpr double kEntangled = 0.9;
 class Problem {
  public:
   Problem(const device::FitSet& start, const std::vector<FreeParameter>& free,
-          const std::vector<Observation>& observations, const Evaluate& evaluate,
+          const std::vector<double>& observations, const Evaluate& evaluate,
           double robust_scale)
       : start_(start),
         free_(free),
@@ -46,16 +46,14 @@ class Problem {
     const auto predicted = evaluate_(fits, fidelity);
     Eigen::VectorXd r(static_cast<Eigen::Index>(observations_.size()));
     for (std::size_t i = 0; i < observations_.size(); ++i) {
-      const auto harness = fits.parameters.find(observations_[i].harness);
-      const double added = harness == fits.parameters.end() ? 0.0 : harness->second.value;
       double& at = r[static_cast<Eigen::Index>(i)];
       if (!predicted[i]) {
         at = std::nan("");
         continue;
       }
-      const double kernel =
+      const double corrected =
           *predicted[i] * (fidelity == gpu::Fidelity::analytical ? std::exp(correction_[i]) : 1.0);
-      at = std::log((kernel + added) / observations_[i].measured_us);
+      at = std::log(corrected / observations_[i]);
     }
     return r;
   }
@@ -110,7 +108,7 @@ class Problem {
  private:
   const device::FitSet& start_;
   const std::vector<FreeParameter>& free_;
-  const std::vector<Observation>& observations_;
+  const std::vector<double>& observations_;
   const Evaluate& evaluate_;
   double robust_scale_;
   std::vector<double> correction_;
@@ -163,7 +161,7 @@ Eigen::VectorXd descend(const Problem& problem, Eigen::VectorXd x, int iteration
 }  // namespace
 
 FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& free,
-              const std::vector<Observation>& observations, const Evaluate& evaluate,
+              const std::vector<double>& observations, const Evaluate& evaluate,
               const FitOptions& options, const std::function<void(const std::string&)>& log) {
   const auto n = static_cast<Eigen::Index>(free.size());
   Problem problem{start, free, observations, evaluate, options.robust_scale};

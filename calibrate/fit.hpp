@@ -11,13 +11,7 @@
 
 namespace tessera::calibrate {
 
-/// One measured row as a fit sees it.
-struct Observation {
-  double measured_us = 0;
-  std::string harness;  ///< The constant that belongs to it.
-};
-
-/// Predicted microseconds of every observation without its harness; none where the model refuses.
+/// What the model says for every observation; none where it refuses.
 using Evaluate =
     std::function<std::vector<std::optional<double>>(const device::FitSet&, gpu::Fidelity)>;
 
@@ -42,7 +36,7 @@ struct FitReport {
 /// closed form is corrected, row by row, by what the cycle simulation says at that point, so that
 /// what is fitted is the cycle model.
 FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& free,
-              const std::vector<Observation>& observations, const Evaluate& evaluate,
+              const std::vector<double>& observations, const Evaluate& evaluate,
               const FitOptions& options, const std::function<void(const std::string&)>& log);
 
 }  // namespace tessera::calibrate

@@ -104,6 +104,14 @@ bool matches(const std::string& wanted, std::string_view found) {
 
 }  // namespace
 
+double MeasuredCall::added_us(const device::FitSet& fits) const {
+  const auto value = [&](const std::string& name) {
+    const auto found = fits.parameters.find(name);
+    return found == fits.parameters.end() ? 0.0 : found->second.value;
+  };
+  return value(harness) + value(gap()) * static_cast<double>(kernels.size() - 1);
+}
+
 MeasurementMap MeasurementMap::load() {
   core::LoadOptions options;
   options.kind = "kernel map";

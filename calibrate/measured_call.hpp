@@ -23,6 +23,11 @@ struct KernelQuery {
 struct MeasuredCall {
   std::vector<KernelQuery> kernels;  ///< One after another.
   std::string harness;  ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
+
+  /// Name of the constant that lies between two kernels of the call.
+  [[nodiscard]] std::string gap() const { return harness + ".gap"; }
+  /// What harness and gaps add to the kernels' own time, in microseconds; 0 where `fits` say nothing.
+  [[nodiscard]] double added_us(const device::FitSet& fits) const;
 };
 
 /// Which implementation a measured kernel is: a row of hw_configs/kernels/measured_as.yaml.

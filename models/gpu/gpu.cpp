@@ -17,9 +17,11 @@
 namespace tessera::gpu {
 namespace {
 
-/// Launches that the closed form ranks best and that are then simulated; a library's heuristic is
-/// good, not perfect.
-constexpr std::size_t kSimulatedCandidates = 2;
+/// Launches that the closed form ranks best and that are then simulated: few when long, since the
+/// closed form ranks long launches well, more when short.
+constexpr std::size_t kLongCandidates = 2;
+constexpr std::size_t kShortCandidates = 6;
+constexpr double kShortCycles = 50'000;
 /// Half-width of the 90 % interval of a kernel family that no fit describes. // assumed
 constexpr double kUnfittedHalfWidth = 0.5;
 /// A benchmark repeats a kernel about this often before its clock is read off. Measured bursts are
@@ -129,9 +131,11 @@ LaunchTotals Gpu::simulate(const Machine& machine,
     return estimate_launch(machine, chosen.kernel->plan());
   }
   LaunchTotals best;
-  for (std::size_t i = 0; i < std::min(kSimulatedCandidates, ranking.size()); ++i) {
+  const bool is_short = ranking.front().first < kShortCycles;
+  const std::size_t candidates = is_short ? kShortCandidates : kLongCandidates;
+  for (std::size_t i = 0; i < std::min(candidates, ranking.size()); ++i) {
     // A candidate that the closed form sees far behind is not what the library would choose.
-    if (i > 0 && ranking[i].first > 1.15 * ranking.front().first) break;
+    if (i > 0 && ranking[i].first > (is_short ? 1.3 : 1.15) * ranking.front().first) break;
     const kernels::TileKernel& kernel = *launches[ranking[i].second];
     TileEngine engine{machine, kernel, context.exact};
     const LaunchTotals totals = engine.run();

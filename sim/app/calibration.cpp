@@ -29,7 +29,7 @@ using calibrate::MeasuredCall;
 /// by a hash.
 struct Rows {
   std::vector<MeasuredCall> calls;
-  std::vector<calibrate::Observation> observations;
+  std::vector<double> observations;  ///< Microseconds; then watts, if they are fitted.
   std::vector<std::string> labels;  ///< framework and type, for the report
 };
 
@@ -101,7 +101,7 @@ class DeviceCalibration {
 
   [[nodiscard]] Rows select(const Stage& stage) const {
     Rows rows;
-    std::vector<calibrate::Observation> watts;
+    std::vector<double> watts;
     const std::string path = options_.measurements + "/" + stage.family + ".csv";
     const CsvTable table = CsvTable::load(path);
     std::vector<std::pair<std::string, std::size_t>> order;  // spread by hash
@@ -118,11 +118,11 @@ class DeviceCalibration {
       if (!measured || *measured <= 0) continue;
       try {
         MeasuredCall call = map_.call(stage.family, table, row, device_);
-        rows.observations.push_back({*measured, call.harness});
+        rows.observations.push_back(*measured);
         rows.calls.push_back(std::move(call));
         rows.labels.push_back(
             fmt::format("{} {}", table.text(row, "framework"), table.text(row, "dtype")));
-        if (stage.moves_power) watts.push_back({table.number(row, "power_w").value_or(0), {}});
+        if (stage.moves_power) watts.push_back(table.number(row, "power_w").value_or(0));
       } catch (const core::Refusal&) {
         continue;  // counted where predictions are made
       }
@@ -131,13 +131,18 @@ class DeviceCalibration {
     return rows;
   }
 
+  static void add_constants(const MeasuredCall& call, std::set<std::string>& harnesses) {
+    harnesses.insert(call.harness);
+    if (call.kernels.size() > 1) harnesses.insert(call.gap());
+  }
+
   [[nodiscard]] std::vector<FreeParameter> free_parameters(const Stage& stage,
                                                            const Rows& rows) const {
     std::vector<FreeParameter> free;
     if (stage.moves_power) {
       free = calibrate::power_parameters(device_);
       std::set<std::string> harnesses;
-      for (const MeasuredCall& call : rows.calls) harnesses.insert(call.harness);
+      for (const MeasuredCall& call : rows.calls) add_constants(call, harnesses);
       for (const std::string& harness : harnesses)
         free.push_back(calibrate::harness_parameter(harness));
       return free;
@@ -145,8 +150,10 @@ class DeviceCalibration {
     if (stage.moves_gpu) free = calibrate::gpu_parameters(device_);
     std::set<std::string> implementations, harnesses;
     for (const MeasuredCall& call : rows.calls) {
-      harnesses.insert(call.harness);
+      add_constants(call, harnesses);
       for (const calibrate::KernelQuery& query : call.kernels) {
+        // Row kernels are fitted where they are measured by themselves.
+        if (workload::family(query.op) == "stream" && stage.family != "quantize") continue;
         try {
           implementations.insert(library_.choose(query.op, device_, query.implementation).name);
         } catch (const core::Refusal&) {
@@ -186,7 +193,7 @@ class DeviceCalibration {
         if (answers[at].result) results.push_back(*answers[at].result);
       if (results.size() == call.kernels.size()) {
         last.push_back(gpu::in_sequence(results));
-        times.push_back(core::to_microseconds(last.back()->time));
+        times.push_back(core::to_microseconds(last.back()->time) + call.added_us(fits));
       } else {
         last.emplace_back();
         times.emplace_back();
@@ -206,10 +213,7 @@ class DeviceCalibration {
     std::map<std::string, std::vector<double>> by_label;
     for (std::size_t i = 0; i < times.size(); ++i) {
       if (!times[i]) continue;
-      const auto harness = fits_.parameters.find(rows.observations[i].harness);
-      const double error =
-          std::log((*times[i] + (harness == fits_.parameters.end() ? 0 : harness->second.value)) /
-                   rows.observations[i].measured_us);
+      const double error = std::log(*times[i] / rows.observations[i]);
       if (i >= rows.calls.size()) {
         sizes["residual.power"].push_back(std::abs(error));
         by_label["watts"].push_back(error);

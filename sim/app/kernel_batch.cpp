@@ -75,8 +75,7 @@ class GpuRows {
   [[nodiscard]] Prediction predict(const calibrate::MeasuredCall& call,
                                    const std::vector<gpu::KernelResult>& results) const {
     const gpu::KernelResult sum = gpu::in_sequence(results);
-    const auto harness = fits_.parameters.find(call.harness);
-    const double added = harness == fits_.parameters.end() ? 0 : harness->second.value;
+    const double added = call.added_us(fits_);
     return {.microseconds = core::to_microseconds(sum.time) + added,
             .lower = core::to_microseconds(sum.lower) + added,
             .upper = core::to_microseconds(sum.upper) + added,
