@@ -7,6 +7,8 @@ namespace tessera::calibrate {
 std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
   const double latency =
       static_cast<double>((device.l2.near_latency + device.l2.far_latency).value()) / 2;
+  const bool tma = device.generation == device::Generation::hopper ||
+                   device.generation == device::Generation::blackwell;
   return {
       {"launch_us", "us", 1.2, 0.4, 0.3, 6,
        "graph nodes take 0.6 to 0.8 us on B300, less with overlap"},
@@ -17,6 +19,8 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
        "3942 of 4396 B/cycle on H800 (arXiv 2402.13499), with bursts"},
       {"l2.latency_cycles", "cycles", latency, 0.2, 100, 2000, "device description"},
       {"l2.capacity", "1", 0.7, 0.25, 0.2, 1.0, "copies in both partitions and other residents"},
+      {"sm_port_bytes", "B/cycle", tma ? 100.0 : 64.0, 0.2, 16, 128,
+       "A100 port width 64; 127 for TMA on B300 (QuickRunCUDA b300_clean)"},
       {"cta_launch_cycles", "cycles", 300, 0.7, 10, 5000, "assumed"},
       {"tensor_scale", "1", 1.06, 0.04, 1.0, 1.5, "best wgmma loops reach 95 % (arXiv 2402.13499)"},
       {"power.response_ms", "ms", 20, 0.7, 0.5, 500, "assumed"},

@@ -49,12 +49,13 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double issue = resident * work.loads * plan.issue_cycles;
   // Stores of the tile before leave by a port of their own and share L2 with the loads.
   const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;
-  const double port = resident * std::max(work.load_bytes, stored) / machine.sm_port_bytes;
+  const double arriving = work.load_bytes + work.multicast_bytes;
+  const double port = resident * std::max(arriving, stored) / machine.sm_port_bytes;
   const double l2 = active * (work.load_bytes + stored) / machine.l2_bytes;
   const double hbm = active * hbm_bytes_per_step / machine.hbm_bytes;
   const double miss = hbm_bytes_per_step > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
   const double latency =
-      (machine.l2_latency + miss + work.load_bytes / machine.sm_port_bytes) / plan.stages;
+      (machine.l2_latency + miss + arriving / machine.sm_port_bytes) / plan.stages;
   return std::max({pipes, chain, issue, port, l2, hbm, latency, 1e-3});
 }
 

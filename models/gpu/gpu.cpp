@@ -28,6 +28,15 @@ constexpr double kUnfittedHalfWidth = 0.5;
 /// 6 graph replays of several operations each.
 constexpr double kBurstRepeats = 30;  // assumed
 
+/// Bytes per cycle from L2 into one SM. Ampere and what follows its load path: 64, the width of
+/// slice and port (public A100 microbenchmarks). TMA: 127 were seen on B300, from whatever source
+/// (QuickRunCUDA b300_clean 30_tma_sizes); 100 is assumed for what a loop of boxes reaches.
+double sm_port_prior(device::Generation generation) {
+  return generation == device::Generation::hopper || generation == device::Generation::blackwell
+             ? 100.0
+             : 64.0;
+}
+
 core::DataType tensor_type(const workload::Operator& op) {
   if (const auto* gemm = std::get_if<workload::Gemm>(&op)) return gemm->type;
   if (const auto* grouped = std::get_if<workload::GroupedGemm>(&op)) return grouped->type;
@@ -51,8 +60,7 @@ Gpu::Gpu(device::DeviceSpec device, device::FitSet fits, kernels::Implementation
       launch_us_(1.0),     // assumed; B300 graph nodes take 0.6 to 0.8 us each (QuickRunCUDA)
       l2_reachable_(0.8),  // assumed
       l2_capacity_(0.7),   // assumed: part of L2 that reused data can occupy
-      sm_port_bytes_(
-          64),  // 64 B per cycle and SM from L2 (A100 slice and port width, public microbenchmarks)
+      sm_port_bytes_(sm_port_prior(device_.generation)),
       cta_launch_cycles_(200),  // assumed
       tensor_scale_(1.05),      // assumed
       power_response_ms_(20) {  // assumed

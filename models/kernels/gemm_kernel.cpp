@@ -84,6 +84,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
 
 void GemmKernel::describe_tiles(double rows, double columns, double steps) {
   plan_.step.load_bytes = rows * a_step_bytes_ + columns * b_step_bytes_ / tile_.cluster;
+  plan_.step.multicast_bytes = columns * b_step_bytes_ * (tile_.cluster - 1) / tile_.cluster;
   plan_.store_bytes = rows * columns * (split_ > 1 ? kPartialBytes : c_bytes_);
   // One multiply-add an element, step and consumer.
   plan_.fp32_operations =

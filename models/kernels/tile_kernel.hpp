@@ -15,9 +15,10 @@ struct TileWork {
   double sfu = 0;
   double conversion = 0;
   double shared_memory = 0;
-  double load_bytes = 0;  ///< L2 to this SM; of a multicast box its share.
-  double loads = 0;       ///< Copy instructions issued.
-  double waiting = 0;     ///< Latencies that occupy no pipe; they count where steps are serial.
+  double load_bytes = 0;       ///< L2 to this SM; of a multicast box its share.
+  double multicast_bytes = 0;  ///< Arrive beside them, loaded by other CTAs of the cluster.
+  double loads = 0;            ///< Copy instructions issued.
+  double waiting = 0;  ///< Latencies that occupy no pipe; they count where steps are serial.
 };
 
 /// What both fidelities read: resources of a launch, and what its average tile does.
