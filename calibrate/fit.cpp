@@ -17,8 +17,7 @@ constexpr double kEntangled = 0.9;
 class Problem {
  public:
   Problem(const device::FitSet& start, const std::vector<FreeParameter>& free,
-          const std::vector<double>& observations, const Evaluate& evaluate,
-          double robust_scale)
+          const std::vector<double>& observations, const Evaluate& evaluate, double robust_scale)
       : start_(start),
         free_(free),
         observations_(observations),

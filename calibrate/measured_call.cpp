@@ -98,6 +98,53 @@ MeasuredCall gemm_call(const CsvTable& table, std::size_t row, const device::Dev
   return call;
 }
 
+/// Both operands stay in L2 from replay to replay when they fit it together (measurements README).
+gpu::ExecutionContext replayed(double touched_bytes, const device::DeviceSpec& device) {
+  gpu::ExecutionContext context;
+  context.warm_activations = context.warm_weights =
+      touched_bytes < static_cast<double>(device.l2.size.value());
+  return context;
+}
+
+MeasuredCall quantize_call(const CsvTable& table, std::size_t row, const device::DeviceSpec& device,
+                           const MeasuredAs& as) {
+  Stream stream{.rows = integer(table, row, "M"), .columns = integer(table, row, "K")};
+  stream.kind =
+      table.text(row, "op") == "compute_scale" ? StreamKind::compute_scale : StreamKind::quantize;
+  if (stream.kind == StreamKind::quantize) stream.output = data_type(table.text(row, "dtype"));
+  MeasuredCall call;
+  call.kernels.push_back(
+      {stream, replayed(bytes(stream.rows, stream.columns, 24), device), as.implementation});
+  return call;
+}
+
+/// Prefill attention; the trtllm collection appends keys and values to the cache in the same call.
+MeasuredCall attention_context_call(const CsvTable& table, std::size_t row,
+                                    const device::DeviceSpec& device, const MeasuredAs& as) {
+  workload::Attention attention{.batch = integer(table, row, "batch")};
+  attention.q_length = attention.kv_length = integer(table, row, "isl");
+  attention.heads = integer(table, row, "num_heads");
+  attention.kv_heads = integer(table, row, "num_kv_heads");
+  attention.qk_dim = attention.v_dim = integer(table, row, "head_dim");
+  attention.window = integer(table, row, "win");
+  attention.type = data_type(table.text(row, "dtype"));
+  attention.cache_type = data_type(table.text(row, "kv_dtype"));
+  const std::int64_t tokens = attention.batch * attention.q_length;
+  const std::int64_t columns = (2 * attention.heads + 2 * attention.kv_heads) * attention.qk_dim;
+  const gpu::ExecutionContext context =
+      replayed(bytes(tokens, columns, core::activation_bits(attention.type)), device);
+  MeasuredCall call;
+  if (table.text(row, "framework") == "trtllm")
+    call.kernels.push_back({Stream{.kind = StreamKind::copy,
+                                   .rows = tokens,
+                                   .columns = 2 * attention.kv_heads * attention.qk_dim,
+                                   .output = attention.cache_type},
+                            context,
+                            {}});
+  call.kernels.push_back({attention, context, as.implementation});
+  return call;
+}
+
 bool matches(const std::string& wanted, std::string_view found) {
   return wanted.empty() || wanted == found;
 }
@@ -152,6 +199,10 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
   MeasuredCall call;
   if (family == "gemm") {
     call = gemm_call(table, row, device, as);
+  } else if (family == "quantize") {
+    call = quantize_call(table, row, device, as);
+  } else if (family == "attention_context") {
+    call = attention_context_call(table, row, device, as);
   } else {
     refuse(fmt::format("{} is not modelled yet as a measured call", file));
   }

@@ -14,12 +14,17 @@ void add_calibrate_command(CLI::App& program) {
   options->jobs = available_cores();
   CLI::App* command = program.add_subcommand(
       "calibrate", "Fit a GPU's parameters and its kernels' costs to measured kernels");
-  command->add_option("measurements", options->measurements, "Folder with gemm.csv, quantize.csv, ...");
+  command->add_option("measurements", options->measurements,
+                      "Folder with gemm.csv, quantize.csv, ...");
   command->add_option("--device", options->devices, "Devices to fit, separated by commas")
       ->delimiter(',');
   command->add_option("--out", options->out, "Folder for DEVICE.yaml");
-  command->add_option("--families", options->families,
-                      "Files to fit in this order (default: gemm, quantize, attention_context, moe)")
+  command
+      ->add_option("--families", options->families,
+                   "What to fit, in this order: measurement files by name; gemm is its bf16 part "
+                   "and moves the GPU, "
+                   "gemm_quantised the rest; power_gemm fits energies (default: gemm, quantize, "
+                   "gemm_quantised, attention_context, moe)")
       ->delimiter(',');
   command->add_option("--rows", options->rows, "Rows of a family that are fitted, at most")
       ->check(CLI::Range(20, 2000));
@@ -27,8 +32,9 @@ void add_calibrate_command(CLI::App& program) {
       ->check(CLI::Range(1, 10));
   command->add_option("--half", options->half, "fit: one half of the shapes; all: every row")
       ->check(CLI::IsMember({"fit", "all"}));
-  command->add_option("--start", options->start,
-                      "Folder of fits to start from and to keep what is not fitted (default: those that ship)");
+  command->add_option(
+      "--start", options->start,
+      "Folder of fits to start from and to keep what is not fitted (default: those that ship)");
   command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));
   add_calibrate_collectives(*command);
   command->callback([options, command] {

@@ -30,7 +30,7 @@ using calibrate::MeasuredCall;
 struct Rows {
   std::vector<MeasuredCall> calls;
   std::vector<double> observations;  ///< Microseconds; then watts, if they are fitted.
-  std::vector<std::string> labels;  ///< framework and type, for the report
+  std::vector<std::string> labels;   ///< framework and type, for the report
 };
 
 /// One part of a family that is fitted by itself: "gemm" in bf16 moves the GPU, its other types
@@ -62,7 +62,8 @@ class DeviceCalibration {
         fit_stage({.family = family, .moves_power = true});
       } else if (family == "gemm") {
         fit_stage({.family = family, .only_bf16 = true, .moves_gpu = true});
-        fit_stage({.family = family});
+      } else if (family == "gemm_quantised") {
+        fit_stage({.family = "gemm"});
       } else {
         fit_stage({.family = family});
       }

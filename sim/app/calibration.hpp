@@ -9,7 +9,8 @@ struct CalibrationOptions {
   std::string measurements;
   std::vector<std::string> devices;
   std::string out;
-  std::vector<std::string> families = {"gemm", "quantize", "attention_context", "moe"};
+  std::vector<std::string> families = {"gemm", "quantize", "gemm_quantised", "attention_context",
+                                       "moe"};
   std::string half = "fit";
   std::string start;
   std::size_t rows = 240;
