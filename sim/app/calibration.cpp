@@ -164,6 +164,10 @@ class DeviceCalibration {
     }
     for (const kernels::Implementation& implementation : library_.all()) {
       if (!implementations.contains(implementation.name)) continue;
+      // Kernels that also run bf16 belong to the stage that moves the GPU.
+      if (stage.family == "gemm" && !stage.moves_gpu &&
+          implementation.types.contains(core::DataType::bf16))
+        continue;
       for (FreeParameter& parameter : calibrate::implementation_parameters(implementation)) {
         // What an earlier family fitted stays as it is.
         const auto known = fits_.parameters.find(parameter.name);
