@@ -16,7 +16,7 @@ add_custom_command(
   COMMAND ${CMAKE_COMMAND} -E make_directory ${web_build}
   COMMAND ${CMAKE_COMMAND} -E copy ${web_source}/package.json ${web_source}/package-lock.json ${web_build}
   COMMAND ${CMAKE_COMMAND} -E chdir ${web_build}
-          ${NPM} ci --silent --ignore-scripts --prefer-offline --no-audit --no-fund
+          ${NPM} ci --loglevel=error --ignore-scripts --prefer-offline --no-audit --no-fund
   COMMAND ${CMAKE_COMMAND} -E touch ${web_build}/installed
   DEPENDS ${web_source}/package.json ${web_source}/package-lock.json
   COMMENT "Fetching the report's node packages by their lock file" VERBATIM)

@@ -56,27 +56,13 @@ function optionOf(element) {
 
 const charts = [...document.querySelectorAll('[data-figure]')].map((element) => (
   {element, chart: echarts.init(element, null, {renderer: 'svg'})}));
-const drawn = new WeakSet();
+const draw = ({element, chart}) => chart.setOption(optionOf(element), true);
+const redraw = () => charts.forEach(draw);
 
-/** Charts are drawn when they come near the view: a long page opens at once. */
-function draw({element, chart}) {
-  drawn.add(element);
-  chart.setOption(optionOf(element), true);
-}
-
-const redraw = () => charts.filter(({element}) => drawn.has(element)).forEach(draw);
-
-const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    watcher.unobserve(entry.target);
-    draw(charts.find(({element}) => element === entry.target));
-  }
-}, {rootMargin: '600px'});
-charts.forEach(({element}) => watcher.observe(element));
+// One at a time, so that the page can be read and scrolled before the last is drawn.
+charts.forEach((one) => setTimeout(() => draw(one)));
 
 addEventListener('resize', () => charts.forEach(({chart}) => chart.resize()));
-addEventListener('beforeprint', () => charts.forEach(draw));
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 document.getElementById('timeline-process')?.addEventListener('change', redraw);
 
