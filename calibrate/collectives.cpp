@@ -55,6 +55,7 @@ std::vector<Stage> stages() {
     nccl.push_back("nccl.in_switch." + part);
   for (const std::string part : {"low_latency_base", "base", "peer", "nvlink_fraction", "ramp"})
     nccl.push_back("nccl.pairwise." + part);
+  nccl.push_back("nccl.ring_local_pass");
   nccl.push_back("nccl.int8_reduction_slowdown");
   std::vector<Stage> all{{"nccl", "latency_us", nccl}};
   for (const std::string direction : {"dispatch", "combine"}) {

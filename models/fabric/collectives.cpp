@@ -263,6 +263,11 @@ CollectiveResult CollectiveModel::run_ring(const CollectiveRequest& request, con
     binding = "channels";
   }
   double transfer = microseconds(moved, rate);
+  // A rank also copies (all-gather) or reduces (reduce-scatter) its own part, which crosses no
+  // link.
+  if (domains == 1)
+    transfer += microseconds(
+        static_cast<double>(request.bytes.value()) / ranks * parameters_.ring_local_pass, rate);
   if (reduces(request.kind) && core::activation_bits(request.type) == 8)
     transfer *= parameters_.int8_reduction_slowdown;
   CollectiveResult result = finish(request, at, latency, transfer, cost.ramp_us, binding);

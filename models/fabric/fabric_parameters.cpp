@@ -25,7 +25,8 @@ std::array<ProtocolCost, kProtocols> latencies(
     const std::array<std::array<double, 3>, kProtocols>& table, double fraction) {
   std::array<ProtocolCost, kProtocols> costs{};
   for (std::size_t p = 0; p < kProtocols; ++p)
-    costs[p] = {table[p][0], table[p][1], table[p][2], kProtocolShare[p] * fraction, 1.0};
+    costs[p] = {table[p][0], table[p][1], table[p][2], kProtocolShare[p] * fraction,
+                p == 2 ? 10.0 : 1.0};  // assumed: Simple fills deep buffers first
   return costs;
 }
 
@@ -104,6 +105,7 @@ std::vector<ParameterField> make_fields() {
   const auto single = [&](const std::string& name, double& (*of)(FabricParameters&)) {
     fields.push_back({name, "1", of});
   };
+  single("nccl.ring_local_pass", [](FabricParameters& f) -> double& { return f.ring_local_pass; });
   fields.push_back(
       {"nccl.channel_rate", "B/s", [](FabricParameters& f) -> double& { return f.channel_rate; }});
   single("nccl.default_channels",
@@ -188,8 +190,9 @@ FabricParameters prior_parameters(Generation generation) {
       .ring = latencies(kRingLatencies, 1.0),
       .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
       // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
-      .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 1.0},
-      .pairwise = {6.6, 12.0, 0.2, 0.7, 1.0},  // assumed
+      .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 10.0},
+      .pairwise = {6.6, 12.0, 0.2, 0.7, 5.0},  // assumed
+      .ring_local_pass = 0.4,                  // assumed
       // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
       .channel_rate = generation == Generation::ampere   ? 24e9
                       : generation == Generation::hopper ? 38.7e9

@@ -89,8 +89,10 @@ struct FabricParameters {
   std::array<ProtocolCost, kProtocols> tree;
   ProtocolCost in_switch;  ///< NVLS.
   PairwiseCost pairwise;
-  double channel_rate;             ///< Bytes/s that one channel (one SM) moves.
-  double default_channels;         ///< SMs that the library takes unless told otherwise.
+  double ring_local_pass;   ///< Time in which a ring's rank passes over its own part, in units of
+                            ///< one step's transfer; seen inside a node.
+  double channel_rate;      ///< Bytes/s that one channel (one SM) moves.
+  double default_channels;  ///< SMs that the library takes unless told otherwise.
   double int8_reduction_slowdown;  ///< Reducing 8-bit elements against 16-bit ones, >= 1.
   ExchangeCost dispatch;
   ExchangeCost combine;

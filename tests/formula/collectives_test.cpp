@@ -20,6 +20,7 @@ FabricParameters ideal() {
   FabricParameters p = prior_parameters(device::Generation::hopper);
   for (auto* costs : {&p.ring, &p.tree})
     for (ProtocolCost& cost : *costs) cost = {0, 0, 0, 1, 0};
+  p.ring_local_pass = 0;
   p.in_switch = {0, 0, 0, 1, 0};
   p.pairwise = {0, 0, 0, 1, 0};
   return p;
