@@ -82,7 +82,7 @@ std::string to_string(const StageEntry& entry) {
   return "layer";
 }
 
-std::vector<Stage> assumed_stages(const TrainingJob& job) {
+std::vector<Stage> assumed_stages(const TrainingJob& job, std::optional<int> mtp_stage) {
   const workload::Architecture& a = job.architecture;
   const auto ranks = static_cast<std::size_t>(job.pipeline);
   const auto work = [&](const StageEntry& entry) { return work_of(a, entry, job.sequence_length); };
@@ -92,22 +92,25 @@ std::vector<Stage> assumed_stages(const TrainingJob& job) {
     return mirrored ? std::min(stage, ranks - 1 - stage) : stage;
   };
   std::vector<double> stage_load(ranks, 0.0), rank_load(ranks, 0.0);
-  const double last =
-      work({Kind::head, 0}) + static_cast<double>(a.mtp_modules) * work({Kind::mtp, 0});
-  stage_load[ranks - 1] = rank_load[rank_of(ranks - 1)] = last;
+  const auto load = [&](std::size_t stage, double amount) {
+    stage_load[stage] += amount;
+    rank_load[rank_of(stage)] += amount;
+  };
+  const auto modules = static_cast<std::size_t>(
+      std::clamp(mtp_stage.value_or(job.pipeline - 1), 0, job.pipeline - 1));
+  load(ranks - 1, work({Kind::head, 0}));
+  load(modules, static_cast<double>(a.mtp_modules) * work({Kind::mtp, 0}));
   std::vector<int> layers(ranks, 0);
-  const double layer = work({Kind::layer, a.layers - 1});
   for (std::int64_t l = 0; l < a.layers; ++l) {
     // The least loaded rank, then the least loaded of its stages; of equals the last, as fewer of
     // its chunks are in flight.
-    std::size_t best = ranks - 1;
-    for (std::size_t s = ranks - 1; s-- > 0;) {
-      const std::pair load{rank_load[rank_of(s)], stage_load[s]};
-      if (load < std::pair{rank_load[rank_of(best)], stage_load[best]}) best = s;
+    std::size_t best = modules;
+    for (std::size_t s = modules; s-- > 0;) {
+      const std::pair loads{rank_load[rank_of(s)], stage_load[s]};
+      if (loads < std::pair{rank_load[rank_of(best)], stage_load[best]}) best = s;
     }
     ++layers[best];
-    stage_load[best] += layer;
-    rank_load[rank_of(best)] += layer;
+    load(best, work({Kind::layer, a.layers - 1}));
   }
   std::vector<Stage> stages(ranks);
   stages.front().push_back({Kind::embedding, 0});
@@ -115,8 +118,9 @@ std::vector<Stage> assumed_stages(const TrainingJob& job) {
   for (std::size_t s = 0; s < ranks; ++s) {
     for (int i = 0; i < layers[s]; ++i) stages[s].push_back({Kind::layer, next++});
   }
-  stages.back().push_back({Kind::head, 0});
-  for (std::int64_t m = 0; m < a.mtp_modules; ++m) stages.back().push_back({Kind::mtp, m});
+  if (modules == ranks - 1) stages.back().push_back({Kind::head, 0});
+  for (std::int64_t m = 0; m < a.mtp_modules; ++m) stages[modules].push_back({Kind::mtp, m});
+  if (modules != ranks - 1) stages.back().push_back({Kind::head, 0});
   return stages;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -83,7 +84,9 @@ struct TrainingJob {
 /// with all MTP modules last (so that DualPipe's mirror shares both matrices, arXiv 2412.19437,
 /// section 2.2), and spreads the layers so that the work of a rank, both its stages together,
 /// varies least.
-[[nodiscard]] std::vector<Stage> assumed_stages(const TrainingJob& job);
+/// `mtp_stage` puts the MTP modules on an earlier stage; no layer follows it then.
+[[nodiscard]] std::vector<Stage> assumed_stages(const TrainingJob& job,
+                                                std::optional<int> mtp_stage = std::nullopt);
 
 /// "embedding", "mtp", "head", or the layer's number: how the scenario writes it.
 [[nodiscard]] std::string to_string(const StageEntry& entry);

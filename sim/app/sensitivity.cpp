@@ -64,24 +64,6 @@ std::vector<Stage> even_stages(const training::TrainingJob& job, bool more_first
   return stages;
 }
 
-/// The MTP module moved to another stage, and with it the layers after that stage: the module takes
-/// the last layer's output.
-std::optional<std::vector<Stage>> with_mtp_on(std::vector<Stage> stages, std::size_t target) {
-  const std::size_t from = stage_with(stages, StageEntry::Kind::mtp);
-  if (from == stages.size() || from == target || target >= stages.size()) return std::nullopt;
-  std::erase_if(stages[from],
-                [](const StageEntry& entry) { return entry.kind == StageEntry::Kind::mtp; });
-  for (std::size_t s = target + 1; s < stages.size(); ++s) {
-    const auto rest = std::stable_partition(
-        stages[s].begin(), stages[s].end(),
-        [](const StageEntry& entry) { return entry.kind == StageEntry::Kind::layer; });
-    stages[target].insert(stages[target].end(), stages[s].begin(), rest);
-    stages[s].erase(stages[s].begin(), rest);
-  }
-  stages[target].push_back({StageEntry::Kind::mtp, 0});
-  return stages;
-}
-
 class Variants {
  public:
   explicit Variants(const Scenario& base) : base_(base), stages_(stages_of(base.job)) {}
@@ -108,9 +90,11 @@ class Variants {
       add("layers per stage", std::move(value)).job.stages = std::move(stages);
     }
     const std::size_t last = stages_.size() - 1;
+    const std::size_t now = stage_with(stages_, StageEntry::Kind::mtp);
     for (const std::size_t target : {last - std::min<std::size_t>(last, 1), last})
-      if (auto stages = with_mtp_on(stages_, target))
-        add("MTP module", fmt::format("on stage {}", target)).job.stages = std::move(*stages);
+      if (now < stages_.size() && target != now)
+        add("MTP module", fmt::format("on stage {}, layers spread anew", target)).job.stages =
+            training::assumed_stages(job, static_cast<int>(target));
   }
 
   void add_placements() {

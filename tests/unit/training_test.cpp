@@ -157,6 +157,15 @@ TEST_CASE("assumed stages: four MoE layers a chunk, head and MTP last", "[traini
   for (std::size_t s = 1; s < 15; ++s) CHECK(stages[s].size() == 4);
 }
 
+TEST_CASE("an MTP module on an earlier stage leaves no layer behind it", "[training]") {
+  TrainingJob job = deepseek_job();
+  job.stages = assumed_stages(job, 14);
+  CHECK(job.stages[15].size() == 1);
+  CHECK(to_string(job.stages[14].back()) == "mtp");
+  job.device.hbm.size = core::Bytes{1LL << 40};
+  CHECK(run(job).step.value > 0);
+}
+
 TEST_CASE("busy kernels, calls and traffic are told", "[training]") {
   const TrainingResult result = run(deepseek_job());
   REQUIRE_FALSE(result.result.kernels.empty());
