@@ -68,10 +68,24 @@ class DeviceCalibration {
         fit_stage({.family = family});
       }
     }
+    if (!options_.energies_from.empty()) transfer_energies();
     write();
   }
 
  private:
+  /// Energies of the same chip, measured on another board.
+  void transfer_energies() {
+    const device::FitSet other = device::load_fit_for(
+        device::load_device(options_.energies_from),
+        options_.start.empty() ? device::kFitFolder : options_.start);
+    for (auto [name, parameter] : other.parameters) {
+      if (!name.starts_with("power.") || name == "power.response_ms") continue;
+      parameter.grade = core::worst(parameter.grade, core::Grade::transferred);
+      parameter.source = "fitted on " + options_.energies_from;
+      fits_.parameters[name] = parameter;
+    }
+  }
+
   void fit_stage(const Stage& stage) {
     const Rows rows = select(stage);
     const std::string what =

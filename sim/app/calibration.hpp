@@ -13,6 +13,7 @@ struct CalibrationOptions {
                                        "moe"};
   std::string half = "fit";
   std::string start;
+  std::string energies_from;  ///< Device whose fitted energies stand in where watts were not measured.
   std::size_t rows = 240;
   int passes = 3;
   int jobs = 1;
