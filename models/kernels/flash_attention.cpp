@@ -106,6 +106,7 @@ class AttentionForward : public TileKernel {
   std::int64_t split_;
   Residency residency_;
   bool asynchronous_;              ///< Products run beside the warps that issue them.
+  std::int64_t ahead_;          ///< Tiles of keys scored before their turn.
   std::int64_t group_ = 1;         ///< Query heads packed into a tile.
   std::int64_t heads_ = 1;         ///< Heads that tiles belong to.
   std::int64_t tiles_ = 1;         ///< Of queries, per head.
@@ -131,6 +132,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       split_(how.split),
       residency_(residency),
       asynchronous_(how.tile.schedule != GemmSchedule::multistage),
+      ahead_(asynchronous_ && how.consumers == 1 && how.stages > 1 ? 1 : 0),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
       element_bytes_(bytes_of(attention.type)) {
   plan_.ctas_per_sm = how.resident;
@@ -183,7 +185,8 @@ void AttentionForward::describe_costs(const device::DeviceSpec& device,
       (scores * (parameter(implementation, "softmax_fp32") + polynomial * kPolynomialFp32) +
        rescale + widen) /
       device.sm.fp32_lanes);
-  conversion_cycles_ = std::llround(scores / (2.0 * device.sm.conversion_lanes));  // packed pairs
+  // Packed pairs, on the pipe that exponentials use: both are 16 a cycle (FlashMLA deep-dive).
+  conversion_cycles_ = std::llround(scores / (2.0 * device.sm.conversion_lanes));
   latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.reduction_cycles);
   finish_cycles_ = std::llround(rescale / (2.0 * device.sm.conversion_lanes) +
                                 rescale * element_bytes_ / device.sm.shared_memory_rate);
@@ -198,7 +201,8 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   plan_.persistent = implementation.persistent;
   plan_.stages = static_cast<int>(stages_);
   plan_.serial_step = true;
-  plan_.lanes = consumers_;
+  // A consumer that scores ahead waits for its softmax alone, as two that alternate do.
+  plan_.lanes = consumers_ + static_cast<int>(ahead_);
   double steps = 0, longest = 0, keys_read = 0;
   for (std::int64_t tile = 0; tile < tiles_ * split_; ++tile) {
     const AttentionPlace at = place(tile * section_);
@@ -213,9 +217,8 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   const auto v = static_cast<double>(attention_.v_dim);
   plan_.steps = std::max(steps / per_head, 1e-3);
   plan_.step.tensor = static_cast<double>(consumers_ * (score_cycles_ + value_cycles_));
-  plan_.step.sfu = static_cast<double>(consumers_ * sfu_cycles_);
+  plan_.step.sfu = static_cast<double>(consumers_ * (sfu_cycles_ + conversion_cycles_));
   plan_.step.fp32 = static_cast<double>(consumers_ * fp32_cycles_);
-  plan_.step.conversion = static_cast<double>(consumers_ * conversion_cycles_);
   plan_.step.waiting = static_cast<double>(latency_cycles_);
   plan_.step.load_bytes = keys_read / std::max(1.0, steps) * (qk + v) * key_bytes_;
   plan_.step.loads = 2;
@@ -323,6 +326,7 @@ TileProgram AttentionForward::producer(const Cta& cta) const {
 /// that with the values, so that the tensor pipe works while exponentials are computed.
 TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
   std::int64_t use = 0;
+  std::int64_t issued = 0;
   std::int64_t scored = 0;
   std::int64_t written = 0;
   std::int64_t summed = 0;
@@ -336,9 +340,12 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
     const std::int64_t end = use + at.keys.last - at.keys.first;
     for (std::int64_t k = use; k < end; ++k) {
       const std::int64_t stage = k % stages_;
-      co_await wait(keys_full(stage), k / stages_ + 1);
-      co_await mma(score_cycles_, operand, scores(index));
-      if (k > use && asynchronous_) {  // the values of the tile before
+      // One consumer alone keeps the tensor pipe busy by scoring one tile ahead.
+      for (; issued < std::min(end, k + 1 + ahead_); ++issued) {
+        co_await wait(keys_full(issued % stages_), issued / stages_ + 1);
+        co_await mma(score_cycles_, operand, scores(index));
+      }
+      if (k > use && asynchronous_ && ahead_ == 0) {  // the values of the tile before
         const std::int64_t before = (k - 1) % stages_;
         co_await wait(values_full(before), (k - 1) / stages_ + 1);
         co_await mma(value_cycles_, operand, values_empty(before));
@@ -348,18 +355,18 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       co_await delay(latency_cycles_);
       co_await compute(Pipe::fp32, fp32_cycles_);
       co_await compute(Pipe::sfu, sfu_cycles_);
-      co_await compute(Pipe::conversion, conversion_cycles_);
+      co_await compute(Pipe::sfu, conversion_cycles_);
       if (!asynchronous_) {
         co_await wait(values_full(stage), k / stages_ + 1);
         co_await mma(value_cycles_, operand, outputs(index));
         co_await wait(outputs(index), ++written);
         co_await signal(values_empty(stage));
+      } else if (ahead_ > 0 || k + 1 == end) {
+        co_await wait(values_full(stage), k / stages_ + 1);
+        co_await mma(value_cycles_, operand, values_empty(stage));
       }
     }
     if (asynchronous_ && end > use) {
-      const std::int64_t last = (end - 1) % stages_;
-      co_await wait(values_full(last), (end - 1) / stages_ + 1);
-      co_await mma(value_cycles_, operand, values_empty(last));
       co_await mma(0, 0, outputs(index));
       co_await wait(outputs(index), ++written);
     }
