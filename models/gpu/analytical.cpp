@@ -44,8 +44,9 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   kernels::TileWork work = plan.step;
   work.tensor = tensor_cycles;
   const double pipes = resident * longest_pipe(work);
+  const double waited = work.tensor * (1 - plan.unwaited_tensor / std::max(1.0, plan.step.tensor));
   const double chain =
-      plan.serial_step ? (work.tensor + sum_of_pipes(work)) / plan.lanes + work.waiting : 0.0;
+      plan.serial_step ? (waited + sum_of_pipes(work)) / plan.lanes + work.waiting : 0.0;
   const double issue = resident * work.loads * plan.issue_cycles;
   // Stores of the tile before leave by a port of their own and share L2 with the loads.
   const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;
@@ -54,8 +55,9 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double l2 = active * (work.load_bytes + stored) / machine.l2_bytes;
   const double hbm = active * hbm_bytes_per_step / machine.hbm_bytes;
   const double miss = hbm_bytes_per_step > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
+  // A stage is held from its request until its step is done.
   const double latency =
-      (machine.l2_latency + miss + arriving / machine.sm_port_bytes) / plan.stages;
+      (machine.l2_latency + miss + arriving / machine.sm_port_bytes + chain) / plan.stages;
   return std::max({pipes, chain, issue, port, l2, hbm, latency, 1e-3});
 }
 
@@ -83,7 +85,9 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
                                   active * plan.store_bytes / machine.l2_bytes);
     const double tail = plan.epilogue_cycles + std::max(epilogue_pipes, store) +
                         plan.epilogue.load_bytes / machine.sm_port_bytes;
-    const double main_loop = plan.steps * step;
+    // All at once, the longest tile decides; in many waves others fill the SMs beside it.
+    const double deepest = full_waves > 0 ? plan.steps : std::max(plan.steps, plan.longest_steps);
+    const double main_loop = deepest * step;
     double cycles = main_loop;
     if (plan.overlapped_epilogue) {
       cycles = std::max(main_loop, tail);
@@ -108,7 +112,7 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
     cycles += wave;
     tail = wave_tail;
   }
-  if (plan.longest_steps > plan.steps)
+  if (full_waves > 0 && plan.longest_steps > plan.steps)
     cycles += (plan.longest_steps - plan.steps) * std::max(tensor_step, 1.0) / 2;
   if (plan.overlapped_epilogue) cycles += tail;
   cycles += machine.l2_latency / 2;

@@ -37,7 +37,8 @@ struct AttentionConfiguration {
   TileShape tile;
   int consumers = 2;
   int resident = 1;
-  std::int64_t stages = 1;
+  std::int64_t stages = 1;      ///< Of values.
+  std::int64_t key_stages = 1;  ///< One more where the rest of shared memory holds it.
   std::int64_t split = 1;
 };
 
@@ -63,22 +64,26 @@ class AttentionForward : public TileKernel {
  private:
   // Barriers of a CTA.
   [[nodiscard]] Barrier keys_full(std::int64_t stage) const { return barrier(stage); }
-  [[nodiscard]] Barrier keys_empty(std::int64_t stage) const { return barrier(stages_ + stage); }
+  [[nodiscard]] Barrier keys_empty(std::int64_t stage) const {
+    return barrier(key_stages_ + stage);
+  }
   [[nodiscard]] Barrier values_full(std::int64_t stage) const {
-    return barrier(2 * stages_ + stage);
+    return barrier(2 * key_stages_ + stage);
   }
   [[nodiscard]] Barrier values_empty(std::int64_t stage) const {
-    return barrier(3 * stages_ + stage);
+    return barrier(2 * key_stages_ + stages_ + stage);
   }
-  [[nodiscard]] Barrier queries_full() const { return barrier(4 * stages_); }
-  [[nodiscard]] Barrier queries_empty() const { return barrier(4 * stages_ + 1); }
-  [[nodiscard]] Barrier scores(int consumer) const { return barrier(4 * stages_ + 2 + consumer); }
+  [[nodiscard]] Barrier queries_full() const { return barrier(others()); }
+  [[nodiscard]] Barrier queries_empty() const { return barrier(others() + 1); }
+  [[nodiscard]] Barrier scores(int consumer) const { return barrier(others() + 2 + consumer); }
   [[nodiscard]] Barrier outputs(int consumer) const {
-    return barrier(4 * stages_ + 2 + consumers_ + consumer);
+    return barrier(others() + 2 + consumers_ + consumer);
   }
   [[nodiscard]] Barrier partials(int consumer) const {
-    return barrier(4 * stages_ + 2 + 2 * consumers_ + consumer);
+    return barrier(others() + 2 + 2 * consumers_ + consumer);
   }
+  /// The first barrier after those of the stages.
+  [[nodiscard]] std::int64_t others() const { return 2 * (key_stages_ + stages_); }
   static Barrier barrier(std::int64_t index) { return static_cast<Barrier>(index); }
 
   TileProgram producer(const Cta& cta) const;
@@ -103,10 +108,11 @@ class AttentionForward : public TileKernel {
   TileShape tile_;
   int consumers_;
   std::int64_t stages_;
+  std::int64_t key_stages_;
   std::int64_t split_;
   Residency residency_;
   bool asynchronous_;              ///< Products run beside the warps that issue them.
-  std::int64_t ahead_;          ///< Tiles of keys scored before their turn.
+  std::int64_t ahead_;             ///< Tiles of keys scored before their turn.
   std::int64_t group_ = 1;         ///< Query heads packed into a tile.
   std::int64_t heads_ = 1;         ///< Heads that tiles belong to.
   std::int64_t tiles_ = 1;         ///< Of queries, per head.
@@ -129,10 +135,11 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       tile_(how.tile),
       consumers_(how.consumers),
       stages_(how.stages),
+      key_stages_(how.key_stages),
       split_(how.split),
       residency_(residency),
       asynchronous_(how.tile.schedule != GemmSchedule::multistage),
-      ahead_(asynchronous_ && how.consumers == 1 && how.stages > 1 ? 1 : 0),
+      ahead_(asynchronous_ && how.consumers == 1 && how.key_stages > 1 ? 1 : 0),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
       element_bytes_(bytes_of(attention.type)) {
   plan_.ctas_per_sm = how.resident;
@@ -197,12 +204,11 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   const ImplementationCosts& costs = implementation.costs;
   plan_.name = fmt::format("{}x{} {}{}", tile_.m, tile_.n, to_string(tile_.schedule),
                            split_ > 1 ? fmt::format(" split {}", split_) : "");
-  plan_.barriers = static_cast<int>(4 * stages_ + 2 + 3 * consumers_);
+  plan_.barriers = static_cast<int>(others() + 2 + 3 * consumers_);
   plan_.persistent = implementation.persistent;
   plan_.stages = static_cast<int>(stages_);
   plan_.serial_step = true;
-  // A consumer that scores ahead waits for its softmax alone, as two that alternate do.
-  plan_.lanes = consumers_ + static_cast<int>(ahead_);
+  plan_.lanes = consumers_;
   double steps = 0, longest = 0, keys_read = 0;
   for (std::int64_t tile = 0; tile < tiles_ * split_; ++tile) {
     const AttentionPlace at = place(tile * section_);
@@ -216,7 +222,11 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   const auto qk = static_cast<double>(attention_.qk_dim);
   const auto v = static_cast<double>(attention_.v_dim);
   plan_.steps = std::max(steps / per_head, 1e-3);
+  if (longest > plan_.steps) plan_.longest_steps = longest;
   plan_.step.tensor = static_cast<double>(consumers_ * (score_cycles_ + value_cycles_));
+  if (asynchronous_)
+    plan_.unwaited_tensor =
+        static_cast<double>(consumers_ * (value_cycles_ + (ahead_ > 0 ? score_cycles_ : 0)));
   plan_.step.sfu = static_cast<double>(consumers_ * (sfu_cycles_ + conversion_cycles_));
   plan_.step.fp32 = static_cast<double>(consumers_ * fp32_cycles_);
   plan_.step.waiting = static_cast<double>(latency_cycles_);
@@ -312,11 +322,11 @@ TileProgram AttentionForward::producer(const Cta& cta) const {
     co_await wait(queries_empty(), static_cast<std::int64_t>(t) * consumers_);
     co_await load(query_box(at), queries_full());
     for (std::int64_t k = at.keys.first; k < at.keys.last; ++k, ++use) {
+      const std::int64_t key_stage = use % key_stages_;
+      co_await wait(keys_empty(key_stage), use / key_stages_ * consumers_);
+      co_await load(key_box(at, k, false), keys_full(key_stage));
       const std::int64_t stage = use % stages_;
-      const std::int64_t released = use / stages_ * consumers_;
-      co_await wait(keys_empty(stage), released);
-      co_await load(key_box(at, k, false), keys_full(stage));
-      co_await wait(values_empty(stage), released);
+      co_await wait(values_empty(stage), use / stages_ * consumers_);
       co_await load(key_box(at, k, true), values_full(stage));
     }
   }
@@ -342,7 +352,7 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       const std::int64_t stage = k % stages_;
       // One consumer alone keeps the tensor pipe busy by scoring one tile ahead.
       for (; issued < std::min(end, k + 1 + ahead_); ++issued) {
-        co_await wait(keys_full(issued % stages_), issued / stages_ + 1);
+        co_await wait(keys_full(issued % key_stages_), issued / key_stages_ + 1);
         co_await mma(score_cycles_, operand, scores(index));
       }
       if (k > use && asynchronous_ && ahead_ == 0) {  // the values of the tile before
@@ -351,7 +361,7 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
         co_await mma(value_cycles_, operand, values_empty(before));
       }
       co_await wait(scores(index), ++scored);
-      co_await signal(keys_empty(stage));
+      co_await signal(keys_empty(k % key_stages_));
       co_await delay(latency_cycles_);
       co_await compute(Pipe::fp32, fp32_cycles_);
       co_await compute(Pipe::sfu, sfu_cycles_);
@@ -431,10 +441,10 @@ bool fit(const Attention& a, const device::DeviceSpec& device, const Implementat
   const double least = queries + stage + kBarrierBytes;
   if (least > cta) return false;
   how.resident = std::clamp(static_cast<int>(sm / least), 1, implementation.ctas_per_sm);
-  how.stages = std::clamp<std::int64_t>(
-      static_cast<std::int64_t>((std::min(cta, sm / how.resident) - queries - kBarrierBytes) /
-                                stage),
-      1, kMaxStages);
+  const double room = std::min(cta, sm / how.resident) - queries - kBarrierBytes;
+  how.stages = std::clamp<std::int64_t>(static_cast<std::int64_t>(room / stage), 1, kMaxStages);
+  const double keys = static_cast<double>(how.tile.n * a.qk_dim) * bytes_of(a.type);
+  how.key_stages = how.stages + (room - static_cast<double>(how.stages) * stage >= keys ? 1 : 0);
   return true;
 }
 

@@ -176,9 +176,14 @@ void AttentionBackward::describe_launch(const device::DeviceSpec& device,
   plan_.lanes = consumers_;
   plan_.stages = static_cast<int>(stages_);
   double total = 0;
-  for (std::int64_t tile = 0; tile < tiles_; ++tile)
-    total += static_cast<double>(steps(place(tile * section_)));
+  double longest = 0;
+  for (std::int64_t tile = 0; tile < tiles_; ++tile) {
+    const auto count = static_cast<double>(steps(place(tile * section_)));
+    total += count;
+    longest = std::max(longest, count);
+  }
   plan_.steps = std::max(total / static_cast<double>(tiles_), 1e-3);
+  if (longest > plan_.steps) plan_.longest_steps = longest;
   const auto qk = static_cast<double>(attention_.qk_dim);
   const auto v = static_cast<double>(attention_.v_dim);
   const auto each = static_cast<double>(consumers_);

@@ -31,6 +31,7 @@ struct LaunchPlan {
   bool persistent = false;           ///< CTAs take tile after tile; otherwise one tile a CTA.
   bool overlapped_epilogue = false;  ///< The next tile's main loop runs beside the epilogue.
   bool serial_step = false;          ///< A step's pipes run one after another for one CTA.
+  double unwaited_tensor = 0;        ///< Of a serial step's tensor cycles, what no warp waits for.
   int lanes = 1;             ///< Warpgroups of a CTA that each do their share of a step, serially.
   int stages = 1;            ///< Steps of loads in flight per CTA.
   double steps = 1;          ///< Main-loop steps of the average tile.

@@ -1,0 +1,151 @@
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+
+#include "models/device/device_file.hpp"
+#include "models/gpu/gpu.hpp"
+#include "models/kernels/flash_attention.hpp"
+#include "models/kernels/stream.hpp"
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera {
+namespace {
+
+using core::DataType;
+using kernels::KeyRange;
+using workload::Attention;
+using workload::GroupedGemm;
+using workload::Stream;
+using workload::StreamKind;
+
+const kernels::ImplementationLibrary& library() {
+  static const auto kLibrary = kernels::ImplementationLibrary::load();
+  return kLibrary;
+}
+
+gpu::KernelResult run(const std::string& device, const workload::Operator& op,
+                      gpu::Fidelity fidelity, const gpu::ExecutionContext& context = {}) {
+  gpu::Gpu on{device::load_device(device), {}, library(), fidelity};
+  return on.run(op, context);
+}
+
+double time_us(const std::string& device, const workload::Operator& op, gpu::Fidelity fidelity,
+               const gpu::ExecutionContext& context = {}) {
+  return core::to_microseconds(run(device, op, fidelity, context).time);
+}
+
+bool same(const KeyRange& a, const KeyRange& b) { return a.first == b.first && a.last == b.last; }
+
+}  // namespace
+
+TEST_CASE("a tile of queries visits only the keys that it may see", "[flash_attention]") {
+  const Attention causal{.q_length = 1024, .kv_length = 1024, .causal = true};
+  CHECK(same(kernels::keys_needed(causal, 0, 128, 128), {0, 1}));
+  CHECK(same(kernels::keys_needed(causal, 128, 256, 128), {0, 2}));
+  CHECK(same(kernels::keys_needed(causal, 896, 1024, 128), {0, 8}));
+  const Attention prefix{.q_length = 128, .kv_length = 1024, .causal = true};
+  CHECK(same(kernels::keys_needed(prefix, 0, 128, 128), {0, 8}));
+  const Attention window{.q_length = 1024, .kv_length = 1024, .causal = true, .window = 129};
+  CHECK(same(kernels::keys_needed(window, 512, 640, 128), {3, 5}));
+  const Attention both_ways{.q_length = 1024, .kv_length = 1000, .causal = false};
+  CHECK(same(kernels::keys_needed(both_ways, 0, 128, 128), {0, 8}));
+}
+
+TEST_CASE("bytes of an element follow from the kind and its types", "[stream]") {
+  const auto facts = [](const Stream& s) { return kernels::stream_facts(s); };
+  const auto block = DataType::fp8_block;
+  CHECK(facts({.kind = StreamKind::copy}).read_bytes == 2);
+  CHECK(facts({.kind = StreamKind::swiglu}).read_bytes == 4);
+  CHECK(facts({.kind = StreamKind::swiglu_backward}).write_bytes == 4);
+  // One byte and 4/128 of a scale.
+  CHECK(facts({.kind = StreamKind::quantize, .output = block}).write_bytes == 1.03125);
+  CHECK(facts({.kind = StreamKind::quantize_transpose, .output = block}).write_bytes == 2.0625);
+  CHECK(facts({.kind = StreamKind::rms_norm, .output = block}).write_bytes == 3.03125);
+  CHECK(facts({.kind = StreamKind::permute, .columns = 4, .fan = 2}).write_bytes == 4);
+  // Master, gradient, two FP32 moments; master, moments, bf16 weight.
+  const auto adamw = facts({.kind = StreamKind::adamw, .input = DataType::fp32});
+  CHECK(adamw.read_bytes == 16);
+  CHECK(adamw.write_bytes == 14);
+  const auto small =
+      facts({.kind = StreamKind::adamw, .input = DataType::fp32, .state = DataType::bf16});
+  CHECK(small.read_bytes == 12);
+}
+
+TEST_CASE("every kind of stream runs on every generation", "[stream]") {
+  const std::string device = GENERATE("a100_sxm", "l40s", "h800_sxm", "b200_sxm");
+  for (int kind = 0; kind <= static_cast<int>(StreamKind::compute_scale); ++kind) {
+    const Stream stream{
+        .kind = static_cast<StreamKind>(kind), .rows = 256, .columns = 512, .fan = 2};
+    CAPTURE(device, workload::to_string(stream.kind));
+    CHECK(time_us(device, stream, gpu::Fidelity::cycle) > 0);
+  }
+}
+
+TEST_CASE("a group without rows costs nothing", "[grouped_gemm]") {
+  const GroupedGemm dense{.sizes = {512, 256}, .n = 2048, .fixed = 1024};
+  GroupedGemm sparse = dense;
+  sparse.sizes = {0, 512, 0, 0, 256, 0};
+  CHECK(run("h800_sxm", dense, gpu::Fidelity::cycle).cycles ==
+        run("h800_sxm", sparse, gpu::Fidelity::cycle).cycles);
+}
+
+TEST_CASE("a contiguous layout pads each group to 128 rows, a masked one does not",
+          "[grouped_gemm]") {
+  const GroupedGemm uneven{
+      .sizes = {1, 1, 1, 1}, .n = 2048, .fixed = 1024, .type = DataType::fp8_block};
+  GroupedGemm masked = uneven;
+  masked.masked = true;
+  const auto padded = run("h800_sxm", uneven, gpu::Fidelity::cycle);
+  const auto exact = run("h800_sxm", masked, gpu::Fidelity::cycle);
+  CHECK(padded.l2_bytes > exact.l2_bytes);
+  CHECK(padded.time >= exact.time);
+}
+
+TEST_CASE("what is out of an implementation's reach is refused", "[flash_attention]") {
+  const Attention wide{.q_length = 512, .kv_length = 512, .qk_dim = 1024, .v_dim = 1024};
+  CHECK_THROWS_AS(run("h800_sxm", wide, gpu::Fidelity::cycle), core::Refusal);
+  const Attention narrow{
+      .q_length = 512, .kv_length = 512, .type = DataType::nvfp4, .backward = true};
+  CHECK_THROWS_AS(run("b200_sxm", narrow, gpu::Fidelity::cycle), core::Refusal);
+}
+
+TEST_CASE("dispatch to peers leaves no trace in HBM beyond the rows read", "[exchange]") {
+  const workload::Exchange dispatch{
+      .tokens = 4096, .hidden = 7168, .copies = 4, .type = DataType::fp8_block};
+  const auto result = run("h800_sxm", dispatch, gpu::Fidelity::cycle, {.sms = 20});
+  CHECK(result.hbm_bytes == Catch::Approx(4096 * 7168 * 1.03125).epsilon(0.01));
+}
+
+TEST_CASE("both fidelities agree on typical kernels", "[fidelity]") {
+  const std::string device = GENERATE("a100_sxm", "h800_sxm", "b200_sxm");
+  const std::vector<workload::Operator> operators = {
+      Stream{.kind = StreamKind::rms_norm, .rows = 4096, .columns = 7168},
+      Stream{.kind = StreamKind::swiglu, .rows = 4096, .columns = 2048},
+      Stream{.kind = StreamKind::gate_top_k, .rows = 4096, .columns = 256, .fan = 8},
+      Stream{.kind = StreamKind::adamw, .rows = 100'000'000, .columns = 1, .input = DataType::fp32},
+      GroupedGemm{.sizes = {2048, 1024, 4096}, .n = 4096, .fixed = 2048},
+      GroupedGemm{.varying = GroupedGemm::Varying::depth,
+                  .sizes = {2048, 1024},
+                  .n = 4096,
+                  .fixed = 2048,
+                  .output = DataType::fp32,
+                  .accumulate = true},
+      Attention{.q_length = 2048,
+                .kv_length = 2048,
+                .heads = 64,
+                .kv_heads = 64,
+                .qk_dim = 192,
+                .v_dim = 128},
+      Attention{.q_length = 4096, .kv_length = 4096, .heads = 32, .kv_heads = 8, .causal = false},
+      Attention{.q_length = 2048, .kv_length = 2048, .heads = 32, .kv_heads = 32, .backward = true},
+  };
+  for (const workload::Operator& op : operators) {
+    const double cycle = time_us(device, op, gpu::Fidelity::cycle);
+    const double analytical = time_us(device, op, gpu::Fidelity::analytical);
+    CAPTURE(device, workload::describe(op), cycle, analytical);
+    CHECK(analytical > 0.8 * cycle);
+    CHECK(analytical < 1.2 * cycle);
+  }
+}
+
+}  // namespace tessera
