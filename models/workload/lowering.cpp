@@ -142,6 +142,7 @@ class PartBuilder {
   }
   /// Queries, keys and values from their latents; also what recomputation runs again.
   void up_projections(List& list, Pass pass, const std::string& suffix);
+  void latent_norms(List& list, Pass pass, const std::string& suffix);
   void attention_forward();
   void attention_gradient();
   void attention_weight_gradient();
@@ -164,10 +165,13 @@ class PartBuilder {
   PartWork part_;
 };
 
+void PartBuilder::latent_norms(List& list, Pass pass, const std::string& suffix) {
+  norm(list, pass, "q_norm" + suffix, a_.attention.query_rank, p_.linear);
+  norm(list, pass, "kv_norm" + suffix, a_.attention.key_value_rank, p_.linear);
+}
+
 void PartBuilder::up_projections(List& list, Pass pass, const std::string& suffix) {
   const LatentAttention& m = a_.attention;
-  norm(list, pass, "q_norm" + suffix, m.query_rank, p_.linear);
-  norm(list, pass, "kv_norm" + suffix, m.key_value_rank, p_.linear);
   multiply(list, pass, "q_up" + suffix, m.heads * m.qk_dim(), m.query_rank, p_.linear);
   multiply(list, pass, "kv_up" + suffix, m.heads * (m.nope_dim + m.value_dim), m.key_value_rank,
            p_.linear);
@@ -181,6 +185,7 @@ void PartBuilder::attention_forward() {
   norm(list, Pass::forward, "attention_norm", a_.hidden, p_.linear);
   multiply(list, Pass::forward, "qkv_down", m.query_rank + m.key_value_rank + m.rope_dim, a_.hidden,
            p_.linear);
+  latent_norms(list, Pass::forward, "");
   up_projections(list, Pass::forward, "");
   list.push_back({"attention",
                   Attention{.batch = sequences_,
@@ -210,12 +215,8 @@ void PartBuilder::attention_gradient() {
   List& list = part_.finish_gradient;
   cast_gradient(list, "o gradient", tokens_, a_.hidden);
   multiply(list, kPass, "o input_gradient", m.heads * m.value_dim, a_.hidden, p_.linear);
-  if (recompute_.mla_up_projection) {
-    up_projections(list, kPass, " recompute");
-  } else if (recompute_.rms_norm) {
-    norm(list, kPass, "q_norm recompute", m.query_rank, p_.linear);
-    norm(list, kPass, "kv_norm recompute", m.key_value_rank, p_.linear);
-  }
+  if (recompute_.rms_norm) latent_norms(list, kPass, " recompute");
+  if (recompute_.mla_up_projection) up_projections(list, kPass, " recompute");
   list.push_back({"attention gradient",
                   Attention{.batch = sequences_,
                             .q_length = length_,
