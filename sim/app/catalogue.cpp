@@ -20,7 +20,7 @@ constexpr const char* kKernelFolder = "hw_configs/kernels";
 
 /// Loads a document of `options` with its overrides and reads it with `read`.
 template <class Read>
-auto checker(core::LoadOptions options, Read read) {
+auto checker(const core::LoadOptions& options, Read read) {
   return [options, read](const std::string& name, const Settings& set) {
     core::LoadOptions load = options;
     load.overrides = core::parse_overrides(set);

@@ -220,6 +220,7 @@ class ConfigNode {
   template <class E>
   static std::vector<std::string> names_of(const std::vector<std::pair<std::string, E>>& table) {
     std::vector<std::string> names;
+    names.reserve(table.size());
     for (const auto& row : table) names.push_back(row.first);
     return names;
   }

@@ -150,14 +150,14 @@ class TreeBuilder : public YAML::EventHandler {
     if (parent.node.kind == YamlNode::Kind::list) {
       parent.node.items.push_back(std::move(node));
     } else if (!parent.has_key) {
-      take_key(parent, std::move(node));
+      take_key(parent, node);
     } else {
       parent.has_key = false;
       add_entry(parent, std::move(node));
     }
   }
 
-  void take_key(Open& parent, YamlNode node) {
+  void take_key(Open& parent, const YamlNode& node) {
     if (node.kind != YamlNode::Kind::scalar)
       fail(node.position, fmt::format("found {} as a key; expected a name", describe(node)));
     parent.key = node.scalar;
