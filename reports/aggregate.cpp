@@ -88,6 +88,21 @@ std::vector<const core::KernelRow*> kernels_by_time(const core::Result& result) 
   return rows;
 }
 
+std::vector<std::pair<std::string, double>> time_by_binding(const core::Result& result) {
+  std::map<std::string, double> seconds;
+  double total = 0;
+  for (const core::KernelRow& row : result.kernels) {
+    seconds[row.binding] += seconds_per_step(row);
+    total += seconds_per_step(row);
+  }
+  std::vector<std::pair<std::string, double>> shares;
+  if (total <= 0) return shares;
+  for (const auto& [binding, time] : seconds) shares.emplace_back(binding, time / total);
+  std::stable_sort(shares.begin(), shares.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return shares;
+}
+
 std::vector<std::pair<std::string, core::Estimate>> headline_first(const core::Result& result) {
   static constexpr std::array kFirst = {"step_time",
                                         "gpu_hours",

@@ -44,6 +44,10 @@ struct MemoryUse {
   return row.calls_per_step * row.time.value;
 }
 
+/// Share of kernel time in a step by the resource that binds, the largest first; sums to 1.
+[[nodiscard]] std::vector<std::pair<std::string, double>> time_by_binding(
+    const core::Result& result);
+
 /// The quantities with those that answer the user's question first, one of each: step, GPU-hours,
 /// dollars, MFU, throughput, energy; the rest in their order.
 [[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> headline_first(

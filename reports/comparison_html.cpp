@@ -32,6 +32,32 @@ Cell estimate_cell(const std::string& name, const core::Estimate* predicted) {
           .value = estimate.value};
 }
 
+std::vector<Cell> memory_row(const Columns& columns) {
+  std::vector<Cell> row{text_cell("Memory on the fullest rank")};
+  for (const ComparisonColumn& column : columns) {
+    const MemoryUse use = memory_over_ranks(*column.result);
+    if (use.kinds.empty()) {
+      row.push_back(no_cell());
+      continue;
+    }
+    Cell cell = quantity_cell(use.worst_total, "B");
+    cell.html += "<br><span class=\"note\">of " +
+                 escape_html(quantity(column.result->machine.hbm_bytes, "B")) + "</span>";
+    row.push_back(cell);
+  }
+  return row;
+}
+
+std::vector<Cell> binding_row(const Columns& columns) {
+  std::vector<Cell> row{text_cell("Kernel time by what binds")};
+  for (const ComparisonColumn& column : columns) {
+    Cell cell = text_cell(shares_text(time_by_binding(*column.result)));
+    cell.css_class = "shares";
+    row.push_back(cell);
+  }
+  return row;
+}
+
 std::string quantities_table(const Columns& columns) {
   HtmlTable table{.id = "comparison", .heads = {"Quantity"}};
   for (const ComparisonColumn& column : columns) table.heads.push_back(column.name);
@@ -41,17 +67,23 @@ std::string quantities_table(const Columns& columns) {
       row.push_back(estimate_cell(name, column.result->find(name)));
     table.rows.push_back(row);
   }
+  table.rows.push_back(memory_row(columns));
+  table.rows.push_back(binding_row(columns));
   return table.html();
 }
 
-/// Bars for each quantity that at least two results have.
+constexpr int kMostBarCharts = 6;
+
+/// Bars for the first quantities that at least two results have.
 std::string quantity_bars(const Columns& columns) {
   std::string charts;
+  int drawn = 0;
   for (const std::string& name : quantity_names(columns)) {
     const auto present = std::count_if(columns.begin(), columns.end(), [&](const auto& column) {
       return column.result->find(name) != nullptr;
     });
-    if (present < 2) continue;
+    if (present < 2 || drawn == kMostBarCharts) continue;
+    ++drawn;
     charts += fmt::format(
         "<figure><figcaption>{1}</figcaption><div class=\"chart\" style=\"height:{2}px\" "
         "id=\"figure-{0}\" "

@@ -115,6 +115,16 @@ core::Estimate shown(const std::string& name, core::Estimate estimate) {
   return estimate;
 }
 
+std::string shares_text(const std::vector<std::pair<std::string, double>>& shares) {
+  constexpr double kSmallestShown = 0.005;
+  std::string text;
+  for (const auto& [name, share] : shares) {
+    if (share < kSmallestShown) continue;
+    text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ", name, 100 * share);
+  }
+  return text;
+}
+
 std::string label(const std::string& name) {
   static constexpr std::array kWords = {
       std::pair{"mfu", "MFU"},    std::pair{"gpu", "GPU"},        std::pair{"gpus", "GPUs"},

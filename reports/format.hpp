@@ -1,6 +1,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "sim/core/result.hpp"
 
@@ -32,6 +34,9 @@ struct Scale {
 [[nodiscard]] std::string shown_unit(const std::string& name, const std::string& unit);
 /// The estimate in its `shown_unit`.
 [[nodiscard]] core::Estimate shown(const std::string& name, core::Estimate estimate);
+
+/// "tensor 61 %, hbm 30 %, ...": shares of a whole; those below half a percent are left out.
+[[nodiscard]] std::string shares_text(const std::vector<std::pair<std::string, double>>& shares);
 
 /// A name of code as words: "step_time" is "Step time", "mfu" is "MFU".
 [[nodiscard]] std::string label(const std::string& name);

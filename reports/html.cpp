@@ -193,6 +193,8 @@ std::string kernels_section(const Result& result) {
                            "more of the step it takes. Kernels without FLOP have no place here.",
                            drawable, result.kernels.size(), result.machine.device),
                460);
+  body += "<p>Kernel time in a step by the resource that binds: " +
+          escape_html(shares_text(time_by_binding(result))) + ".</p>\n";
   return section("Kernels", body + csv_link(result) + kernels_table(result));
 }
 

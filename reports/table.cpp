@@ -155,7 +155,8 @@ Section memory(const core::Result& result) {
 Section kernels(const core::Result& result, const TableOptions& options) {
   const auto rows = kernels_by_time(result);
   const std::size_t shown = std::min(options.kernels, rows.size());
-  Section section{fmt::format("Kernels by time in a step, {} of {}", shown, rows.size()),
+  Section section{fmt::format("Kernels by time in a step, {} of {}; time by what binds: {}", shown,
+                              rows.size(), shares_text(time_by_binding(result))),
                   "llrrrrll",
                   1,
                   {"kernel", "shape", "calls", "a call", "a step", "rate", "bound by", "grade"}};
