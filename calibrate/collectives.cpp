@@ -149,8 +149,18 @@ void set_spread(const std::vector<CollectiveRow>& rows, MeasuredClusters& cluste
                                    .unit = "1",
                                    .source = fmt::format("p90 of residuals, {} rows", some.size())};
   };
-  set("spread.in_node", [](const CollectiveRow& row) { return row.family == "nccl"; });
-  set("spread.exchange", [](const CollectiveRow& row) { return row.family == "deepep_normal"; });
+  const auto is_direct = [](const CollectiveRow& row) {
+    return std::get<fabric::CollectiveRequest>(row.request).kind ==
+           fabric::CollectiveKind::all_to_all;
+  };
+  set("spread.in_node",
+      [&](const CollectiveRow& row) { return row.family == "nccl" && !is_direct(row); });
+  set("spread.pairwise",
+      [&](const CollectiveRow& row) { return row.family == "nccl" && is_direct(row); });
+  for (const std::string direction : {"dispatch", "combine"})
+    set("spread." + direction, [&](const CollectiveRow& row) {
+      return row.family == "deepep_normal" && row.column == direction + "_us";
+    });
   set("spread.low_latency", [](const CollectiveRow& row) { return row.family == "deepep_ll"; });
 }
 
@@ -185,7 +195,8 @@ std::vector<ResidualSummary> summarise(const std::vector<CollectiveRow>& rows,
 void transfer(const FabricFit& from, FabricFit& to) {
   for (const auto& [name, parameter] : from.fit.parameters) {
     const bool is_exchange = name.starts_with("exchange.") || name.starts_with("low_latency.") ||
-                             name == "spread.exchange" || name == "spread.low_latency";
+                             name == "spread.dispatch" || name == "spread.combine" ||
+                             name == "spread.low_latency";
     if (!is_exchange) continue;
     field(name).of(to.parameters) = parameter.value;
     to.fit.parameters[name] = parameter;

@@ -187,7 +187,11 @@ CollectiveResult CollectiveModel::finish(const CollectiveRequest& request, const
       ramp_us > 0 && transfer_us > 0 ? ramp_us * transfer_us / (ramp_us + transfer_us) : 0;
   const double total = latency_us + transfer_us + ramp;
   const bool crosses = at.by_domain.size() > 1;
-  const double spread = crosses ? parameters_.spread.across_nodes : parameters_.spread.in_node;
+  const bool direct =
+      request.kind == CollectiveKind::all_to_all || request.kind == CollectiveKind::send_receive;
+  const double spread = crosses  ? parameters_.spread.across_nodes
+                        : direct ? parameters_.spread.pairwise
+                                 : parameters_.spread.in_node;
   result.time = core::to_time(Seconds{total * 1e-6});
   result.lower = core::to_time(Seconds{total * 1e-6 / (1 + spread)});
   result.upper = core::to_time(Seconds{total * 1e-6 * (1 + spread)});

@@ -131,6 +131,9 @@ ExchangeResult ExchangeModel::run(const ExchangeRequest& request) {
   const bool crosses = slots.domains > 1;
   const ExchangeCost& cost =
       request.direction == ExchangeDirection::dispatch ? parameters_.dispatch : parameters_.combine;
+  const double spread = request.direction == ExchangeDirection::dispatch
+                            ? parameters_.spread.dispatch
+                            : parameters_.spread.combine;
   const TopologySpec& spec = topology_.spec();
   const Rows rows = count_rows(request, slots, reached);
   const double bytes = token_bytes(request.hidden, request.type);
@@ -155,7 +158,7 @@ ExchangeResult ExchangeModel::run(const ExchangeRequest& request) {
   double latency_us = cost.base_us + cost.row_latency_us * bytes / 1000;
   if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
   const double ramp_us = work_us > 0 ? cost.ramp_us * work_us / (cost.ramp_us + work_us) : 0;
-  finish(result, latency_us + work_us + ramp_us, parameters_.spread.exchange, crosses);
+  finish(result, latency_us + work_us + ramp_us, spread, crosses);
   result.notify =
       core::to_time(Seconds{(cost.notify_us + (crosses ? cost.network_notify_us : 0)) * 1e-6});
 

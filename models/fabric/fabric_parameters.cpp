@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "sim/core/diagnostics.hpp"
@@ -12,6 +13,9 @@ namespace tessera::fabric {
 namespace {
 
 using device::Generation;
+
+/// What carrying a fit to another GPU of its generation adds to the 90 % interval, relative.
+constexpr double kTransferSpread = 0.15;  // assumed
 
 /// NCCL src/graph/tuning.cc (2.27): baseLat, and hwLat of NVLink and network, microseconds.
 constexpr std::array<std::array<double, 3>, kProtocols> kRingLatencies = {
@@ -125,7 +129,9 @@ std::vector<ParameterField> make_fields() {
   single("spread.in_node", [](FabricParameters& f) -> double& { return f.spread.in_node; });
   single("spread.across_nodes",
          [](FabricParameters& f) -> double& { return f.spread.across_nodes; });
-  single("spread.exchange", [](FabricParameters& f) -> double& { return f.spread.exchange; });
+  single("spread.pairwise", [](FabricParameters& f) -> double& { return f.spread.pairwise; });
+  single("spread.dispatch", [](FabricParameters& f) -> double& { return f.spread.dispatch; });
+  single("spread.combine", [](FabricParameters& f) -> double& { return f.spread.combine; });
   single("spread.low_latency", [](FabricParameters& f) -> double& { return f.spread.low_latency; });
   return fields;
 }
@@ -180,31 +186,34 @@ FabricParameters prior_parameters(Generation generation) {
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
   const LowLatencyCost low_latency{10, 8, 4, 20, 0.55, 0.97};
-  return {
-      .generation = generation,
-      .fit_name = "prior",
-      .fit_hash = "",
-      .collective_grade = core::Grade::assumed,
-      .exchange_grade = core::Grade::assumed,
-      .network_exchange_grade = core::Grade::assumed,
-      .ring = latencies(kRingLatencies, 1.0),
-      .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
-      // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
-      .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 10.0},
-      .pairwise = {6.6, 12.0, 0.2, 0.7, 5.0},  // assumed
-      .ring_local_pass = 0.4,                  // assumed
-      // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
-      .channel_rate = generation == Generation::ampere   ? 24e9
-                      : generation == Generation::hopper ? 38.7e9
-                                                         : 70e9,
-      .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
-      .int8_reduction_slowdown = 1.04,  // assumed
-      .dispatch = exchange,
-      .combine = combine,
-      .low_latency_dispatch = low_latency,
-      .low_latency_combine = low_latency,
-      .spread = {
-          .in_node = 0.5, .across_nodes = 0.35, .exchange = 0.5, .low_latency = 0.5}};  // assumed
+  return {.generation = generation,
+          .fit_name = "prior",
+          .fit_hash = "",
+          .collective_grade = core::Grade::assumed,
+          .exchange_grade = core::Grade::assumed,
+          .network_exchange_grade = core::Grade::assumed,
+          .ring = latencies(kRingLatencies, 1.0),
+          .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
+          // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
+          .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 10.0},
+          .pairwise = {6.6, 12.0, 0.2, 0.7, 5.0},  // assumed
+          .ring_local_pass = 0.4,                  // assumed
+          // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
+          .channel_rate = generation == Generation::ampere   ? 24e9
+                          : generation == Generation::hopper ? 38.7e9
+                                                             : 70e9,
+          .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
+          .int8_reduction_slowdown = 1.04,  // assumed
+          .dispatch = exchange,
+          .combine = combine,
+          .low_latency_dispatch = low_latency,
+          .low_latency_combine = low_latency,
+          .spread = {.in_node = 0.5,
+                     .across_nodes = 0.35,
+                     .pairwise = 0.5,
+                     .dispatch = 0.5,
+                     .combine = 0.5,
+                     .low_latency = 0.5}};  // assumed
 }
 
 FabricParameters fitted_parameters(Generation generation, const device::FitSet& fit) {
@@ -239,10 +248,14 @@ FabricParameters load_parameters(const device::DeviceSpec& device, const std::st
   (void)prior_parameters(generation);  // refuses before a missing file would
   FabricParameters parameters = fitted_parameters(
       generation, device::load_fit("fabric_" + device::to_string(generation), folder));
-  if (kMeasured.count(device.name) == 0)
-    for (core::Grade* grade : {&parameters.collective_grade, &parameters.exchange_grade,
-                               &parameters.network_exchange_grade})
-      *grade = core::worst(*grade, core::Grade::transferred);
+  if (kMeasured.count(device.name) > 0) return parameters;
+  for (core::Grade* grade : {&parameters.collective_grade, &parameters.exchange_grade,
+                             &parameters.network_exchange_grade})
+    *grade = core::worst(*grade, core::Grade::transferred);
+  FabricSpread& spread = parameters.spread;
+  for (double* width :
+       {&spread.in_node, &spread.pairwise, &spread.dispatch, &spread.combine, &spread.low_latency})
+    *width = std::hypot(*width, kTransferSpread);
   return parameters;
 }
 

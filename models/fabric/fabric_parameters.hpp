@@ -72,7 +72,9 @@ struct LowLatencyCost {
 struct FabricSpread {
   double in_node;
   double across_nodes;
-  double exchange;
+  double pairwise;  ///< All-to-all and sends inside a node.
+  double dispatch;  ///< Of a normal exchange.
+  double combine;
   double low_latency;
 };
 

@@ -29,6 +29,9 @@ TEST_CASE("a GPU that was not measured takes its generation's fit, graded transf
   CHECK(h800.fit_name == "fabric_hopper");
   CHECK(h800.collective_grade == core::Grade::transferred);
   CHECK(h800.exchange_grade == core::Grade::transferred);
+  const FabricParameters h100 = load_parameters(device::load_device("h100_sxm"));
+  CHECK(h800.dispatch.nvlink_fraction == h100.dispatch.nvlink_fraction);
+  CHECK(h800.spread.dispatch > h100.spread.dispatch);
 }
 
 TEST_CASE("GPUs without NVLink are refused", "[fabric_parameters]") {
