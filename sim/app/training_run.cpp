@@ -212,6 +212,8 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
   } catch (const core::Refusal& refusal) {
     core::Result refused = head;
     refused.refused = fmt::format("{}: {}", core::to_string(refusal.kind()), refusal.what());
+    if (refusal.kind() == core::RefusalKind::does_not_fit)
+      refused.memory = training::training_memory(scenario.job);
     return refused;
   }
 }
