@@ -145,6 +145,63 @@ MeasuredCall attention_context_call(const CsvTable& table, std::size_t row,
   return call;
 }
 
+/// Rows of each expert of one rank when routing is balanced: equal shares, the first experts one
+/// more.
+std::vector<std::int64_t> balanced_rows(std::int64_t rows, std::int64_t experts) {
+  std::vector<std::int64_t> sizes(static_cast<std::size_t>(experts), rows / experts);
+  for (std::int64_t i = 0; i < rows % experts; ++i) ++sizes[static_cast<std::size_t>(i)];
+  return sizes;
+}
+
+/// The fused MoE of one rank: choice, permutation, gate and up projection, activation, down
+/// projection, sum. `tokens` is global, the rank has experts / ep experts of width inter / tp.
+MeasuredCall moe_call(const CsvTable& table, std::size_t row, const device::DeviceSpec& device,
+                      const MeasuredAs& as) {
+  if (table.text(row, "routing") != "balanced") refuse("routing drawn at random is not recorded");
+  const std::int64_t tokens = integer(table, row, "tokens");
+  const std::int64_t hidden = integer(table, row, "hidden");
+  const std::int64_t top_k = integer(table, row, "topk");
+  const std::int64_t ranks = std::max<std::int64_t>(1, integer(table, row, "ep"));
+  const std::int64_t width =
+      integer(table, row, "inter") / std::max<std::int64_t>(1, integer(table, row, "tp"));
+  const std::int64_t experts = integer(table, row, "experts") / ranks;
+  if (experts < 1 || width < 1) refuse("a rank without experts is no fused MoE");
+  const DataType type = data_type(table.text(row, "dtype"));
+  const std::int64_t rows = std::max<std::int64_t>(1, tokens * top_k / ranks);
+  const workload::GroupedGemm gate_up{
+      .sizes = balanced_rows(rows, experts), .n = 2 * width, .fixed = hidden, .type = type};
+  workload::GroupedGemm down = gate_up;
+  down.n = hidden;
+  down.fixed = width;
+  gpu::ExecutionContext context = replayed(
+      bytes(experts * 3 * width, hidden, core::weight_bits(type)) + bytes(rows, 4 * hidden, 16),
+      device);
+  // Each kernel reads what the one before wrote.
+  gpu::ExecutionContext between = context;
+  between.warm_activations = true;
+  const auto fan = static_cast<int>(std::max<std::int64_t>(1, top_k / ranks));
+  MeasuredCall call;
+  call.kernels = {
+      {Stream{.kind = StreamKind::gate_top_k,
+              .rows = tokens,
+              .columns = experts * ranks,
+              .fan = static_cast<int>(top_k)},
+       between,
+       {}},
+      {Stream{.kind = StreamKind::permute, .rows = rows, .columns = hidden, .output = type},
+       between,
+       {}},
+      {gate_up, between, as.implementation},
+      {Stream{.kind = StreamKind::swiglu, .rows = rows, .columns = width, .output = type},
+       between,
+       {}},
+      {down, between, as.implementation},
+      {Stream{.kind = StreamKind::unpermute, .rows = tokens, .columns = hidden, .fan = fan},
+       between,
+       {}}};
+  return call;
+}
+
 bool matches(const std::string& wanted, std::string_view found) {
   return wanted.empty() || wanted == found;
 }
@@ -203,6 +260,8 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
     call = quantize_call(table, row, device, as);
   } else if (family == "attention_context") {
     call = attention_context_call(table, row, device, as);
+  } else if (family == "moe") {
+    call = moe_call(table, row, device, as);
   } else {
     refuse(fmt::format("{} is not modelled yet as a measured call", file));
   }
