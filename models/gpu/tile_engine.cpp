@@ -241,7 +241,8 @@ std::int64_t TileEngine::next_tile() {
 /// reach, and a launch that outgrows L2 behaves differently once L2 is full.
 bool TileEngine::warming_up() const {
   const double ahead = std::ceil(plan_.stages / std::max(plan_.steps, 1.0)) + 1;
-  if (static_cast<double>(given_tiles_ / wave_) < ahead) return true;
+  const std::int64_t whole_waves = given_tiles_ / wave_;
+  if (static_cast<double>(whole_waves) < ahead) return true;
   return plan_.read_bytes + plan_.write_bytes > machine_.l2_capacity && !l2_cache_.full();
 }
 
