@@ -23,8 +23,18 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// A picosecond more than the latency, so that hops without latency still count.
-std::int64_t cost(const Link& link) { return link.latency.value() + 1; }
+/// What a way through a NIC costs beyond its latency: more than any way over NVLink, which a GPU
+/// always takes to a peer even when both share a NIC.
+constexpr std::int64_t kNicCrossing = 1'000'000'000;  // ps; far above all sums of latencies
+
+/// What routing counts for a link. A picosecond more than the latency, so that hops without latency
+/// still count.
+std::int64_t cost(const Topology::Graph& graph, Topology::Graph::edge_descriptor edge) {
+  const bool at_nic = graph[edge].link_class == LinkClass::pcie &&
+                      (graph[source(edge, graph)].kind == VertexKind::nic ||
+                       graph[target(edge, graph)].kind == VertexKind::nic);
+  return graph[edge].latency.value() + 1 + (at_nic ? kNicCrossing : 0);
+}
 
 /// Latency from every vertex to `target`, settled at least as far out as `source`. Dijkstra that
 /// stops early: most pairs are neighbours, and a whole search over the cluster would cost a
@@ -43,7 +53,7 @@ std::vector<std::int64_t> distances_to(const Topology::Graph& graph, std::size_t
     if (reached > distance[source]) break;
     for (auto [edge, end] = out_edges(vertex, graph); edge != end; ++edge) {
       const std::size_t next = boost::target(*edge, graph);
-      const std::int64_t through = reached + cost(graph[*edge]);
+      const std::int64_t through = reached + cost(graph, *edge);
       if (through >= distance[next]) continue;
       distance[next] = through;
       open.emplace(through, next);
@@ -215,7 +225,7 @@ Route Topology::route(int from, int to, std::uint64_t salt) const {
     std::vector<Graph::edge_descriptor> equal;
     for (auto [edge, end] = out_edges(at, graph_); edge != end; ++edge) {
       const std::int64_t rest = distance[boost::target(*edge, graph_)];
-      if (rest != kUnreached && rest + cost(graph_[*edge]) == distance[at]) equal.push_back(*edge);
+      if (rest != kUnreached && rest + cost(graph_, *edge) == distance[at]) equal.push_back(*edge);
     }
     const auto chosen = equal[mix(flow + route.links.size()) % equal.size()];
     route.links.push_back(graph_[chosen].id);

@@ -84,6 +84,19 @@ TEST_CASE("small messages are held by the NIC's message rate", "[flows]") {
   CHECK(flows.run()[0] == 10000_us + topology.spec().nic_latency + 2 * spec.pcie_latency);
 }
 
+TEST_CASE("GPUs that share a NIC still reach each other over NVLink", "[flows]") {
+  TopologySpec spec = hopper_cluster(2);
+  spec.gpus_per_nic = 2;
+  spec.planes = 4;
+  spec.pcie_latency = Time{1};  // however tempting the NIC
+  const Topology topology{spec};
+  for (const int link : topology.route(0, 1).links)
+    CHECK(topology.links()[static_cast<std::size_t>(link)].link_class == LinkClass::nvlink);
+  // Across planes: NVLink to the GPU of the target's plane, then its NIC.
+  const Route across = topology.route(0, 8 + 7);
+  CHECK(across.links.size() == 6);
+}
+
 TEST_CASE("4,032 flows of a 64-GPU all-to-all end together, within 50 ms of computing", "[flows]") {
   const Topology topology{hopper_cluster(8)};
   std::vector<Route> routes;
