@@ -22,6 +22,8 @@ namespace {
 constexpr std::size_t kLongCandidates = 2;
 constexpr std::size_t kShortCandidates = 6;
 constexpr double kShortCycles = 50'000;
+/// How much wider an interval is where the fit is another device's or another kernel's. // assumed
+constexpr double kTransferWidening = 1.5;
 /// Half-width of the 90 % interval of a kernel family that no fit describes. // assumed
 constexpr double kUnfittedHalfWidth = 0.5;
 /// A benchmark repeats a kernel about this often before its clock is read off. Measured bursts are
@@ -223,13 +225,14 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   result.time = busy + core::Time{std::llround(launch_us_ * launched * 1e6)};
   if (core::to_microseconds(busy) < launch_us_) result.binding = Resource::launch;
   fill_counters(on, plan, totals, result);
-  add_interval(workload::family(op), result);
+  add_interval(op, result);
   return result;
 }
 
 /// From the spread of the fit's residuals by family and binding resource; a family that no fit saw
 /// is wide and assumed.
-void Gpu::add_interval(const std::string& family, KernelResult& result) const {
+void Gpu::add_interval(const workload::Operator& op, KernelResult& result) const {
+  const std::string family = workload::family(op);
   double half_width = kUnfittedHalfWidth;
   result.grade = core::Grade::assumed;
   for (const std::string& key : {fmt::format("residual.{}.{}", family, to_string(result.binding)),
@@ -240,6 +243,11 @@ void Gpu::add_interval(const std::string& family, KernelResult& result) const {
     result.grade = found->second.grade;
     break;
   }
+  // Backward attention shares the forward's residuals, which were not its own.
+  if (const auto* attention = std::get_if<workload::Attention>(&op);
+      attention != nullptr && attention->backward)
+    result.grade = core::worst(result.grade, core::Grade::transferred);
+  if (result.grade == core::Grade::transferred) half_width *= kTransferWidening;
   const auto time = static_cast<double>(result.time.value());
   result.lower = core::Time{std::llround(time / (1 + half_width))};
   result.upper = core::Time{std::llround(time * (1 + half_width))};

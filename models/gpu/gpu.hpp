@@ -39,7 +39,7 @@ class Gpu : public KernelTimer {
   double add_passes(const workload::Operator& op, const Machine& machine,
                     const ExecutionContext& context, LaunchTotals& totals, Launch& chosen) const;
   [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
-  void add_interval(const std::string& family, KernelResult& result) const;
+  void add_interval(const workload::Operator& op, KernelResult& result) const;
 
   device::DeviceSpec device_;
   device::FitSet fits_;

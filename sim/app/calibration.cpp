@@ -68,11 +68,28 @@ class DeviceCalibration {
         fit_stage({.family = family});
       }
     }
+    transfer_to_grouped();
     if (!options_.energies_from.empty()) transfer_energies();
     write();
   }
 
  private:
+  /// A grouped kernel that no row timed by itself multiplies as the dense kernel of its library does.
+  void transfer_to_grouped() {
+    for (const kernels::Implementation& grouped : library_.all()) {
+      const std::size_t at = grouped.name.find("_grouped");
+      const std::string name = grouped.name + ".tensor_scale";
+      if (at == std::string::npos || fitted_.contains(name)) continue;
+      const std::string dense = std::string{grouped.name}.erase(at, std::string{"_grouped"}.size());
+      const auto found = fits_.parameters.find(dense + ".tensor_scale");
+      if (found == fits_.parameters.end()) continue;
+      device::Parameter parameter = found->second;
+      parameter.grade = core::worst(parameter.grade, core::Grade::transferred);
+      parameter.source = "of " + dense;
+      fits_.parameters[name] = parameter;
+    }
+  }
+
   /// Energies of the same chip, measured on another board.
   void transfer_energies() {
     const device::FitSet other = device::load_fit_for(
