@@ -72,7 +72,7 @@ std::string exchange(int port, const std::string& method, const std::string& pat
                               "Content-Length: " +
                               std::to_string(body.size()) + "\r\n\r\n" + body;
   const int socket_fd = connect_to(port);
-  const timeval patience{.tv_sec = 60, .tv_usec = 0};
+  const timeval patience{.tv_sec = 120, .tv_usec = 0};
   setsockopt(socket_fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   for (std::size_t sent = 0; sent < request.size();) {
     const ssize_t count = send(socket_fd, request.data() + sent, request.size() - sent, 0);
@@ -138,7 +138,7 @@ Browser::Browser() {
     try {
       session_ = command("POST", "/session", capabilities(profile_)).at("sessionId");
     } catch (const std::runtime_error&) {
-      if (attempt == 100) throw;
+      if (attempt == 300) throw;
       std::this_thread::sleep_for(100ms);
     }
   }
@@ -179,7 +179,7 @@ json Browser::evaluate(const std::string& script) {
 }
 
 bool Browser::wait_for(const std::string& script) {
-  for (int attempt = 0; attempt < 100; ++attempt) {
+  for (int attempt = 0; attempt < 300; ++attempt) {
     if (evaluate(script) == json(true)) return true;
     std::this_thread::sleep_for(100ms);
   }

@@ -24,7 +24,7 @@ class Browser {
   void open(const std::filesystem::path& page);
   /// The value that a script's `return` gives.
   nlohmann::json evaluate(const std::string& script);
-  /// Repeats a script until it returns true; false when it has not after ten seconds.
+  /// Repeats a script until it returns true; false when it has not after half a minute.
   bool wait_for(const std::string& script);
   void screenshot(const std::filesystem::path& png);
 
