@@ -21,6 +21,7 @@ int run_program(const std::vector<std::string>& arguments) {
   add_doctor_command(program);
   add_list_command(program);
   add_run_command(program);
+  add_compare_command(program);
   add_kernel_command(program);
   add_calibrate_command(program);
   try {

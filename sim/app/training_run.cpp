@@ -91,17 +91,19 @@ core::MachineRow machine_row(const device::ClusterSpec& cluster) {
   return row;
 }
 
-std::string fits_text(const device::FitSet& fits) {
-  if (fits.hash.empty()) return "none";
-  return fmt::format("{} {}", fits.name, fits.hash.substr(0, 12));
+/// "hopper 6a3c514c1a8f": a fit with the part of its hash that tells it from another.
+std::string fit_text(const std::string& name, const std::string& hash) {
+  constexpr std::size_t kShownDigits = 12;
+  return hash.empty() ? name : fmt::format("{} {}", name, hash.substr(0, kShownDigits));
 }
 
 core::Result headed(const Scenario& scenario, const device::FitSet& fits) {
+  const fabric::FabricParameters fabric = fabric::load_parameters(scenario.job.device);
   core::Result result;
   result.job = "training";
   result.title = scenario.title;
   result.tessera_version = TESSERA_VERSION;
-  result.fits = fits_text(fits);
+  result.fits = fit_text(fits.name, fits.hash) + ", " + fit_text(fabric.fit_name, fabric.fit_hash);
   result.scenario_json = scenario.resolved;
   result.machine = machine_row(scenario.cluster);
   return result;
@@ -195,7 +197,7 @@ training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernel
 core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
                           RunStatistics& statistics) {
   KernelSource kernels{scenario.job.device, options};
-  const core::Result head = headed(scenario, kernels.fits());
+  core::Result head = headed(scenario, kernels.fits());
   try {
     training::TrainingResult trained = simulate(scenario, kernels, options, statistics);
     core::Result result = std::move(trained.result);
