@@ -34,7 +34,9 @@ void run(const Arguments& arguments) {
   std::optional<OutputDirectory> out;
   if (!arguments.out.empty()) out.emplace(arguments.out, kResultFiles);
   RunContext context{arguments.settings};
-  const core::Result result = run_scenario(scenario, context.options(), context.statistics());
+  RunOptions options = context.options();
+  options.sensitivity |= scenario.sensitivity;
+  const core::Result result = run_scenario(scenario, options, context.statistics());
   if (out)
     out->commit([&](const std::filesystem::path& folder) { reports::write_all(result, folder); });
   if (arguments.format == "json")

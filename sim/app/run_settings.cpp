@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
+
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::app {
@@ -55,6 +57,7 @@ RunContext::RunContext(const RunSettings& settings)
 
 void RunContext::report() const {
   if (!verbose_) return;
+  std::fflush(stdout);  // what was printed comes first, also where both go to one file
   const KernelStatistics& k = statistics_.kernels;
   const auto rate = [](std::uint64_t count, double seconds) {
     return seconds > 0 ? static_cast<double>(count) / seconds : 0.0;

@@ -173,7 +173,13 @@ class StageCheck {
  public:
   explicit StageCheck(const workload::Architecture& architecture) : architecture_(architecture) {}
 
-  void place(const StageEntry& entry, const ConfigNode& node) {
+  void place(StageEntry& entry, const ConfigNode& node) {
+    if (entry.kind == StageEntry::Kind::mtp) {
+      entry.layer = modules_++;  // they are written without numbers
+      if (entry.layer >= architecture_.mtp_modules)
+        return node.fail(fmt::format("found more mtp entries than the {} that {} has",
+                                     architecture_.mtp_modules, architecture_.name));
+    }
     const auto [earlier, is_new] = places_.emplace(entry, node);
     if (!is_new)
       return node.fail_against(earlier->second, fmt::format("{} is placed twice", name_of(entry)));
@@ -192,10 +198,7 @@ class StageCheck {
     for (std::int64_t layer = 0; layer < architecture_.layers; ++layer)
       need({StageEntry::Kind::layer, layer});
     need({StageEntry::Kind::head, 0});
-    if (architecture_.mtp_modules > 0) need({StageEntry::Kind::mtp, 0});
-    const auto mtp = places_.find({StageEntry::Kind::mtp, 0});
-    if (mtp != places_.end() && architecture_.mtp_modules == 0)
-      mtp->second.fail(fmt::format("{} has no MTP module", architecture_.name));
+    for (std::int64_t m = 0; m < architecture_.mtp_modules; ++m) need({StageEntry::Kind::mtp, m});
   }
 
  private:
@@ -207,6 +210,7 @@ class StageCheck {
   const workload::Architecture& architecture_;
   std::map<StageEntry, ConfigNode> places_;
   std::int64_t last_layer_ = -1;
+  std::int64_t modules_ = 0;
 };
 
 std::vector<training::Stage> read_stages(const ConfigNode& schedule,
@@ -423,6 +427,7 @@ class ScenarioReader {
   void read_bill() {
     if (root_.has("run")) job().tokens = root_.object("run").number("tokens", 1, kMaxTokens);
     read_cost(root_.object("cost"), job().device.name, !options_.other_cluster, scenario_);
+    scenario_.sensitivity = root_.boolean_or("sensitivity", false);
     for (const ConfigNode& row : root_.optional_list("published"))
       scenario_.published.push_back(read_published_row(row.object()));
     scenario_.title = root_.text_or("title", "");

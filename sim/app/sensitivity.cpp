@@ -27,7 +27,7 @@ std::vector<Stage> stages_of(const training::TrainingJob& job) {
   return training::assumed_stages(job);
 }
 
-/// "0-3, 4-7, ...": layers a stage, with what else it holds.
+/// "4 4 4 1 layers": how many each stage has.
 std::string layout_text(const std::vector<Stage>& stages) {
   std::string text;
   for (const Stage& stage : stages) {
@@ -37,13 +37,6 @@ std::string layout_text(const std::vector<Stage>& stages) {
     text += fmt::format("{}{}", text.empty() ? "" : " ", layers);
   }
   return text + " layers";
-}
-
-std::size_t stage_with(const std::vector<Stage>& stages, StageEntry::Kind kind) {
-  for (std::size_t s = 0; s < stages.size(); ++s)
-    for (const StageEntry& entry : stages[s])
-      if (entry.kind == kind) return s;
-  return stages.size();
 }
 
 /// As many layers a stage as divide evenly, those left over on the first (or last) stages;
@@ -59,9 +52,38 @@ std::vector<Stage> even_stages(const training::TrainingJob& job, bool more_first
       stages[static_cast<std::size_t>(s)].push_back({StageEntry::Kind::layer, next++});
   }
   stages.front().insert(stages.front().begin(), {StageEntry::Kind::embedding, 0});
-  if (job.architecture.mtp_modules > 0) stages.back().push_back({StageEntry::Kind::mtp, 0});
+  for (std::int64_t m = 0; m < job.architecture.mtp_modules; ++m)
+    stages.back().push_back({StageEntry::Kind::mtp, m});
   stages.back().push_back({StageEntry::Kind::head, 0});
   return stages;
+}
+
+/// The last stage's border moved by `layers`: so many more (or fewer) layers beside the head, taken
+/// from (or given to) the stage before. None when either has too few.
+std::optional<std::vector<Stage>> with_border_moved(std::vector<Stage> stages, int layers) {
+  if (stages.size() < 2) return std::nullopt;
+  const auto is_layer = [](const StageEntry& e) { return e.kind == StageEntry::Kind::layer; };
+  Stage& before = stages[stages.size() - 2];
+  Stage& last = stages.back();
+  for (; layers > 0; --layers) {
+    if (!is_layer(before.back())) return std::nullopt;
+    last.insert(last.begin(), before.back());
+    before.pop_back();
+    if (before.empty()) return std::nullopt;
+  }
+  for (; layers < 0; ++layers) {
+    if (!is_layer(last.front())) return std::nullopt;
+    before.push_back(last.front());
+    last.erase(last.begin());
+  }
+  return stages;
+}
+
+std::size_t stage_with(const std::vector<Stage>& stages, StageEntry::Kind kind) {
+  for (std::size_t s = 0; s < stages.size(); ++s)
+    for (const StageEntry& entry : stages[s])
+      if (entry.kind == kind) return s;
+  return stages.size();
 }
 
 class Variants {
@@ -85,16 +107,21 @@ class Variants {
     const training::TrainingJob& job = base_.job;
     for (const bool more_first : {true, false}) {
       std::vector<Stage> stages = even_stages(job, more_first);
-      if (stages == stages_) continue;
-      std::string value = layout_text(stages);
-      add("layers per stage", std::move(value)).job.stages = std::move(stages);
+      if (stages != stages_) add_layout(std::move(stages));
     }
+    for (const int layers : {1, -1})
+      if (auto stages = with_border_moved(stages_, layers)) add_layout(std::move(*stages));
     const std::size_t last = stages_.size() - 1;
     const std::size_t now = stage_with(stages_, StageEntry::Kind::mtp);
     for (const std::size_t target : {last - std::min<std::size_t>(last, 1), last})
       if (now < stages_.size() && target != now)
         add("MTP module", fmt::format("on stage {}, layers spread anew", target)).job.stages =
             training::assumed_stages(job, static_cast<int>(target));
+  }
+
+  void add_layout(std::vector<Stage> stages) {
+    std::string value = layout_text(stages);
+    add("layers per stage", std::move(value)).job.stages = std::move(stages);
   }
 
   void add_placements() {

@@ -451,8 +451,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "  - [52, 53, 54, 55]\n"
        "  - [56, 57, 58, 59]\n"
        "  - [60, mtp, mtp, head]\n",
-       "s.yaml:19:15: error: schedule.stages.15.2: mtp is placed twice (schedule.stages.15.1: "
-       "s.yaml:19:10)"},
+       "s.yaml:19:15: error: schedule.stages.15.2: found more mtp entries than the 1 that "
+       "deepseek_v3 has"},
   };
   for (const Row& row : rows) {
     INFO(row.text);

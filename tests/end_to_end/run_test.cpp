@@ -1,0 +1,197 @@
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "tests/end_to_end/tessera_program.hpp"
+
+namespace tessera::end_to_end {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// DeepSeek-V3 cut down to four layers on 16 GPUs, so that a run takes a moment.
+const std::string kSmall =
+    " deepseek_v3_pretrain_h800 --set cluster.domains=2 --set architecture.layers=4 "
+    "--set architecture.dense_layers=1 --set architecture.vocabulary=4096 "
+    "--set parallelism.pipeline=2 --set parallelism.expert=8 --set batch.sequences=64 "
+    "--set batch.sequence_length=512 --set routing.node_limit=0 --set sensitivity=false ";
+const std::string kClosedForm = " --fidelity analytical --no-cache ";
+
+/// A folder that goes away with the test.
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
+    REQUIRE(mkdtemp(pattern.data()) != nullptr);
+    path_ = pattern;
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  [[nodiscard]] fs::path operator/(const std::string& name) const { return path_ / name; }
+  [[nodiscard]] bool is_empty() const { return fs::is_empty(path_); }
+
+ private:
+  fs::path path_;
+};
+
+std::string content(const fs::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+std::string out(const fs::path& folder) { return " --out " + folder.string(); }
+std::string cache(const fs::path& folder) { return " --cache " + folder.string(); }
+
+/// A process that runs the program beside this one.
+pid_t start(const std::string& arguments) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const std::string line = "exec " TESSERA_PROGRAM " " + arguments + " >/dev/null 2>&1";
+    execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+    _exit(127);
+  }
+  return pid;
+}
+
+int wait_for(pid_t pid) {
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace
+
+TEST_CASE("a run ends with 0 and writes its result whole", "[run]") {
+  const Folder folder;
+  const Outcome outcome = run_tessera("run" + kSmall + kClosedForm + out(folder / "r"));
+  INFO(outcome.errors);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(outcome.output.find("Step time") != std::string::npos);
+  for (const char* name : {"result.json", "kernels.csv", "spans.json", "report.html"})
+    CHECK(fs::file_size(folder / "r" / name) > 100);
+  const auto json = nlohmann::json::parse(content(folder / "r" / "result.json"));
+  CHECK(json["refused"].is_null());
+  CHECK(json["quantities"]["step_time"]["value"] > 0);
+  CHECK(json["quantities"]["gpu_hours"]["unit"] == "GPU-h");
+  CHECK(json["scenario"]["overrides"]["cluster.domains"] == "2");
+  CHECK(json["machine"]["gpus"] == 16);
+}
+
+TEST_CASE("--format json prints what --out writes", "[run]") {
+  const Folder folder;
+  const Outcome outcome =
+      run_tessera("run" + kSmall + kClosedForm + "--format json" + out(folder / "r"));
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(outcome.output == content(folder / "r" / "result.json"));
+}
+
+TEST_CASE("wrong input ends with 2, says where, and leaves nothing", "[run]") {
+  const Folder folder;
+  for (const std::string& wrong :
+       {kSmall + "--set batch.sequences=63" + kClosedForm, std::string(" no_such_scenario"),
+        kSmall + "--fidelity exact", kSmall + "--jobs 0", kSmall + "--set nonsense",
+        std::string(" ")}) {
+    INFO(wrong);
+    const Outcome outcome = run_tessera("run" + wrong + out(folder / "r") + cache(folder / "c"));
+    CHECK(outcome.exit_code == 2);
+    CHECK(outcome.output.empty());
+    CHECK_FALSE(outcome.errors.empty());
+    CHECK(folder.is_empty());
+  }
+}
+
+TEST_CASE("a folder with anything but results is not overwritten", "[run]") {
+  const Folder folder;
+  fs::create_directory(folder / "r");
+  std::ofstream(folder / "r" / "thesis.tex") << "years of work";
+  const Outcome outcome = run_tessera("run" + kSmall + kClosedForm + out(folder / "r"));
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.errors.find("which holds 'thesis.tex'") != std::string::npos);
+  CHECK(content(folder / "r" / "thesis.tex") == "years of work");
+  const Outcome nowhere = run_tessera("run" + kSmall + kClosedForm + out(folder / "no") + "/r");
+  CHECK(nowhere.exit_code == 2);
+}
+
+TEST_CASE("earlier results are replaced", "[run]") {
+  const Folder folder;
+  REQUIRE(run_tessera("run" + kSmall + kClosedForm + out(folder / "r")).exit_code == 0);
+  const std::string first = content(folder / "r" / "result.json");
+  REQUIRE(
+      run_tessera("run" + kSmall + "--set batch.sequences=128" + kClosedForm + out(folder / "r"))
+          .exit_code == 0);
+  CHECK(content(folder / "r" / "result.json") != first);
+  CHECK(std::distance(fs::directory_iterator(folder / ""), fs::directory_iterator()) == 1);
+}
+
+TEST_CASE("a refusal ends with 1 and is written down", "[run]") {
+  const Folder folder;
+  const Outcome outcome = run_tessera("run" + kSmall + "--set cluster.node.device.hbm.size=10GB" +
+                                      kClosedForm + out(folder / "r"));
+  const Outcome spaced = run_tessera("run" + kSmall + "--set 'cluster.node.device.hbm.size=10 GB'" +
+                                     kClosedForm + out(folder / "r"));
+  CHECK(outcome.exit_code == 2);  // a quantity needs a space before its unit
+  CHECK(spaced.exit_code == 1);
+  const auto json = nlohmann::json::parse(content(folder / "r" / "result.json"));
+  CHECK(json["refused"].get<std::string>().starts_with("does_not_fit: "));
+  CHECK(run_tessera("run" + kSmall + "--set job=serving").exit_code == 1);
+}
+
+TEST_CASE("jobs and the state of the cache change no byte of the result", "[run]") {
+  const Folder folder;
+  const std::string one = "run" + kSmall + "--jobs 1 --format json" + cache(folder / "c");
+  const Outcome cold = run_tessera(one);
+  const Outcome warm = run_tessera(one + " --verbose");
+  const Outcome two = run_tessera("run" + kSmall + "--jobs 2 --format json --no-cache");
+  REQUIRE(cold.exit_code == 0);
+  CHECK(warm.output == cold.output);
+  CHECK(two.output == cold.output);
+  CHECK(warm.errors.find("kernels: 0 simulated") != std::string::npos);
+}
+
+TEST_CASE("two runs share a cache, and one that is killed leaves it whole", "[run]") {
+  const Folder folder;
+  const std::string with_cache = "run" + kSmall + "--jobs 1" + cache(folder / "c");
+  const pid_t killed = start(with_cache + out(folder / "k"));
+  const pid_t other = start(with_cache + out(folder / "o"));
+  const fs::path file = folder / "c" / "kernels.sqlite";
+  for (int i = 0; i < 2000 && !fs::exists(file); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  kill(killed, SIGKILL);
+  (void)wait_for(killed);
+  CHECK(wait_for(other) == 0);
+  const Outcome after = run_tessera(with_cache + " --verbose" + out(folder / "a"));
+  CHECK(after.exit_code == 0);
+  CHECK(after.errors.find("kernels: 0 simulated") != std::string::npos);
+  CHECK(after.errors.find("warning") == std::string::npos);
+  CHECK(content(folder / "a" / "result.json") == content(folder / "o" / "result.json"));
+}
+
+TEST_CASE("a damaged cache is begun anew with a warning", "[run]") {
+  const Folder folder;
+  fs::create_directory(folder / "c");
+  std::ofstream(folder / "c" / "kernels.sqlite") << std::string(10'000, 'x');
+  const Outcome outcome = run_tessera("run" + kSmall + cache(folder / "c"));
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.errors.find("is begun anew") != std::string::npos);
+}
+
+TEST_CASE("compare puts clusters side by side", "[run]") {
+  const Folder folder;
+  const Outcome outcome = run_tessera("compare" + kSmall + "--set cluster.gpus_per_domain=8" +
+                                      kClosedForm + out(folder / "r"));
+  INFO(outcome.errors);
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.output.find("MWh / T tokens") != std::string::npos);
+  CHECK(fs::exists(folder / "r" / "comparison.html"));
+  CHECK(nlohmann::json::parse(content(folder / "r" / "comparison.json")).size() == 1);
+}
+
+}  // namespace tessera::end_to_end
