@@ -155,9 +155,11 @@ class Variants {
 void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSource& kernels,
                      const RunOptions& options, RunStatistics& statistics) {
   const double base = result.find("step_time")->value;
+  RunOptions quietly = options;
+  quietly.check_fidelity = false;
   for (const Variant& variant : Variants{scenario}.all()) {
     try {
-      const core::Estimate step = simulate(variant.scenario, kernels, options, statistics).step;
+      const core::Estimate step = simulate(variant.scenario, kernels, quietly, statistics).step;
       result.sensitivity.push_back({variant.choice, variant.value, step, step.value / base - 1});
     } catch (const core::Refusal& refusal) {
       result.warnings.push_back(

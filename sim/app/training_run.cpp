@@ -157,7 +157,7 @@ training::TrainingResult simulate_surveyed(const Scenario& scenario, KernelSourc
     SurveyKernelTimer survey{kernels.timer(), kernels.estimates()};
     training::TrainingResult trained = training::simulate_training(scenario.job, survey, network);
     if (survey.missing().empty()) {
-      compare_fidelities(trained.result, survey, kernels);
+      if (options.check_fidelity) compare_fidelities(trained.result, survey, kernels);
       return trained;
     }
     Progress progress{"kernels"};

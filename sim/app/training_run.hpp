@@ -18,6 +18,7 @@ struct RunOptions {
   gpu::Fidelity fidelity = gpu::Fidelity::cycle;
   int jobs = 1;                  ///< Worker processes for kernels.
   KernelCache* cache = nullptr;  ///< Null: nothing is kept between runs.
+  bool check_fidelity = true;    ///< Warn where the closed form is far from the cycle model.
   bool sensitivity = false;      ///< Also repeat the job with each unpublished choice changed.
 };
 
