@@ -168,14 +168,14 @@ std::vector<core::PhaseRow> phase_rows(const StepEnsemble& ensemble) {
   std::vector<core::PhaseRow> rows;
   const std::size_t ranks = ensemble.nominal.phases.size();
   for (const auto& [name, member] : phases) {
-    const auto mean = [member](const StepRun& run) {
+    const auto mean = [member = member](const StepRun& run) {
       double sum = 0;
       for (const PhaseTimes& rank : run.phases) sum += seconds(rank.*member);
       return sum / static_cast<double>(run.phases.size());
     };
     rows.push_back({"all", name, ensemble.estimate(mean, "s")});
     for (std::size_t rank = 0; rank < ranks; ++rank) {
-      const auto one = [member, rank](const StepRun& run) {
+      const auto one = [member = member, rank](const StepRun& run) {
         return seconds(run.phases[rank].*member);
       };
       rows.push_back({std::to_string(rank), name, ensemble.estimate(one, "s")});
