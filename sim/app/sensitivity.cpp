@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "sim/app/fabric_network.hpp"
+
 namespace tessera::app {
 namespace {
 
@@ -153,13 +155,19 @@ class Variants {
 }  // namespace
 
 void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSource& kernels,
-                     const RunOptions& options, RunStatistics& statistics) {
+                     training::NetworkTimer& network, const RunOptions& options,
+                     RunStatistics& statistics) {
   const double base = result.find("step_time")->value;
   RunOptions quietly = options;
   quietly.check_fidelity = false;
   for (const Variant& variant : Variants{scenario}.all()) {
     try {
-      const core::Estimate step = simulate(variant.scenario, kernels, quietly, statistics).step;
+      std::optional<FabricNetworkTimer> changed;
+      if (variant.scenario.cluster.node.nic.efficiency != scenario.cluster.node.nic.efficiency)
+        changed.emplace(variant.scenario.cluster, variant.scenario.job);
+      training::NetworkTimer& used = changed ? *changed : network;
+      const core::Estimate step =
+          simulate(variant.scenario, kernels, used, quietly, statistics).step;
       result.sensitivity.push_back({variant.choice, variant.value, step, step.value / base - 1});
     } catch (const core::Refusal& refusal) {
       result.warnings.push_back(

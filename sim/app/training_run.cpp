@@ -178,8 +178,8 @@ KernelSource::KernelSource(const device::DeviceSpec& device, const RunOptions& o
              identity(device, fits_, options.fidelity)) {}
 
 training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernels,
-                                  const RunOptions& options, RunStatistics& statistics) {
-  FabricNetworkTimer network{scenario.cluster, scenario.job};
+                                  training::NetworkTimer& network, const RunOptions& options,
+                                  RunStatistics& statistics) {
   const KernelStatistics before = kernels.timer().statistics();
   const auto begin = std::chrono::steady_clock::now();
   training::TrainingResult trained =
@@ -199,7 +199,8 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
   KernelSource kernels{scenario.job.device, options};
   core::Result head = headed(scenario, kernels.fits());
   try {
-    training::TrainingResult trained = simulate(scenario, kernels, options, statistics);
+    FabricNetworkTimer network{scenario.cluster, scenario.job};
+    training::TrainingResult trained = simulate(scenario, kernels, network, options, statistics);
     core::Result result = std::move(trained.result);
     result.job = head.job;
     result.title = head.title;
@@ -209,7 +210,8 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
     result.machine = head.machine;
     add_bill(result, scenario, trained);
     add_published(result, scenario);
-    if (options.sensitivity) add_sensitivity(result, scenario, kernels, options, statistics);
+    if (options.sensitivity)
+      add_sensitivity(result, scenario, kernels, network, options, statistics);
     return result;
   } catch (const core::Refusal& refusal) {
     core::Result refused = head;
