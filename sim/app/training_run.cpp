@@ -187,10 +187,15 @@ training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernel
           ? simulate_surveyed(scenario, kernels, options, network)
           : training::simulate_training(scenario.job, kernels.timer(), network);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-  statistics.kernels = kernels.timer().statistics();
+  const KernelStatistics& after = kernels.timer().statistics();
+  statistics.kernels.memory_hits += after.memory_hits - before.memory_hits;
+  statistics.kernels.disk_hits += after.disk_hits - before.disk_hits;
+  statistics.kernels.simulated += after.simulated - before.simulated;
+  statistics.kernels.events += after.events - before.events;
+  const double kernel_seconds = after.wall_seconds - before.wall_seconds;
+  statistics.kernels.wall_seconds += kernel_seconds;
   statistics.pipeline_events += trained.pipeline_events;
-  statistics.pipeline_seconds +=
-      elapsed.count() - (statistics.kernels.wall_seconds - before.wall_seconds);
+  statistics.pipeline_seconds += elapsed.count() - kernel_seconds;
   return trained;
 }
 
