@@ -232,7 +232,10 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
 /// From the spread of the fit's residuals by family and binding resource; a family that no fit saw
 /// is wide and assumed.
 void Gpu::add_interval(const workload::Operator& op, KernelResult& result) const {
-  const std::string family = workload::family(op);
+  std::string family = workload::family(op);
+  const bool grouped = family == "grouped_gemm";
+  if (grouped) family = "gemm";  // nobody timed a grouped product by itself
+  if (family == "gemm" && tensor_type(op) != core::DataType::bf16) family += "_quantised";
   double half_width = kUnfittedHalfWidth;
   result.grade = core::Grade::assumed;
   for (const std::string& key : {fmt::format("residual.{}.{}", family, to_string(result.binding)),
@@ -243,9 +246,9 @@ void Gpu::add_interval(const workload::Operator& op, KernelResult& result) const
     result.grade = found->second.grade;
     break;
   }
-  // Backward attention shares the forward's residuals, which were not its own.
-  if (const auto* attention = std::get_if<workload::Attention>(&op);
-      attention != nullptr && attention->backward)
+  // Grouped products and backward attention share residuals that are not their own.
+  const auto* attention = std::get_if<workload::Attention>(&op);
+  if (grouped || (attention != nullptr && attention->backward))
     result.grade = core::worst(result.grade, core::Grade::transferred);
   if (result.grade == core::Grade::transferred) half_width *= kTransferWidening;
   const auto time = static_cast<double>(result.time.value());

@@ -28,8 +28,8 @@ void add_calibrate_command(CLI::App& program) {
       ->delimiter(',');
   command->add_option("--rows", options->rows, "Rows of a family that are fitted, at most")
       ->check(CLI::Range(20, 2000));
-  command->add_option("--passes", options->passes, "Corrections of the closed form by simulation")
-      ->check(CLI::Range(1, 10));
+  command->add_option("--passes", options->passes, "Corrections of the closed form by simulation; 0: keep the parameters, take the residuals")
+      ->check(CLI::Range(0, 10));
   command->add_option("--half", options->half, "fit: one half of the shapes; all: every row")
       ->check(CLI::IsMember({"fit", "all"}));
   command->add_option(

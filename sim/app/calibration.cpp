@@ -42,6 +42,9 @@ struct Stage {
   bool moves_power = false;  ///< Observes watts beside times; moves energies, not costs.
 };
 
+/// Part of a row's time up to which harness and gaps may go for its residual to count as the kernel's. // assumed
+constexpr double kHarnessShare = 0.35;
+
 bool is_bf16(const CsvTable& table, std::size_t row) {
   return table.text(row, "dtype") == "bfloat16" || table.text(row, "dtype") == "half";
 }
@@ -116,6 +119,12 @@ class DeviceCalibration {
     const calibrate::Evaluate evaluate = [&](const device::FitSet& fits, gpu::Fidelity fidelity) {
       return evaluate_rows(stage, rows, fits, fidelity, last);
     };
+    if (options_.passes > 0) move_parameters(what, free, rows, evaluate);
+    keep_residuals(stage, rows, evaluate, last);
+  }
+
+  void move_parameters(const std::string& what, const std::vector<FreeParameter>& free,
+                       const Rows& rows, const calibrate::Evaluate& evaluate) {
     const calibrate::FitReport report = calibrate::fit(
         fits_, free, rows.observations, evaluate, {.passes = options_.passes},
         [&](const std::string& line) { fmt::print(stderr, "{}: {}\n", what, line); });
@@ -128,7 +137,6 @@ class DeviceCalibration {
                  fitted.standard_error, parameter.unit, parameter.prior);
     }
     for (const std::string& pair : report.entangled) fmt::print("  cannot tell apart: {}\n", pair);
-    keep_residuals(stage, rows, evaluate, last);
   }
 
   [[nodiscard]] Rows select(const Stage& stage) const {
@@ -259,11 +267,15 @@ class DeviceCalibration {
         by_label[rows.labels[i]].push_back(error);
         continue;
       }
-      const std::string family = workload::family(rows.calls[i].kernels.back().op);
+      by_label[rows.labels[i]].push_back(error);
+      // Where the harness is most of a row, its error says little about the kernel.
+      const double added = rows.calls[i].added_us(fits_);
+      if (added > kHarnessShare * *times[i]) continue;
+      const std::string family = workload::family(rows.calls[i].kernels.back().op) +
+                                 (stage.family == "gemm" && !stage.only_bf16 ? "_quantised" : "");
       sizes["residual." + family].push_back(std::abs(error));
       sizes[fmt::format("residual.{}.{}", family, gpu::to_string(last[i]->binding))].push_back(
           std::abs(error));
-      by_label[rows.labels[i]].push_back(error);
     }
     for (auto& [name, values] : sizes) {
       if (values.size() < 10) continue;
