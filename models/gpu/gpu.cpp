@@ -229,27 +229,39 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   return result;
 }
 
-/// From the spread of the fit's residuals by family and binding resource; a family that no fit saw
-/// is wide and assumed.
+std::string residual_name(const workload::Operator& op, std::string_view implementation) {
+  std::string base{implementation.substr(0, implementation.find(' '))};
+  // A grouped product and a backward pass are held against their measured relatives.
+  for (const std::string_view part : {"_grouped", "_backward"})
+    if (const std::size_t at = base.find(part); at != std::string::npos)
+      base.erase(at, part.size());
+  if (const auto* stream = std::get_if<workload::Stream>(&op))
+    return fmt::format("residual.{}.{}", base, workload::to_string(stream->kind));
+  return fmt::format("residual.{}.{}", base, core::to_string(tensor_type(op)));
+}
+
+/// From the spread of the fit's residuals: of this implementation and type, else of the family by
+/// what binds it. What no fit saw is wide and assumed.
 void Gpu::add_interval(const workload::Operator& op, KernelResult& result) const {
-  std::string family = workload::family(op);
-  const bool grouped = family == "grouped_gemm";
-  if (grouped) family = "gemm";  // nobody timed a grouped product by itself
-  if (family == "gemm" && tensor_type(op) != core::DataType::bf16) family += "_quantised";
+  const std::string family = workload::family(op) == "grouped_gemm" ? "gemm" : workload::family(op);
+  const std::string own = residual_name(op, result.implementation);
   double half_width = kUnfittedHalfWidth;
   result.grade = core::Grade::assumed;
-  for (const std::string& key : {fmt::format("residual.{}.{}", family, to_string(result.binding)),
-                                 fmt::format("residual.{}", family)}) {
+  for (const std::string& key :
+       {own, family == "stream" ? std::string{"residual.stream.quantize"} : own,
+        fmt::format("residual.{}.{}", family, to_string(result.binding)),
+        fmt::format("residual.{}", family)}) {
     const auto found = fits_.parameters.find(key);
     if (found == fits_.parameters.end()) continue;
     half_width = found->second.value;
     result.grade = found->second.grade;
+    if (key != own) result.grade = core::worst(result.grade, core::Grade::transferred);
     break;
   }
-  // Grouped products and backward attention share residuals that are not their own.
   const auto* attention = std::get_if<workload::Attention>(&op);
-  if (grouped || (attention != nullptr && attention->backward))
-    result.grade = core::worst(result.grade, core::Grade::transferred);
+  const bool relative =
+      workload::family(op) == "grouped_gemm" || (attention != nullptr && attention->backward);
+  if (relative && result.grade == core::Grade::fitted) result.grade = core::Grade::transferred;
   if (result.grade == core::Grade::transferred) half_width *= kTransferWidening;
   const auto time = static_cast<double>(result.time.value());
   result.lower = core::Time{std::llround(time / (1 + half_width))};

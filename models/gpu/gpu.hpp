@@ -55,6 +55,10 @@ class Gpu : public KernelTimer {
   double power_response_ms_;
 };
 
+/// Name under which fits keep the residuals of an implementation's kernels of one type, or of one
+/// kind of row kernel. `implementation` as in KernelResult.
+std::string residual_name(const workload::Operator& op, std::string_view implementation);
+
 /// Results of launches one after another on one stream.
 KernelResult in_sequence(const std::vector<KernelResult>& results);
 

@@ -42,7 +42,8 @@ struct Stage {
   bool moves_power = false;  ///< Observes watts beside times; moves energies, not costs.
 };
 
-/// Part of a row's time up to which harness and gaps may go for its residual to count as the kernel's. // assumed
+/// Part of a row's time up to which harness and gaps may go for its residual to count as the
+/// kernel's. // assumed
 constexpr double kHarnessShare = 0.35;
 
 bool is_bf16(const CsvTable& table, std::size_t row) {
@@ -77,7 +78,8 @@ class DeviceCalibration {
   }
 
  private:
-  /// A grouped kernel that no row timed by itself multiplies as the dense kernel of its library does.
+  /// A grouped kernel that no row timed by itself multiplies as the dense kernel of its library
+  /// does.
   void transfer_to_grouped() {
     for (const kernels::Implementation& grouped : library_.all()) {
       const std::size_t at = grouped.name.find("_grouped");
@@ -95,9 +97,9 @@ class DeviceCalibration {
 
   /// Energies of the same chip, measured on another board.
   void transfer_energies() {
-    const device::FitSet other = device::load_fit_for(
-        device::load_device(options_.energies_from),
-        options_.start.empty() ? device::kFitFolder : options_.start);
+    const device::FitSet other =
+        device::load_fit_for(device::load_device(options_.energies_from),
+                             options_.start.empty() ? device::kFitFolder : options_.start);
     for (auto [name, parameter] : other.parameters) {
       if (!name.starts_with("power.") || name == "power.response_ms") continue;
       parameter.grade = core::worst(parameter.grade, core::Grade::transferred);
@@ -271,8 +273,13 @@ class DeviceCalibration {
       // Where the harness is most of a row, its error says little about the kernel.
       const double added = rows.calls[i].added_us(fits_);
       if (added > kHarnessShare * *times[i]) continue;
-      const std::string family = workload::family(rows.calls[i].kernels.back().op) +
-                                 (stage.family == "gemm" && !stage.only_bf16 ? "_quantised" : "");
+      const workload::Operator& op = rows.calls[i].kernels.back().op;
+      const std::string family = workload::family(op);
+      const std::string& implementations = last[i]->implementation;
+      const std::size_t joint = implementations.rfind(" + ");
+      sizes[gpu::residual_name(op, std::string_view{implementations}.substr(
+                                       joint == std::string::npos ? 0 : joint + 3))]
+          .push_back(std::abs(error));
       sizes["residual." + family].push_back(std::abs(error));
       sizes[fmt::format("residual.{}.{}", family, gpu::to_string(last[i]->binding))].push_back(
           std::abs(error));
