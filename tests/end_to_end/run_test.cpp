@@ -84,7 +84,7 @@ TEST_CASE("a run ends with 0 and writes its result whole", "[run]") {
   CHECK(json["machine"]["gpus"] == 16);
 }
 
-TEST_CASE("--format json prints what --out writes", "[run]") {
+TEST_CASE("json on standard output is what --out writes", "[run]") {
   const Folder folder;
   const Outcome outcome =
       run_tessera("run" + kSmall + kClosedForm + "--format json" + out(folder / "r"));
