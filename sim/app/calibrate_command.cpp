@@ -35,6 +35,8 @@ void add_calibrate_command(CLI::App& program) {
   command->add_option(
       "--start", options->start,
       "Folder of fits to start from and to keep what is not fitted (default: those that ship)");
+  command->add_flag("--only-harness", options->only_harness,
+                    "Fit what the harness adds, and nothing of the GPU or its kernels");
   command->add_option("--energies-from", options->energies_from,
                       "Device whose fitted energies are transferred to devices without measured watts");
   command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));

@@ -216,8 +216,14 @@ class DeviceCalibration {
           free.push_back(std::move(parameter));
       }
     }
-    for (const std::string& harness : harnesses)
-      if (!fitted_.contains(harness)) free.push_back(calibrate::harness_parameter(harness));
+    if (options_.only_harness) free.clear();
+    for (const std::string& harness : harnesses) {
+      // The constant of a file is what its bf16 rows, one kernel each, say; the others add gaps.
+      const bool of_bf16 = stage.family == "gemm" && !stage.moves_gpu &&
+                           !harness.ends_with(".gap") && fits_.parameters.contains(harness);
+      if (!of_bf16 && !fitted_.contains(harness))
+        free.push_back(calibrate::harness_parameter(harness));
+    }
     for (const FreeParameter& parameter : free) fitted_.insert(parameter.name);
     return free;
   }
