@@ -57,9 +57,13 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
   const double through = elements * c_bytes_ / device.sm.shared_memory_rate;
   epilogue_cycles_ = std::llround(convert + through);
-  if (implementation_.promotion_k > 0)
-    promotion_cycles_ = std::llround(elements / 2 / device.sm.fp32_lanes *
+  if (implementation_.promotion_k > 0) {
+    // A scale a row and one for the whole tile fold into one multiply-add an element; a scale a row
+    // and a scale a column take a product of scales first.
+    const double operations = gemm.both_operands_row_scaled ? 2 : 1;
+    promotion_cycles_ = std::llround(elements / 2 / device.sm.fp32_lanes * operations *
                                      static_cast<double>(step_k_) / implementation_.promotion_k);
+  }
 
   plan_.name =
       fmt::format("{}x{}x{}B {}{}{}", tile_.m, tile_.n, tile_.k_bytes, to_string(tile_.schedule),
