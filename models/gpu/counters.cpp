@@ -73,10 +73,11 @@ void fill_counters(const Machine& machine, const kernels::LaunchPlan& plan,
   c["launch__waves_per_multiprocessor"] =
       static_cast<double>(plan.tiles) /
       std::max(1, cluster_slots(machine.gpc_sizes, plan.cluster, plan.ctas_per_sm));
-  const double sm_cycles = std::max(1.0, totals.cycles * machine.sms);
+  double waited = 0;
+  for (const double cycles : totals.stall_cycles) waited += cycles;
   for (std::size_t i = 0; i < totals.stall_cycles.size(); ++i)
     if (totals.stall_cycles[i] > 0)
-      result.stalls[static_cast<Resource>(i)] = totals.stall_cycles[i] / sm_cycles;
+      result.stalls[static_cast<Resource>(i)] = totals.stall_cycles[i] / waited;
 }
 
 }  // namespace tessera::gpu

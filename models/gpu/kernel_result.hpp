@@ -45,8 +45,9 @@ struct KernelResult {
   core::Joules energy{};
   core::Watts power{};
   std::map<std::string, double> counters;  ///< Under Nsight Compute's names.
-  std::map<Resource, double> stalls;       ///< Share of SM-cycles that waited for it.
-  std::uint64_t events = 0;                ///< Simulated; 0 at analytical fidelity.
+  std::map<Resource, double>
+      stalls;                ///< Share of the time that warp roles waited, by what they waited for.
+  std::uint64_t events = 0;  ///< Simulated; 0 at analytical fidelity.
 };
 
 }  // namespace tessera::gpu

@@ -53,10 +53,11 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
   group_ = raster_group(gpc_sizes, rows_);
   plan_.tiles = gemm_.batch * rows_ * columns_ * split_;
   plan_.steps = static_cast<double>(steps_);
+  const std::int64_t whole_tiles = plan_.tiles / split_;
   // Of an average CTA tile.
   describe_tiles(static_cast<double>(gemm_.m) / static_cast<double>(rows_ * tile_.cluster),
                  static_cast<double>(gemm_.n) / static_cast<double>(columns_),
-                 static_cast<double>(total_steps_ * plan_.tiles / split_));
+                 static_cast<double>(total_steps_ * whole_tiles));
   describe_traffic();
   describe_rereads();
   plan_.flops = workload::flops(gemm_).value();

@@ -159,7 +159,7 @@ struct KernelCache::Database {
   std::optional<Statement> store;
 };
 
-KernelCache::KernelCache(std::filesystem::path directory, Warn warn)
+KernelCache::KernelCache(const std::filesystem::path& directory, Warn warn)
     : file_(directory / "kernels.sqlite"), warn_(std::move(warn)) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);

@@ -58,7 +58,7 @@ class KernelCache {
 
   /// Opens or creates `directory`/kernels.sqlite. Throws std::runtime_error when the directory or
   /// the file in it cannot be made.
-  KernelCache(std::filesystem::path directory, Warn warn);
+  KernelCache(const std::filesystem::path& directory, Warn warn);
   ~KernelCache();
   KernelCache(const KernelCache&) = delete;
   KernelCache& operator=(const KernelCache&) = delete;

@@ -33,7 +33,7 @@ std::string kernel_table(const device::DeviceSpec& device, const workload::Opera
   text += "counters\n";
   for (const auto& [name, value] : result.counters)
     text += fmt::format("  {:<66}{:>18.6g}\n", name, value);
-  text += "stalls, share of SM cycles that waited for loads, by what delayed them\n";
+  text += "stalls, share of the time that warp roles waited, by what they waited for\n";
   for (const auto& [resource, share] : result.stalls)
     text += fmt::format("  {:<18}{:6.2f} %\n", to_string(resource), 100 * share);
   return text;
