@@ -26,7 +26,8 @@ struct MeasuredCall {
 
   /// Name of the constant that lies between two kernels of the call.
   [[nodiscard]] std::string gap() const { return harness + ".gap"; }
-  /// What harness and gaps add to the kernels' own time, in microseconds; 0 where `fits` say nothing.
+  /// What harness and gaps add to the kernels' own time, in microseconds; 0 where `fits` say
+  /// nothing.
   [[nodiscard]] double added_us(const device::FitSet& fits) const;
 };
 

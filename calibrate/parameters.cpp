@@ -75,7 +75,8 @@ std::vector<FreeParameter> implementation_parameters(
 }
 
 FreeParameter harness_parameter(const std::string& name) {
-  // One attention call a graph: the whole floor of a graph launch falls on it (measurements README).
+  // One attention call a graph: the whole floor of a graph launch falls on it (measurements
+  // README).
   const bool alone = name.find("attention") != std::string::npos;
   return {name, "us", alone ? 5.0 : 0.8, 1.0, 0.01, 60, "assumed: graph replay and event overhead"};
 }

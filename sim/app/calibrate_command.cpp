@@ -28,7 +28,10 @@ void add_calibrate_command(CLI::App& program) {
       ->delimiter(',');
   command->add_option("--rows", options->rows, "Rows of a family that are fitted, at most")
       ->check(CLI::Range(20, 2000));
-  command->add_option("--passes", options->passes, "Corrections of the closed form by simulation; 0: keep the parameters, take the residuals")
+  command
+      ->add_option("--passes", options->passes,
+                   "Corrections of the closed form by simulation; 0: keep the parameters, take the "
+                   "residuals")
       ->check(CLI::Range(0, 10));
   command->add_option("--half", options->half, "fit: one half of the shapes; all: every row")
       ->check(CLI::IsMember({"fit", "all"}));
@@ -37,8 +40,9 @@ void add_calibrate_command(CLI::App& program) {
       "Folder of fits to start from and to keep what is not fitted (default: those that ship)");
   command->add_flag("--only-harness", options->only_harness,
                     "Fit what the harness adds, and nothing of the GPU or its kernels");
-  command->add_option("--energies-from", options->energies_from,
-                      "Device whose fitted energies are transferred to devices without measured watts");
+  command->add_option(
+      "--energies-from", options->energies_from,
+      "Device whose fitted energies are transferred to devices without measured watts");
   command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));
   add_calibrate_collectives(*command);
   command->callback([options, command] {

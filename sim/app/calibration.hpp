@@ -13,7 +13,8 @@ struct CalibrationOptions {
                                        "moe"};
   std::string half = "fit";
   std::string start;
-  std::string energies_from;  ///< Device whose fitted energies stand in where watts were not measured.
+  std::string
+      energies_from;  ///< Device whose fitted energies stand in where watts were not measured.
   bool only_harness = false;  ///< Fit what the harness adds and nothing of the GPU or its kernels.
   std::size_t rows = 240;
   int passes = 3;
