@@ -402,6 +402,7 @@ void CachedKernelTimer::run_many(const std::vector<KernelQuery>& queries, int jo
   });
   const auto begin = std::chrono::steady_clock::now();
   std::size_t done = 0;
+  core::Bytes memory{};
   const auto outcomes = work_in_processes(
       missing.size(), jobs,
       [&](std::size_t i) {
@@ -411,7 +412,9 @@ void CachedKernelTimer::run_many(const std::vector<KernelQuery>& queries, int jo
       [&](std::size_t i, const WorkOutcome& outcome) {
         if (outcome.kind == WorkOutcome::Kind::done) keep(missing[i].first, decode(outcome.bytes));
         if (progress) progress(++done, missing.size());
-      });
+      },
+      &memory);
+  statistics_.workers_memory = std::max(statistics_.workers_memory, memory);
   for (std::size_t i = 0; i < missing.size(); ++i) {
     if (outcomes[i].kind == WorkOutcome::Kind::done) continue;
     WorkOutcome& lost = lost_[missing[i].first] = outcomes[i];

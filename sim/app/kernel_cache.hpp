@@ -88,8 +88,9 @@ struct KernelStatistics {
   std::uint64_t memory_hits = 0;  ///< Asked before by this run.
   std::uint64_t disk_hits = 0;    ///< Found in the cache file.
   std::uint64_t simulated = 0;
-  std::uint64_t events = 0;  ///< Of the simulated ones.
-  double wall_seconds = 0;   ///< Spent simulating, on the clock of the wall.
+  std::uint64_t events = 0;      ///< Of the simulated ones.
+  double wall_seconds = 0;       ///< Spent simulating, on the clock of the wall.
+  core::Bytes workers_memory{};  ///< The most that worker processes had resident together, or more.
 };
 
 /// Answers from memory, then from the cache file, then from the timer that it wraps, whose answers

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "sim/app/worker_pool.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::app {
@@ -38,7 +39,7 @@ void RunSettings::add_to(CLI::App& command) {
       ->check(CLI::IsMember({"cycle", "analytical"}));
   command.add_option("--jobs", jobs, "Worker processes (default: all cores)")
       ->check(CLI::Range(1, kMaxJobs));
-  command.add_flag("--verbose", verbose, "Tell speeds and cache use on stderr");
+  command.add_flag("--verbose", verbose, "Tell speeds, cache use and memory on stderr");
   command.add_flag("--sensitivity", sensitivity,
                    "Repeat the job with each unpublished choice made differently");
   auto* folder = command.add_option("--cache", cache, "Folder of the kernel cache");
@@ -71,6 +72,13 @@ void RunContext::report() const {
   fmt::print(stderr, "system: {} events in {:.2f} s ({:.3g} events/s)\n",
              statistics_.pipeline_events, statistics_.pipeline_seconds,
              rate(statistics_.pipeline_events, statistics_.pipeline_seconds));
+  constexpr double kMiB = 1 << 20;
+  const double own = static_cast<double>(own_peak_memory().value()) / kMiB;
+  const double workers = static_cast<double>(k.workers_memory.value()) / kMiB;
+  fmt::print(stderr,
+             "memory: at most {:.0f} MiB resident ({:.0f} MiB this process, {:.0f} MiB its "
+             "workers together)\n",
+             own + workers, own, workers);
   fmt::print(stderr, "wall: {:.2f} s\n", wall.count());
 }
 

@@ -192,6 +192,8 @@ training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernel
   statistics.kernels.disk_hits += after.disk_hits - before.disk_hits;
   statistics.kernels.simulated += after.simulated - before.simulated;
   statistics.kernels.events += after.events - before.events;
+  statistics.kernels.workers_memory =
+      std::max(statistics.kernels.workers_memory, after.workers_memory);
   const double kernel_seconds = after.wall_seconds - before.wall_seconds;
   statistics.kernels.wall_seconds += kernel_seconds;
   statistics.pipeline_events += trained.pipeline_events;

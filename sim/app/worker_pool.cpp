@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +13,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <numeric>
 #include <system_error>
 #include <utility>
 
@@ -91,10 +94,16 @@ std::string describe_end(int status) {
   return fmt::format("the worker process exited with code {}", WEXITSTATUS(status));
 }
 
-/// One forked process and what it is doing.
+core::Bytes peak_resident(const rusage& usage) {
+  return core::Bytes{usage.ru_maxrss * std::int64_t{1024}};  // Linux counts KiB
+}
+
+/// One forked process and what it is doing. When it has ended its peak memory is added to `peaks`.
 class Worker {
  public:
-  Worker(const std::function<std::string(std::size_t)>& work, const std::vector<int>& others) {
+  Worker(const std::function<std::string(std::size_t)>& work, const std::vector<int>& others,
+         std::vector<core::Bytes>& peaks)
+      : peaks_(peaks) {
     int sockets[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
       throw_system_error("socketpair");
@@ -148,11 +157,15 @@ class Worker {
     if (pid_ <= 0) return 0;
     close(socket_);
     int status = 0;
-    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    rusage usage{};
+    while (wait4(pid_, &status, 0, &usage) < 0 && errno == EINTR) {
     }
     pid_ = -1;
+    peaks_.push_back(peak_resident(usage));
     return status;
   }
+
+  std::vector<core::Bytes>& peaks_;
 
   pid_t pid_ = -1;
   int socket_ = -1;
@@ -168,11 +181,20 @@ class Pool {
   void hire() {
     std::vector<int> sockets;
     for (const auto& worker : workers_) sockets.push_back(worker->socket());
-    workers_.push_back(std::make_unique<Worker>(work_, sockets));
+    workers_.push_back(std::make_unique<Worker>(work_, sockets, peaks_));
     workers_.back()->give(next_++);
   }
   [[nodiscard]] bool has_waiting() const { return next_ < count_; }
   [[nodiscard]] bool is_busy() const { return !workers_.empty(); }
+
+  /// The `jobs` largest peaks together: no more workers than that lived at once. Requires:
+  /// !is_busy().
+  [[nodiscard]] core::Bytes peak_memory(int jobs) const {
+    std::vector<core::Bytes> peaks = peaks_;
+    std::sort(peaks.begin(), peaks.end(), std::greater<>());
+    if (peaks.size() > static_cast<std::size_t>(jobs)) peaks.resize(static_cast<std::size_t>(jobs));
+    return std::accumulate(peaks.begin(), peaks.end(), core::Bytes{});
+  }
 
   /// The next outcome of any worker; hands out the next piece before it returns.
   std::pair<std::size_t, WorkOutcome> take_one() {
@@ -203,6 +225,7 @@ class Pool {
   std::size_t count_;
   const std::function<std::string(std::size_t)>& work_;
   std::size_t next_ = 0;
+  std::vector<core::Bytes> peaks_;  ///< Of workers that have ended; outlives those that have not.
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 
@@ -216,7 +239,8 @@ const std::string& WorkOutcome::get() const {
 
 std::vector<WorkOutcome> work_in_processes(
     std::size_t count, int jobs, const std::function<std::string(std::size_t)>& work,
-    const std::function<void(std::size_t, const WorkOutcome&)>& finished) {
+    const std::function<void(std::size_t, const WorkOutcome&)>& finished,
+    core::Bytes* workers_memory) {
   assert(jobs >= 1 && "work needs a worker");
   std::vector<WorkOutcome> outcomes(count);
   Pool pool{count, work};
@@ -226,7 +250,14 @@ std::vector<WorkOutcome> work_in_processes(
     if (finished) finished(index, outcome);
     outcomes[index] = std::move(outcome);
   }
+  if (workers_memory) *workers_memory = pool.peak_memory(jobs);
   return outcomes;
+}
+
+core::Bytes own_peak_memory() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) throw_system_error("getrusage");
+  return peak_resident(usage);
 }
 
 int available_cores() {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/core/diagnostics.hpp"
+#include "sim/core/units.hpp"
 
 namespace tessera::app {
 
@@ -33,10 +34,16 @@ struct WorkOutcome {
 ///
 /// `finished`, when given, is called in this process as each outcome arrives. The work sees this
 /// process as it was when its worker was forked; what it changes is lost but for the bytes that it
-/// returns. Requires: jobs >= 1; no other thread of this process is running.
+/// returns. `workers_memory`, when given, gets an upper bound on what the workers that lived at once
+/// had resident together: the sum of their peaks, in which pages that they share count for each.
+/// Requires: jobs >= 1; no other thread of this process is running.
 std::vector<WorkOutcome> work_in_processes(
     std::size_t count, int jobs, const std::function<std::string(std::size_t)>& work,
-    const std::function<void(std::size_t, const WorkOutcome&)>& finished = {});
+    const std::function<void(std::size_t, const WorkOutcome&)>& finished = {},
+    core::Bytes* workers_memory = nullptr);
+
+/// The most that this process, without its workers, has had resident so far.
+[[nodiscard]] core::Bytes own_peak_memory();
 
 /// Processor cores that this process may use; the default of --jobs.
 [[nodiscard]] int available_cores();

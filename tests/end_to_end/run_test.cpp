@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -151,6 +152,21 @@ TEST_CASE("jobs and the state of the cache change no byte of the result", "[run]
   CHECK(warm.output == cold.output);
   CHECK(two.output == cold.output);
   CHECK(warm.errors.find("kernels: 0 simulated") != std::string::npos);
+  CHECK(warm.errors.find(" 0 MiB its workers together") != std::string::npos);
+}
+
+TEST_CASE("--verbose tells the memory of the command and its workers", "[run]") {
+  const Outcome outcome = run_tessera("run" + kSmall + "--jobs 2 --no-cache --verbose");
+  INFO(outcome.errors);
+  const std::size_t at = outcome.errors.find("memory: at most ");
+  REQUIRE(at != std::string::npos);
+  double all = 0, own = 0, workers = 0;
+  REQUIRE(std::sscanf(outcome.errors.c_str() + at,
+                      "memory: at most %lf MiB resident (%lf MiB this process, %lf MiB", &all, &own,
+                      &workers) == 3);
+  CHECK(own > 1);
+  CHECK(workers > 1);
+  CHECK(std::abs(all - own - workers) <= 1);
 }
 
 TEST_CASE("two runs share a cache, and one that is killed leaves it whole", "[run]") {

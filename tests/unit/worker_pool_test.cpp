@@ -8,8 +8,10 @@
 #include <stdexcept>
 #include <string>
 
+using tessera::app::own_peak_memory;
 using tessera::app::work_in_processes;
 using tessera::app::WorkOutcome;
+using tessera::core::Bytes;
 using tessera::core::Refusal;
 using tessera::core::RefusalKind;
 
@@ -57,4 +59,22 @@ TEST_CASE("what work throws comes back with its kind", "[worker_pool]") {
 
 TEST_CASE("no work needs no worker", "[worker_pool]") {
   CHECK(work_in_processes(0, 4, [](std::size_t) { return std::string(); }).empty());
+}
+
+TEST_CASE("memory of workers is the sum over those that lived at once", "[worker_pool]") {
+  constexpr std::size_t kBlock = 64 << 20;
+  const auto fill = [](std::size_t i) {
+    const std::string block(i == 0 || i == 2 ? kBlock : 1, 'x');
+    if (i == 2) _exit(1);  // the dead are counted too
+    return std::string(1, block.back());
+  };
+  const Bytes own = own_peak_memory();
+  Bytes one{}, two{};
+  (void)work_in_processes(3, 1, fill, {}, &one);
+  (void)work_in_processes(3, 2, fill, {}, &two);
+  CHECK(one >= Bytes{kBlock});
+  CHECK(one <= own + Bytes{kBlock} + Bytes{8 << 20});
+  CHECK(two > one);
+  CHECK(two <= one + one);
+  CHECK(own_peak_memory() < own + Bytes{kBlock});  // what workers have is not this process's
 }
