@@ -168,14 +168,14 @@ double Gpu::limited_share(core::Seconds at_boost, const ExecutionContext& contex
 
 /// Adds the launches that the operator needs before and after its main one; returns how many
 /// launches it is in all.
-double Gpu::add_passes(const workload::Operator& op, const Machine& machine,
-                       const ExecutionContext& context, LaunchTotals& totals,
-                       Launch& chosen) const {
+double Gpu::add_passes(const workload::Operator& op, const kernels::Implementation& implementation,
+                       const Machine& machine, const ExecutionContext& context,
+                       LaunchTotals& totals, Launch& chosen) const {
   const auto* attention = std::get_if<workload::Attention>(&op);
-  if (attention == nullptr || !attention->backward) return 1;
+  if (attention == nullptr) return 1;
   const kernels::Implementation& rows = library_.choose(workload::Stream{}, device_, {});
   const auto passes =
-      kernels::make_attention_backward_passes(*attention, device_, rows, machine.gpc_sizes);
+      kernels::make_attention_passes(*attention, device_, implementation, rows, machine.gpc_sizes);
   for (const auto& pass : passes) {
     if (fidelity_ == Fidelity::analytical) {
       totals += estimate_launch(machine, pass->plan());
@@ -198,12 +198,12 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   auto launches = kernels::make_launches(op, device_, implementation, residency, on.gpc_sizes);
   Launch chosen;
   LaunchTotals totals = simulate(on, launches, context, chosen);
-  const double launched = add_passes(op, on, context, totals, chosen);
+  const double launched = add_passes(op, implementation, on, context, totals, chosen);
   const kernels::LaunchPlan& plan = chosen.kernel->plan();
 
   KernelResult result;
   result.implementation = fmt::format("{} {}", implementation.name, plan.name);
-  result.flops = plan.flops;
+  result.flops = workload::flops(op).value();  // without padding
   result.hbm_bytes = totals.hbm_read_bytes + totals.hbm_write_bytes;
   result.l2_bytes = totals.l2_read_bytes + totals.l2_write_bytes;
   result.events = chosen.events;

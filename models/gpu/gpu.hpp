@@ -36,8 +36,9 @@ class Gpu : public KernelTimer {
   [[nodiscard]] LaunchTotals simulate(const Machine& machine,
                                       std::vector<std::unique_ptr<kernels::TileKernel>>& launches,
                                       const ExecutionContext& context, Launch& chosen) const;
-  double add_passes(const workload::Operator& op, const Machine& machine,
-                    const ExecutionContext& context, LaunchTotals& totals, Launch& chosen) const;
+  double add_passes(const workload::Operator& op, const kernels::Implementation& implementation,
+                    const Machine& machine, const ExecutionContext& context, LaunchTotals& totals,
+                    Launch& chosen) const;
   [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
   void add_interval(const workload::Operator& op, KernelResult& result) const;
 

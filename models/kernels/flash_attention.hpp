@@ -36,11 +36,23 @@ std::vector<std::unique_ptr<TileKernel>> make_attention_backward(
     const workload::Attention& attention, const device::DeviceSpec& device,
     const Implementation& implementation);
 
-/// The launches before and after the backward kernel: row sums of dO * O with the clearing of dQ's
-/// FP32 sums, and the conversion of these to the output type. `rows` is a stream implementation.
-std::vector<std::unique_ptr<TileKernel>> make_attention_backward_passes(
-    const workload::Attention& attention, const device::DeviceSpec& device,
-    const Implementation& rows, const std::vector<int>& gpc_sizes);
+/// `attention` as `implementation` multiplies it: with values as wide as keys unless it takes them
+/// as they are.
+[[nodiscard]] workload::Attention multiplied(const workload::Attention& attention,
+                                             const Implementation& implementation);
+/// `attention` as its tensors lie in memory when `implementation` runs: with values as wide as keys
+/// where it pads them.
+[[nodiscard]] workload::Attention stored(const workload::Attention& attention,
+                                         const Implementation& implementation);
+
+/// The launches around the attention kernel. Where `implementation` pads values: the padded copy of
+/// V, and backward of dO. Backward: row sums of dO * O with the clearing of dQ's FP32 sums, and the
+/// conversion of these to the output type. `rows` is a stream implementation.
+std::vector<std::unique_ptr<TileKernel>> make_attention_passes(const workload::Attention& attention,
+                                                               const device::DeviceSpec& device,
+                                                               const Implementation& implementation,
+                                                               const Implementation& rows,
+                                                               const std::vector<int>& gpc_sizes);
 
 /// Tiles of keys that a tile of queries needs: [first, last).
 struct KeyRange {

@@ -44,9 +44,10 @@ QueryRange queries_needed(const Attention& a, std::int64_t first_key, std::int64
 
 class AttentionBackward : public TileKernel {
  public:
-  AttentionBackward(const Attention& attention, const device::DeviceSpec& device,
-                    const Implementation& implementation, const TileShape& tile, int consumers,
-                    int resident, std::int64_t stages);
+  /// `multiplied` and `stored` differ where values are widened while they are loaded.
+  AttentionBackward(const Attention& multiplied, const Attention& stored,
+                    const device::DeviceSpec& device, const Implementation& implementation,
+                    const TileShape& tile, int consumers, int resident, std::int64_t stages);
 
   [[nodiscard]] std::vector<TileProgram> roles(const Cta& cta) const override;
 
@@ -89,7 +90,8 @@ class AttentionBackward : public TileKernel {
   void describe_costs(const device::DeviceSpec& device, const Implementation& implementation);
   void describe_launch(const device::DeviceSpec& device, const Implementation& implementation);
 
-  Attention attention_;
+  Attention attention_;       ///< As multiplied.
+  std::int64_t value_width_;  ///< Columns of V, dO and dV in memory.
   TileShape tile_;
   int consumers_;
   std::int64_t stages_;
@@ -108,25 +110,27 @@ class AttentionBackward : public TileKernel {
   double element_bytes_;
 };
 
-AttentionBackward::AttentionBackward(const Attention& attention, const device::DeviceSpec& device,
+AttentionBackward::AttentionBackward(const Attention& multiplied, const Attention& stored,
+                                     const device::DeviceSpec& device,
                                      const Implementation& implementation, const TileShape& tile,
                                      int consumers, int resident, std::int64_t stages)
-    : attention_(attention),
+    : attention_(multiplied),
+      value_width_(stored.v_dim),
       tile_(tile),
       consumers_(consumers),
       stages_(stages),
-      group_(attention.heads / attention.kv_heads),
-      tiles_(divide_up(attention.kv_length, tile.n)),
-      element_bytes_(core::activation_bits(attention.type) / 8.0) {
+      group_(attention_.heads / attention_.kv_heads),
+      tiles_(divide_up(attention_.kv_length, tile.n)),
+      element_bytes_(core::activation_bits(attention_.type) / 8.0) {
   plan_.ctas_per_sm = resident;
   const double head_bytes =
-      static_cast<double>(attention.q_length * group_) *
-      (static_cast<double>(attention.qk_dim + attention.v_dim) * element_bytes_ +
-       static_cast<double>(attention.qk_dim) * kSumBytes);
+      static_cast<double>(attention_.q_length * group_) *
+      (static_cast<double>(attention_.qk_dim + value_width_) * element_bytes_ +
+       static_cast<double>(attention_.qk_dim) * kSumBytes);
   const double fitting = kShareOfL2 * static_cast<double>(device.l2.size.value()) / head_bytes;
   section_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(fitting), 1,
-                                      attention.batch * attention.kv_heads);
-  while (attention.batch * attention.kv_heads % section_ != 0) --section_;
+                                      attention_.batch * attention_.kv_heads);
+  while (attention_.batch * attention_.kv_heads % section_ != 0) --section_;
   describe_costs(device, implementation);
   describe_launch(device, implementation);
 }
@@ -185,7 +189,7 @@ void AttentionBackward::describe_launch(const device::DeviceSpec& device,
   plan_.steps = std::max(total / static_cast<double>(tiles_), 1e-3);
   if (longest > plan_.steps) plan_.longest_steps = longest;
   const auto qk = static_cast<double>(attention_.qk_dim);
-  const auto v = static_cast<double>(attention_.v_dim);
+  const auto v = static_cast<double>(value_width_);
   const auto each = static_cast<double>(consumers_);
   plan_.step.tensor =
       each * static_cast<double>(score_cycles_ + 2 * output_cycles_ + 2 * gradient_cycles_);
@@ -256,9 +260,8 @@ TileProgram AttentionBackward::producer(const Cta& cta) const {
   const double query_bytes =
       static_cast<double>(attention_.qk_dim) * element_bytes_ + kStatisticBytes / 2;
   const double output_bytes =
-      static_cast<double>(attention_.v_dim) * element_bytes_ + kStatisticBytes / 2;
-  const double key_bytes =
-      static_cast<double>(attention_.qk_dim + attention_.v_dim) * element_bytes_;
+      static_cast<double>(value_width_) * element_bytes_ + kStatisticBytes / 2;
+  const double key_bytes = static_cast<double>(attention_.qk_dim + value_width_) * element_bytes_;
   co_await delay(std::llround(plan_.prologue_cycles));
   std::int64_t use = 0;
   for (std::size_t t = 0;; ++t) {
@@ -313,7 +316,7 @@ TileProgram AttentionBackward::consumer(const Cta& cta, int index) const {
     co_await delay(std::llround(plan_.epilogue_cycles));
     co_await compute(Pipe::conversion, finish_cycles_);
     const double bytes = static_cast<double>(at.rows) / consumers_ *
-                         static_cast<double>(attention_.qk_dim + attention_.v_dim) * element_bytes_;
+                         static_cast<double>(attention_.qk_dim + value_width_) * element_bytes_;
     co_await store(Box{.tensor = kKeyGradients,
                        .row = static_cast<std::uint32_t>(at.head),
                        .column = static_cast<std::uint32_t>(at.tile * consumers_ + index),
@@ -321,17 +324,32 @@ TileProgram AttentionBackward::consumer(const Cta& cta, int index) const {
   }
 }
 
+/// Accumulators that a thread holds: dK and dV of its keys, S and dP; dQ takes the place of S.
+/// TMEM holds them on Blackwell.
+bool fits_registers(const Attention& a, const TileShape& tile, int consumers) {
+  if (tile.schedule == GemmSchedule::tmem) return true;
+  constexpr double kOthers = 24;  // assumed: addresses, row statistics
+  const double keys = static_cast<double>(tile.n) / consumers;
+  const double needed =
+      (keys * static_cast<double>(a.qk_dim + a.v_dim) + 2 * keys * tile.m) / 128 + kOthers;
+  if (tile.schedule == GemmSchedule::multistage) return needed <= 255;
+  return needed <= (consumers > 2 ? 160 : 240);  // setmaxnreg of FlashAttention-3
+}
+
 }  // namespace
 
 std::vector<std::unique_ptr<TileKernel>> make_attention_backward(
-    const Attention& a, const device::DeviceSpec& device, const Implementation& implementation) {
+    const Attention& attention, const device::DeviceSpec& device,
+    const Implementation& implementation) {
+  const Attention a = multiplied(attention, implementation);
   std::vector<std::unique_ptr<TileKernel>> launches;
   const double element = core::activation_bits(a.type) / 8.0;
   const auto width = static_cast<double>(a.qk_dim + a.v_dim);
   const auto cta = static_cast<double>(device.sm.shared_memory_per_cta.value());
   const auto sm = static_cast<double>(device.sm.shared_memory.value());
   for (const TileShape& tile : implementation.tiles) {
-    const int consumers = std::max(1, tile.n / 64);
+    const int consumers = tile.consumers > 0 ? tile.consumers : std::max(1, tile.n / 64);
+    if (!fits_registers(a, tile, consumers)) continue;
     const double stage = tile.m * width * element;
     // Keys and values; dS; dQ on its way out unless it leaves from TMEM in slices.
     const double held =
@@ -348,37 +366,65 @@ std::vector<std::unique_ptr<TileKernel>> make_attention_backward(
         std::clamp(static_cast<int>(sm / (held + stage)), 1, implementation.ctas_per_sm);
     const auto stages = std::clamp<std::int64_t>(
         static_cast<std::int64_t>((std::min(cta, sm / resident) - held) / stage), 1, 2);
-    launches.push_back(std::make_unique<AttentionBackward>(a, device, implementation, tile,
-                                                           consumers, resident, stages));
+    launches.push_back(std::make_unique<AttentionBackward>(a, stored(attention, implementation),
+                                                           device, implementation, tile, consumers,
+                                                           resident, stages));
   }
   return launches;
 }
 
-std::vector<std::unique_ptr<TileKernel>> make_attention_backward_passes(
-    const Attention& a, const device::DeviceSpec& device, const Implementation& rows,
-    const std::vector<int>& gpc_sizes) {
-  const double element = core::activation_bits(a.type) / 8.0;
-  const auto qk = static_cast<double>(a.qk_dim);
-  const auto v = static_cast<double>(a.v_dim);
-  const double queries = static_cast<double>(a.batch * a.q_length * a.heads);
-  // Per query: dO and O in, their product's sum and dQ's cleared sums out.
-  const RowWork before{.name = "attention row sums",
-                       .units = queries,
-                       .unit_elements = 1,
-                       .facts = {.read_bytes = 2 * v * element,
-                                 .write_bytes = qk * kSumBytes + kStatisticBytes,
-                                 .fp32 = 4 * v,
-                                 .row_steps = 1}};
-  const RowWork after{.name = "attention query gradients",
-                      .units = queries,
-                      .unit_elements = 1,
-                      .facts = {.read_bytes = qk * kSumBytes,
-                                .write_bytes = qk * element,
-                                .fp32 = qk,
-                                .conversions = qk}};
+Attention multiplied(const Attention& attention, const Implementation& implementation) {
+  Attention wide = attention;
+  if (implementation.values != ValueWidth::own) wide.v_dim = std::max(wide.v_dim, wide.qk_dim);
+  return wide;
+}
+
+Attention stored(const Attention& attention, const Implementation& implementation) {
+  return implementation.values == ValueWidth::padded ? multiplied(attention, implementation)
+                                                     : attention;
+}
+
+std::vector<std::unique_ptr<TileKernel>> make_attention_passes(const Attention& attention,
+                                                               const device::DeviceSpec& device,
+                                                               const Implementation& implementation,
+                                                               const Implementation& rows,
+                                                               const std::vector<int>& gpc_sizes) {
+  const double element = core::activation_bits(attention.type) / 8.0;
+  const auto qk = static_cast<double>(attention.qk_dim);
+  const auto v = static_cast<double>(attention.v_dim);
+  const auto stored_v = static_cast<double>(stored(attention, implementation).v_dim);
+  const double queries =
+      static_cast<double>(attention.batch * attention.q_length * attention.heads);
+  const double keys =
+      static_cast<double>(attention.batch * attention.kv_length * attention.kv_heads);
   std::vector<std::unique_ptr<TileKernel>> launches;
-  launches.push_back(make_row_kernel(before, device, rows, {}, gpc_sizes));
-  launches.push_back(make_row_kernel(after, device, rows, {}, gpc_sizes));
+  const auto add = [&](const RowWork& work) {
+    launches.push_back(make_row_kernel(work, device, rows, {}, gpc_sizes));
+  };
+  const auto pad = [&](const std::string& name, double heads) {
+    add({.name = name,
+         .units = heads,
+         .unit_elements = 1,
+         .facts = {.read_bytes = v * element, .write_bytes = stored_v * element}});
+  };
+  if (stored_v > v) pad("attention value padding", keys);
+  if (!attention.backward) return launches;
+  if (stored_v > v) pad("attention output gradient padding", queries);
+  // Per query: dO and O in, their product's sum and dQ's cleared sums out.
+  add({.name = "attention row sums",
+       .units = queries,
+       .unit_elements = 1,
+       .facts = {.read_bytes = 2 * stored_v * element,
+                 .write_bytes = qk * kSumBytes + kStatisticBytes,
+                 .fp32 = 4 * stored_v,
+                 .row_steps = 1}});
+  add({.name = "attention query gradients",
+       .units = queries,
+       .unit_elements = 1,
+       .facts = {.read_bytes = qk * kSumBytes,
+                 .write_bytes = qk * element,
+                 .fp32 = qk,
+                 .conversions = qk}});
   return launches;
 }
 

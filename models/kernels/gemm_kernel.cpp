@@ -210,7 +210,8 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
       co_await load(c_box(at, true), reduced(index));
       co_await wait(reduced(index), ++reductions);
     } else if (accumulate_) {
-      co_await load(c_box(at, false), drained());
+      co_await load(c_box(at, false), reduced(index));
+      if (awaits_old_values()) co_await wait(reduced(index), ++reductions);
     }
     co_await compute(Pipe::conversion, epilogue_cycles_);
     co_await store(c_box(at, false));
@@ -239,7 +240,9 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
       co_await compute(Pipe::fp32, promotion_cycles_);
     }
     co_await delay(std::llround(plan_.epilogue_cycles));
-    if (accumulate_ && index == 0) co_await load(c_box(at, false), drained());
+    if (accumulate_ && index == 0) co_await load(c_box(at, false), reduced(0));
+    if (accumulate_ && awaits_old_values())
+      co_await wait(reduced(0), static_cast<std::int64_t>(t) + 1);
     co_await compute(Pipe::conversion, epilogue_cycles_ / 2);
     if (index == 1) co_await store(c_box(at, false));
   }
@@ -283,6 +286,7 @@ TileProgram GemmKernel::tmem_epilogue(const Cta& cta) const {
       co_await compute(Pipe::conversion, epilogue_cycles_);
     } else {
       if (accumulate_) co_await load(c_box(at, false), reduced(0));
+      if (accumulate_ && awaits_old_values()) co_await wait(reduced(0), ++reductions);
       co_await compute(Pipe::conversion, epilogue_cycles_);
       co_await signal(drained());
     }

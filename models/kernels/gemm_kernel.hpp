@@ -58,6 +58,10 @@ class GemmKernel : public TileKernel {
   bool accumulate_ = false;
 
  private:
+  [[nodiscard]] bool awaits_old_values() const {
+    return implementation_.accumulation == Accumulation::loaded;
+  }
+
   // Barriers of a CTA.
   [[nodiscard]] Barrier full(std::int64_t stage) const { return static_cast<Barrier>(stage); }
   [[nodiscard]] Barrier empty(std::int64_t stage) const {

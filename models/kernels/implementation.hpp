@@ -20,6 +20,19 @@ enum class GemmSchedule {
 };
 [[nodiscard]] std::string to_string(GemmSchedule schedule);
 
+/// How attention treats values that are narrower than queries and keys.
+enum class ValueWidth {
+  own,      ///< Multiplied as wide as they are.
+  widened,  ///< Multiplied as wide as keys: tiles are filled with zeros as they are loaded.
+  padded,   ///< Copied into memory as wide as keys, by kernels of their own.
+};
+
+/// How a GEMM adds its product to what the output holds.
+enum class Accumulation {
+  loaded,          ///< The epilogue waits for the old values and stores their sum.
+  reducing_store,  ///< The copy engine adds in L2; nothing waits.
+};
+
 /// One tile shape that an implementation can launch.
 struct TileShape {
   int m = 128;
@@ -27,6 +40,7 @@ struct TileShape {
   int k_bytes = 128;  ///< Depth of a step, in bytes of the A operand.
   int cluster = 1;    ///< CTAs along m that share the B operand.
   int ctas_per_sm = 1;
+  int consumers = 0;  ///< Attention: groups of 128 threads that share the tile; 0: one for 64 rows.
   GemmSchedule schedule = GemmSchedule::cooperative;
   friend auto operator<=>(const TileShape&, const TileShape&) = default;
 };
@@ -57,7 +71,9 @@ struct Implementation {
   int ctas_per_sm = 1;  ///< Of kernels without tile shapes; the default of those with.
   int threads = 384;
   int promotion_k = 0;  ///< k elements between promotions to FP32 on CUDA cores; 0: none.
-  int group_rows = 0;   ///< Raster: tile rows visited together; 0: as square as the wave allows.
+  Accumulation accumulation = Accumulation::loaded;
+  ValueWidth values = ValueWidth::own;  ///< Attention with values narrower than keys.
+  int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.
   ImplementationCosts costs;
   /// Raw parameters of the family beyond those above, by name.
   std::map<std::string, double> parameters;

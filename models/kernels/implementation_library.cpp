@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "sim/core/config.hpp"
 
 namespace tessera::kernels {
@@ -22,6 +24,10 @@ const std::vector<std::pair<std::string, GemmSchedule>> kSchedules = {
     {"cooperative", GemmSchedule::cooperative},
     {"pingpong", GemmSchedule::pingpong},
     {"tmem", GemmSchedule::tmem}};
+const std::vector<std::pair<std::string, Accumulation>> kAccumulations = {
+    {"loaded", Accumulation::loaded}, {"reducing_store", Accumulation::reducing_store}};
+const std::vector<std::pair<std::string, ValueWidth>> kValueWidths = {
+    {"own", ValueWidth::own}, {"widened", ValueWidth::widened}, {"padded", ValueWidth::padded}};
 const std::vector<std::pair<std::string, std::string>> kFamilies = {
     {"gemm", "gemm"},
     {"grouped_gemm", "grouped_gemm"},
@@ -50,6 +56,7 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.n = static_cast<int>(node.integer("n", 8, 1024));
   tile.k_bytes = static_cast<int>(node.integer_or("k_bytes", 32, 1024, k_bytes));
   tile.cluster = static_cast<int>(node.integer_or("cluster", 1, 16, 1));
+  tile.consumers = static_cast<int>(node.integer_or("consumers", 0, 8, 0));
   tile.schedule = node.choice("schedule", kSchedules);
   return tile;
 }
@@ -93,6 +100,8 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   result.persistent = root.boolean_or("persistent", false);
   result.threads = static_cast<int>(root.integer_or("threads", 32, 1024, 384));
   result.promotion_k = static_cast<int>(root.integer_or("promotion_k", 0, 4096, 0));
+  if (root.has("accumulation")) result.accumulation = root.choice("accumulation", kAccumulations);
+  if (root.has("values")) result.values = root.choice("values", kValueWidths);
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
   if (root.has("costs")) result.costs = read_costs(root.object("costs"));
   if (root.has("parameters")) {
@@ -119,6 +128,12 @@ ImplementationLibrary ImplementationLibrary::load(const std::filesystem::path& d
   for (const std::string& name : core::names_in("hw_configs/kernels", data_root))
     if (name != "measured_as") implementations.push_back(load_implementation(name, data_root));
   return ImplementationLibrary{std::move(implementations)};
+}
+
+const Implementation* ImplementationLibrary::find(const std::string& name) const {
+  const auto found = std::find_if(implementations_.begin(), implementations_.end(),
+                                  [&](const Implementation& each) { return each.name == name; });
+  return found == implementations_.end() ? nullptr : &*found;
 }
 
 const Implementation& ImplementationLibrary::choose(const workload::Operator& op,

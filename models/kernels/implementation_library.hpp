@@ -23,6 +23,8 @@ class ImplementationLibrary {
   [[nodiscard]] const Implementation& choose(const workload::Operator& op,
                                              const device::DeviceSpec& device,
                                              const std::string& name) const;
+  /// Null when none is called so.
+  [[nodiscard]] const Implementation* find(const std::string& name) const;
   [[nodiscard]] const std::vector<Implementation>& all() const { return implementations_; }
 
  private:

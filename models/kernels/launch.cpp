@@ -32,10 +32,11 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
     launches.push_back(make_stream(*stream, device, implementation, residency, gpc_sizes));
   if (const auto* exchange = std::get_if<workload::Exchange>(&op))
     launches.push_back(make_exchange(*exchange, device, implementation, residency, gpc_sizes));
-  if (const auto* attention = std::get_if<workload::Attention>(&op))
-    launches = attention->backward
-                   ? make_attention_backward(*attention, device, implementation)
-                   : make_attention(*attention, device, implementation, residency, gpc_sizes);
+  if (const auto* attention = std::get_if<workload::Attention>(&op)) {
+    launches = attention->backward ? make_attention_backward(*attention, device, implementation)
+                                   : make_attention(multiplied(*attention, implementation), device,
+                                                    implementation, residency, gpc_sizes);
+  }
   if (launches.empty())
     throw core::Refusal(core::RefusalKind::outside_model,
                         fmt::format("implementation '{}' has no tile for {} on {}",

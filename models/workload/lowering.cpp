@@ -177,6 +177,9 @@ void PartBuilder::up_projections(List& list, Pass pass, const std::string& suffi
            p_.linear);
   stream(list, pass, "rotary" + suffix, StreamKind::rotary, tokens_, (m.heads + 1) * m.rope_dim,
          DataType::bf16, DataType::bf16);
+  // Every head's keys end in the one rotary key of the token.
+  stream(list, pass, "key assembly" + suffix, StreamKind::copy, tokens_, m.heads * m.qk_dim(),
+         DataType::bf16, DataType::bf16);
 }
 
 void PartBuilder::attention_forward() {
@@ -229,8 +232,13 @@ void PartBuilder::attention_gradient() {
                             .cache_type = p_.attention,
                             .backward = true},
                   kPass});
+  stream(list, kPass, "rotary key gradient", StreamKind::unpermute, tokens_, m.rope_dim,
+         DataType::bf16, DataType::bf16, static_cast<int>(m.heads));
   stream(list, kPass, "rotary gradient", StreamKind::rotary, tokens_, (m.heads + 1) * m.rope_dim,
          DataType::bf16, DataType::bf16);
+  if (!fp8_)  // a cast would gather dK and dV on its way
+    stream(list, kPass, "kv_up gradient assembly", StreamKind::copy, tokens_, key_values,
+           DataType::bf16, DataType::bf16);
   cast_gradient(list, "q_up gradient", tokens_, queries);
   cast_gradient(list, "kv_up gradient", tokens_, key_values);
   multiply(list, kPass, "q_up input_gradient", m.query_rank, queries, p_.linear);

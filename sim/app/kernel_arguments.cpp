@@ -41,6 +41,14 @@ class Arguments {
   std::int64_t size_or(const std::string& name, std::int64_t fallback, std::int64_t least = 1) {
     return values_.contains(name) ? parse(name, least) : fallback;
   }
+  bool flag_or(const std::string& name, bool fallback) {
+    read_.insert(name);
+    const auto found = values_.find(name);
+    if (found == values_.end()) return fallback;
+    if (found->second == "true" || found->second == "1") return true;
+    if (found->second == "false" || found->second == "0") return false;
+    wrong(fmt::format("{}: found '{}'; expected true or false", name, found->second));
+  }
   DataType type_or(const std::string& name, DataType fallback) {
     read_.insert(name);
     const auto found = values_.find(name);
@@ -79,17 +87,23 @@ workload::Operator gemm(Arguments& a) {
   gemm.type = a.type_or("dtype", DataType::bf16);
   gemm.output = a.type_or("output", DataType::bf16);
   gemm.batch = a.size_or("batch", 1);
-  gemm.accumulate = a.size_or("accumulate", 0, 0) != 0;
+  gemm.accumulate = a.flag_or("accumulate", false);
+  gemm.both_operands_row_scaled = a.flag_or("row_scaled", false);
   return gemm;
 }
 
 workload::Operator grouped_gemm(Arguments& a) {
   workload::GroupedGemm grouped;
-  grouped.sizes.assign(static_cast<std::size_t>(a.size("groups")), a.size("M"));
+  const bool depth = a.flag_or("weight_gradient", false);
+  const auto groups = static_cast<std::size_t>(a.size("groups"));
+  grouped.sizes.assign(groups, a.size(depth ? "K" : "M"));
   grouped.n = a.size("N");
-  grouped.fixed = a.size("K");
+  grouped.fixed = a.size(depth ? "M" : "K");
+  if (depth) grouped.varying = workload::GroupedGemm::Varying::depth;
   grouped.type = a.type_or("dtype", DataType::bf16);
   grouped.output = a.type_or("output", DataType::bf16);
+  grouped.accumulate = a.flag_or("accumulate", false);
+  grouped.both_operands_row_scaled = a.flag_or("row_scaled", false);
   return grouped;
 }
 
@@ -102,7 +116,7 @@ workload::Operator attention(Arguments& a, bool backward) {
   attention.kv_heads = a.size_or("kv_heads", attention.heads);
   attention.qk_dim = a.size_or("dim", 128);
   attention.v_dim = a.size_or("v_dim", attention.qk_dim);
-  attention.causal = a.size_or("causal", 1, 0) != 0;
+  attention.causal = a.flag_or("causal", true);
   attention.window = a.size_or("window", 0, 0);
   attention.type = a.type_or("dtype", DataType::bf16);
   attention.cache_type = attention.type;
@@ -151,9 +165,10 @@ workload::Operator parse_operator(const std::string& name, const std::vector<std
 }
 
 std::string operator_help() {
-  return "gemm (M N K dtype [output batch accumulate]), grouped_gemm (groups M N K dtype), "
-         "attention and "
-         "attention_backward (q heads [batch kv kv_heads dim v_dim causal window dtype]), or a "
+  return "gemm (M N K dtype [output batch accumulate row_scaled]), "
+         "grouped_gemm (groups M N K dtype [output accumulate row_scaled weight_gradient]), "
+         "attention and attention_backward (q heads [batch kv kv_heads dim v_dim causal window "
+         "dtype]), or a "
          "stream kernel such as "
          "rms_norm, swiglu, quantize, adamw (rows columns [dtype output fan state])";
 }

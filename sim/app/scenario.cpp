@@ -78,6 +78,16 @@ workload::RecomputeChoice read_recompute(const ConfigNode& root) {
   return choice;
 }
 
+std::vector<std::string> read_kernels(const ConfigNode& root) {
+  std::vector<std::pair<std::string, std::string>> known;
+  for (const std::string& name : core::names_in("hw_configs/kernels"))
+    if (name != "measured_as") known.emplace_back(name, name);
+  std::vector<std::string> names;
+  for (const ConfigNode& item : root.optional_list("kernels"))
+    names.push_back(item.choice<std::string>(known));
+  return names;
+}
+
 workload::RoutingSpec read_routing(const ConfigNode& node, std::uint64_t seed) {
   using Kind = workload::RoutingSpec::Kind;
   constexpr double kMaxAlpha = 10;
@@ -390,6 +400,7 @@ class ScenarioReader {
     });
     job().precision = read_precision(root_.object("precision"));
     job().recompute = read_recompute(root_);
+    scenario_.kernels = read_kernels(root_);
     const auto seed = static_cast<std::uint64_t>(root_.integer_or("seed", 0, INT64_MAX, 1));
     job().routing = read_routing(root_.object("routing"), seed);
   }

@@ -21,6 +21,8 @@ struct Scenario {
   reports::CostAssumptions cost;
   bool rental_is_stated = false;              ///< By the scenario itself, for its own cluster.
   std::vector<core::PublishedRow> published;  ///< Without predictions.
+  /// Kernel implementations instead of the device's defaults, the first that can run an operator.
+  std::vector<std::string> kernels;
   bool sensitivity = false;  ///< `run` also repeats it with each unpublished choice changed.
   std::string resolved;  ///< JSON of every value with its origin, and of overrides below cluster
                          ///< and architecture.

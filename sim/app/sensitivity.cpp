@@ -90,10 +90,12 @@ std::size_t stage_with(const std::vector<Stage>& stages, StageEntry::Kind kind) 
 
 class Variants {
  public:
-  explicit Variants(const Scenario& base) : base_(base), stages_(stages_of(base.job)) {}
+  Variants(const Scenario& base, const kernels::ImplementationLibrary& library)
+      : base_(base), library_(library), stages_(stages_of(base.job)) {}
 
   std::vector<Variant> all() {
     add_layouts();
+    add_kernels();
     add_placements();
     add_network();
     return std::move(variants_);
@@ -126,6 +128,20 @@ class Variants {
     add("layers per stage", std::move(value)).job.stages = std::move(stages);
   }
 
+  /// The device's default kernels for one family instead of those that the scenario asks for.
+  void add_kernels() {
+    for (const bool attention : {true, false}) {
+      std::vector<std::string> kept = base_.kernels;
+      std::erase_if(kept, [&](const std::string& name) {
+        const kernels::Implementation* named = library_.find(name);
+        return named != nullptr && (named->family == "attention") == attention;
+      });
+      if (kept != base_.kernels)
+        add(attention ? "attention kernels" : "GEMM kernels", "the device's default ones").kernels =
+            std::move(kept);
+    }
+  }
+
   void add_placements() {
     using training::Placement;
     using training::ReductionOverlap;
@@ -148,6 +164,7 @@ class Variants {
   }
 
   const Scenario& base_;
+  const kernels::ImplementationLibrary& library_;
   std::vector<Stage> stages_;
   std::vector<Variant> variants_;
 };
@@ -160,7 +177,7 @@ void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSourc
   const double base = result.find("step_time")->value;
   RunOptions quietly = options;
   quietly.check_fidelity = false;
-  for (const Variant& variant : Variants{scenario}.all()) {
+  for (const Variant& variant : Variants{scenario, kernels.library()}.all()) {
     try {
       std::optional<FabricNetworkTimer> changed;
       if (variant.scenario.cluster.node.nic.efficiency != scenario.cluster.node.nic.efficiency)

@@ -10,6 +10,7 @@
 #include "models/device/fit_file.hpp"
 #include "models/kernels/implementation_library.hpp"
 #include "sim/app/fabric_network.hpp"
+#include "sim/app/preferred_kernels.hpp"
 #include "sim/app/progress.hpp"
 #include "sim/app/sensitivity.hpp"
 #include "sim/core/config.hpp"
@@ -150,12 +151,20 @@ void compare_fidelities(core::Result& result, const SurveyKernelTimer& survey,
   result.warnings.push_back(std::move(text));
 }
 
+training::TrainingResult simulate_known(const Scenario& scenario, KernelSource& kernels,
+                                        training::NetworkTimer& network) {
+  PreferringKernelTimer chosen{kernels.timer(), kernels.library(), scenario.job.device,
+                               scenario.kernels};
+  return training::simulate_training(scenario.job, chosen, network);
+}
+
 training::TrainingResult simulate_surveyed(const Scenario& scenario, KernelSource& kernels,
                                            const RunOptions& options,
                                            training::NetworkTimer& network) {
   for (int pass = 0; pass < kMaxSurveys; ++pass) {
     SurveyKernelTimer survey{kernels.timer(), kernels.estimates()};
-    training::TrainingResult trained = training::simulate_training(scenario.job, survey, network);
+    PreferringKernelTimer chosen{survey, kernels.library(), scenario.job.device, scenario.kernels};
+    training::TrainingResult trained = training::simulate_training(scenario.job, chosen, network);
     if (survey.missing().empty()) {
       if (options.check_fidelity) compare_fidelities(trained.result, survey, kernels);
       return trained;
@@ -164,15 +173,16 @@ training::TrainingResult simulate_surveyed(const Scenario& scenario, KernelSourc
     kernels.timer().run_many(survey.missing(), options.jobs,
                              [&](std::size_t done, std::size_t all) { progress.show(done, all); });
   }
-  return training::simulate_training(scenario.job, kernels.timer(), network);
+  return simulate_known(scenario, kernels, network);
 }
 
 }  // namespace
 
 KernelSource::KernelSource(const device::DeviceSpec& device, const RunOptions& options)
     : fits_(fits_for(device)),
-      gpu_(device, fits_, kernels::ImplementationLibrary::load(), options.fidelity),
-      estimates_(device, fits_, kernels::ImplementationLibrary::load(), gpu::Fidelity::analytical),
+      library_(kernels::ImplementationLibrary::load()),
+      gpu_(device, fits_, library_, options.fidelity),
+      estimates_(device, fits_, library_, gpu::Fidelity::analytical),
       // The closed form takes microseconds a kernel, less than looking it up on disk.
       timer_(gpu_, options.fidelity == gpu::Fidelity::cycle ? options.cache : nullptr,
              identity(device, fits_, options.fidelity)) {}
@@ -182,10 +192,9 @@ training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernel
                                   RunStatistics& statistics) {
   const KernelStatistics before = kernels.timer().statistics();
   const auto begin = std::chrono::steady_clock::now();
-  training::TrainingResult trained =
-      options.fidelity == gpu::Fidelity::cycle
-          ? simulate_surveyed(scenario, kernels, options, network)
-          : training::simulate_training(scenario.job, kernels.timer(), network);
+  training::TrainingResult trained = options.fidelity == gpu::Fidelity::cycle
+                                         ? simulate_surveyed(scenario, kernels, options, network)
+                                         : simulate_known(scenario, kernels, network);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   const KernelStatistics& after = kernels.timer().statistics();
   statistics.kernels.memory_hits += after.memory_hits - before.memory_hits;
@@ -215,6 +224,8 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
     result.fits = head.fits;
     result.scenario_json = head.scenario_json;
     result.machine = head.machine;
+    for (std::string& note : kernel_notes(kernels.library(), scenario.job.device, scenario.kernels))
+      result.assumptions.push_back(std::move(note));
     add_bill(result, scenario, trained);
     add_published(result, scenario);
     if (options.sensitivity)

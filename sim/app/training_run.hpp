@@ -7,6 +7,7 @@
 #include <string>
 
 #include "models/gpu/gpu.hpp"
+#include "models/kernels/implementation_library.hpp"
 #include "sim/app/kernel_cache.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/core/result.hpp"
@@ -38,9 +39,11 @@ class KernelSource {
   [[nodiscard]] CachedKernelTimer& timer() { return timer_; }
   [[nodiscard]] gpu::KernelTimer& estimates() { return estimates_; }
   [[nodiscard]] const device::FitSet& fits() const { return fits_; }
+  [[nodiscard]] const kernels::ImplementationLibrary& library() const { return library_; }
 
  private:
   device::FitSet fits_;
+  kernels::ImplementationLibrary library_;
   gpu::Gpu gpu_;
   gpu::Gpu estimates_;  ///< Analytical.
   CachedKernelTimer timer_;
