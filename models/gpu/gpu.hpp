@@ -13,7 +13,7 @@ namespace tessera::gpu {
 
 /// Bumped whenever equal inputs could give another result; part of cache keys and of the stamp of
 /// fits.
-inline constexpr const char* kModelVersion = "2";
+inline constexpr const char* kModelVersion = "3";
 
 /// One GPU: device description, calibrated parameters and kernel implementations.
 class Gpu : public KernelTimer {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <utility>
@@ -79,12 +80,16 @@ workload::RecomputeChoice read_recompute(const ConfigNode& root) {
 }
 
 std::vector<std::string> read_kernels(const ConfigNode& root) {
-  std::vector<std::pair<std::string, std::string>> known;
-  for (const std::string& name : core::names_in("hw_configs/kernels"))
-    if (name != "measured_as") known.emplace_back(name, name);
+  const std::vector<std::string> known = core::names_in("hw_configs/kernels");
   std::vector<std::string> names;
-  for (const ConfigNode& item : root.optional_list("kernels"))
-    names.push_back(item.choice<std::string>(known));
+  for (const ConfigNode& item : root.optional_list("kernels")) {
+    const std::string name = item.text();
+    if (item.present() &&
+        (name == "measured_as" || std::find(known.begin(), known.end(), name) == known.end()))
+      item.fail(
+          fmt::format("found '{}'; expected one of those that `tessera list kernels` names", name));
+    names.push_back(name);
+  }
   return names;
 }
 

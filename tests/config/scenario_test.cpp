@@ -213,6 +213,10 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "s.yaml:2:13: error: recompute.0: found 'layer_norm'; expected one of rms_norm, "
        "mla_up_projection or swiglu"},
       {"extends: base\n"
+       "kernels: [deepgemm_hoper]\n",
+       "s.yaml:2:11: error: kernels.0: found 'deepgemm_hoper'; expected one of those that `tessera "
+       "list kernels` names"},
+      {"extends: base\n"
        "routing: {kind: recorded}\n",
        "s.yaml:2:17: error: routing.kind: found 'recorded'; expected one of uniform or power_law"},
       {"extends: base\n"

@@ -148,4 +148,59 @@ TEST_CASE("both fidelities agree on typical kernels", "[fidelity]") {
   }
 }
 
+TEST_CASE("backward tiles keep their accumulators in registers", "[flash_attention]") {
+  const Attention equal{.q_length = 4096,
+                        .kv_length = 4096,
+                        .heads = 128,
+                        .kv_heads = 128,
+                        .qk_dim = 128,
+                        .v_dim = 128,
+                        .backward = true};
+  Attention wide = equal;
+  wide.qk_dim = 192;
+  CHECK(run("h100_sxm", equal, gpu::Fidelity::analytical).implementation.find("x128 backward") !=
+        std::string::npos);
+  // 64 keys a warpgroup would need 280 registers a thread for dK and dV of 192 columns.
+  CHECK(run("h100_sxm", wide, gpu::Fidelity::analytical).implementation ==
+        "flash_attention_3_backward 64x96 backward");
+}
+
+TEST_CASE("padded values cost copies, and products as wide as keys", "[flash_attention]") {
+  const Attention unequal{.q_length = 4096,
+                          .kv_length = 4096,
+                          .heads = 16,
+                          .kv_heads = 16,
+                          .qk_dim = 192,
+                          .v_dim = 128};
+  Attention padded = unequal;
+  padded.v_dim = 192;
+  gpu::Gpu on{device::load_device("h100_sxm"), {}, library(), gpu::Fidelity::cycle};
+  for (const bool backward : {false, true}) {
+    Attention narrow = unequal;
+    Attention whole = padded;
+    narrow.backward = whole.backward = backward;
+    const std::string name =
+        backward ? "flash_attention_2_backward_hopper" : "flash_attention_2_hopper";
+    const gpu::KernelResult as_is = on.run(narrow, {}, name);
+    const gpu::KernelResult already = on.run(whole, {}, name);
+    CHECK(as_is.time > already.time);
+    CHECK(as_is.flops < already.flops);
+    CHECK(as_is.hbm_bytes > already.hbm_bytes);
+  }
+}
+
+TEST_CASE("old values that an epilogue waits for cost time", "[gemm]") {
+  workload::Gemm gemm{.m = 4096, .n = 4096, .k = 1024};
+  gemm.output = DataType::fp32;
+  gemm.accumulate = true;
+  std::vector<kernels::Implementation> waiting = library().all();
+  std::vector<kernels::Implementation> adding = waiting;
+  for (kernels::Implementation& each : adding)
+    each.accumulation = kernels::Accumulation::reducing_store;
+  const device::DeviceSpec h100 = device::load_device("h100_sxm");
+  gpu::Gpu slow{h100, {}, kernels::ImplementationLibrary{std::move(waiting)}, gpu::Fidelity::cycle};
+  gpu::Gpu fast{h100, {}, kernels::ImplementationLibrary{std::move(adding)}, gpu::Fidelity::cycle};
+  CHECK(slow.run(gemm, {}).time > fast.run(gemm, {}).time);
+}
+
 }  // namespace tessera

@@ -1,0 +1,213 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "models/device/device_file.hpp"
+#include "models/device/fit_file.hpp"
+#include "models/gpu/gpu.hpp"
+
+/// Kernels that others timed and published, against the model: training kernels, for which there
+/// are no measurements to calibrate with. `tensor_scale` and `backward_fp32` of the implementations
+/// below were set with the rows that say so; the other rows only check.
+namespace tessera::gpu {
+namespace {
+
+using workload::Attention;
+using workload::Gemm;
+using workload::GroupedGemm;
+
+/// A kernel and its published rate in TFLOP/s.
+struct Published {
+  workload::Operator op;
+  double rate = 0;
+};
+
+struct Errors {
+  double median = 0;  ///< Of |predicted / published time - 1|.
+  double worst = 0;
+  double mean = 0;  ///< Signed.
+};
+
+Gpu gpu_of(const std::string& device) {
+  device::DeviceSpec spec = device::load_device(device);
+  device::FitSet fits = device::load_fit_for(spec);
+  return {std::move(spec), std::move(fits), kernels::ImplementationLibrary::load(),
+          Fidelity::cycle};
+}
+
+Errors errors_of(const std::string& device, const std::string& implementation,
+                 const std::vector<Published>& rows) {
+  Gpu gpu = gpu_of(device);
+  std::vector<double> sizes;
+  Errors errors;
+  for (const Published& row : rows) {
+    const KernelResult result = gpu.run(row.op, {.sustained = false}, implementation);
+    const double published = workload::flops(row.op).value() / (row.rate * 1e12);
+    const double error = core::to_seconds(result.time).value() / published - 1;
+    sizes.push_back(std::abs(error));
+    errors.mean += error / static_cast<double>(rows.size());
+    UNSCOPED_INFO(fmt::format("{}: {:+.1f} %", workload::describe(row.op), 100 * error));
+  }
+  std::sort(sizes.begin(), sizes.end());
+  errors.median = sizes[sizes.size() / 2];
+  errors.worst = sizes.back();
+  return errors;
+}
+
+/// arXiv 2407.08608 times 16,384 tokens in sequences of 512 to 16,384, 2,048 columns of heads.
+std::vector<Published> attention_rows(std::int64_t dim, bool causal, bool backward,
+                                      const std::vector<double>& rates) {
+  constexpr std::int64_t kTokens = 16384;
+  constexpr std::int64_t kColumns = 2048;
+  std::vector<Published> rows;
+  std::int64_t length = 512;
+  for (const double rate : rates) {
+    rows.push_back({Attention{.batch = kTokens / length,
+                              .q_length = length,
+                              .kv_length = length,
+                              .heads = kColumns / dim,
+                              .kv_heads = kColumns / dim,
+                              .qk_dim = dim,
+                              .v_dim = dim,
+                              .causal = causal,
+                              .backward = backward},
+                    rate});
+    length *= 2;
+  }
+  return rows;
+}
+
+std::vector<Published> joined(std::vector<Published> a, const std::vector<Published>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+Gemm block_gemm(std::int64_t m, std::int64_t n, std::int64_t k) {
+  return {.m = m, .n = n, .k = k, .type = core::DataType::fp8_block};
+}
+Gemm weight_gradient(std::int64_t m, std::int64_t n, std::int64_t k) {
+  Gemm gemm = block_gemm(m, n, k);
+  gemm.output = core::DataType::fp32;
+  gemm.accumulate = true;
+  gemm.both_operands_row_scaled = true;
+  return gemm;
+}
+GroupedGemm block_groups(std::size_t groups, std::int64_t m, std::int64_t n, std::int64_t k) {
+  return {.sizes = std::vector<std::int64_t>(groups, m),
+          .n = n,
+          .fixed = k,
+          .type = core::DataType::fp8_block};
+}
+GroupedGemm grouped_weight_gradient(std::size_t groups, std::int64_t m, std::int64_t n,
+                                    std::int64_t k) {
+  return {.varying = GroupedGemm::Varying::depth,
+          .sizes = std::vector<std::int64_t>(groups, k),
+          .n = n,
+          .fixed = m,
+          .type = core::DataType::fp8_block,
+          .output = core::DataType::fp32,
+          .accumulate = true,
+          .both_operands_row_scaled = true};
+}
+
+TEST_CASE("FlashAttention-3 backward on H100, which set its two numbers", "[validation]") {
+  // arXiv 2407.08608, figure 6.
+  const Errors errors =
+      errors_of("h100_sxm", "flash_attention_3_backward",
+                joined(attention_rows(128, false, true, {316, 424, 501, 542, 559, 561}),
+                       attention_rows(64, false, true, {272, 363, 422, 453, 472, 474})));
+  CHECK(errors.median < 0.03);
+  CHECK(errors.worst < 0.15);
+}
+
+TEST_CASE("FlashAttention-2 on H100, which set one number each way", "[validation]") {
+  // arXiv 2407.08608, figures 5 and 6.
+  const Errors backward =
+      errors_of("h100_sxm", "flash_attention_2_backward_hopper",
+                joined(attention_rows(128, false, true, {214, 260, 291, 310, 318, 322}),
+                       attention_rows(64, false, true, {198, 238, 264, 279, 287, 291})));
+  CHECK(backward.median < 0.06);
+  CHECK(backward.worst < 0.12);
+  const Errors forward =
+      errors_of("h100_sxm", "flash_attention_2_hopper",
+                joined(joined(attention_rows(128, false, false, {309, 350, 362, 368, 370, 370}),
+                              attention_rows(128, true, false, {191, 260, 298, 319, 333, 335})),
+                       attention_rows(64, false, false, {282, 306, 318, 321, 322, 324})));
+  CHECK(forward.median < 0.06);
+  CHECK(forward.worst < 0.27);
+}
+
+TEST_CASE("FlashAttention-4 backward on B200, unequal head dimensions among them", "[validation]") {
+  // Dao-AILab/flash-attention pulls 2280 (128/128) and 2270 (192/128); 4 x 16 heads, 8,192 tokens.
+  std::vector<Published> rows;
+  const auto add = [&](std::int64_t dim, bool causal, double rate) {
+    rows.push_back({Attention{.batch = 4,
+                              .q_length = 8192,
+                              .kv_length = 8192,
+                              .heads = 16,
+                              .kv_heads = 16,
+                              .qk_dim = dim,
+                              .v_dim = 128,
+                              .causal = causal,
+                              .backward = true},
+                    rate});
+  };
+  add(128, false, 1359.8);
+  add(128, true, 1208.6);
+  add(192, false, 1072.8);
+  add(192, true, 971.1);
+  const Errors errors = errors_of("b200_sxm", "flash_attention_4_backward", rows);
+  CHECK(errors.worst < 0.18);
+}
+
+TEST_CASE("DeepGEMM on H800, of which the fit knows nothing", "[validation]") {
+  // Its README of 2025-02 (dense, grouped contiguous) and pull 95 (weight gradients).
+  const std::vector<Published> dense = {
+      {block_gemm(4096, 2112, 7168), 1058},      {block_gemm(4096, 24576, 1536), 990},
+      {block_gemm(4096, 32768, 512), 590},       {block_gemm(4096, 7168, 16384), 1358},
+      {block_gemm(4096, 4096, 7168), 1304},      {block_gemm(4096, 7168, 2048), 1025},
+      {block_gemm(64, 2112, 7168), 206},         {block_gemm(64, 24576, 1536), 289},
+      {block_gemm(64, 7168, 16384), 336},        {block_gemm(64, 4096, 7168), 287},
+      {block_gemm(128, 24576, 1536), 535},       {block_gemm(128, 7168, 16384), 645},
+      {weight_gradient(7168, 2112, 4096), 920},  {weight_gradient(1536, 24576, 4096), 986},
+      {weight_gradient(16384, 7168, 4096), 994}, {weight_gradient(7168, 4096, 4096), 942},
+      {weight_gradient(2048, 7168, 4096), 920},  {weight_gradient(512, 32768, 8192), 1014}};
+  const Errors errors = errors_of("h800_sxm", "deepgemm_hopper", dense);
+  CHECK(errors.median < 0.12);
+  CHECK(errors.worst < 0.40);
+  const std::vector<Published> groups = {{block_groups(4, 8192, 4096, 7168), 1297},
+                                         {block_groups(4, 8192, 7168, 2048), 1099},
+                                         {block_groups(8, 4096, 4096, 7168), 1288},
+                                         {block_groups(8, 4096, 7168, 2048), 1093},
+                                         {grouped_weight_gradient(4, 7168, 4096, 4096), 939},
+                                         {grouped_weight_gradient(4, 2048, 7168, 4096), 900},
+                                         {grouped_weight_gradient(4, 7168, 4096, 8192), 1044},
+                                         {grouped_weight_gradient(4, 2048, 7168, 8192), 1033}};
+  CHECK(errors_of("h800_sxm", "deepgemm_grouped_hopper", groups).worst < 0.20);
+}
+
+TEST_CASE("CUTLASS 3.6 on H800: DeepGEMM's rates over its published speedups", "[validation]") {
+  const std::vector<Published> dense = {
+      {block_gemm(4096, 2112, 7168), 1058 / 1.1}, {block_gemm(4096, 24576, 1536), 990 / 1.0},
+      {block_gemm(4096, 32768, 512), 590 / 1.0},  {block_gemm(4096, 7168, 16384), 1358 / 1.2},
+      {block_gemm(4096, 4096, 7168), 1304 / 1.1}, {block_gemm(4096, 7168, 2048), 1025 / 1.1}};
+  const Errors forward = errors_of("h800_sxm", "cutlass_block_2024_hopper", dense);
+  CHECK(forward.median < 0.10);
+  CHECK(forward.worst < 0.35);
+  // Pull 95 says about 20 % for all weight gradients; too fast, all of them.
+  const std::vector<Published> gradients = {{weight_gradient(7168, 2112, 4096), 920 / 1.2},
+                                            {weight_gradient(1536, 24576, 4096), 986 / 1.2},
+                                            {weight_gradient(16384, 7168, 4096), 994 / 1.2},
+                                            {weight_gradient(7168, 4096, 4096), 942 / 1.2},
+                                            {weight_gradient(2048, 7168, 4096), 920 / 1.2}};
+  const Errors backward = errors_of("h800_sxm", "cutlass_block_2024_hopper", gradients);
+  CHECK(backward.mean > -0.20);
+  CHECK(backward.worst < 0.25);
+}
+
+}  // namespace
+}  // namespace tessera::gpu
