@@ -93,7 +93,7 @@ Estimate product(const Estimate& a, const Estimate& b, const std::string& unit) 
           core::worst(a.grade, b.grade)};
 }
 
-Estimate scaled(Estimate a, double factor, const std::string& unit) {
+Estimate scaled(const Estimate& a, double factor, const std::string& unit) {
   return {a.value * factor, a.lower * factor, a.upper * factor, unit, a.grade};
 }
 

@@ -76,7 +76,7 @@ std::string phases_section(const Result& result) {
   HtmlTable table{.id = "phases",
                   .heads = {"Phase", "Mean over ranks", "Lowest", "Highest", "On rank", "Grade"}};
   for (const PhaseSummary& row : phases_over_ranks(result))
-    table.rows.push_back({text_cell(row.phase), quantity_cell(row.mean, "s"),
+    table.rows.push_back({text_cell(label(row.phase)), quantity_cell(row.mean, "s"),
                           quantity_cell(row.lowest, "s"), quantity_cell(row.highest, "s"),
                           text_cell(row.highest_rank), grade_cell(row.grade)});
   std::string body;
@@ -161,6 +161,13 @@ std::string csv_link(const Result& result) {
          "\">Download kernels.csv</a></p>\n";
 }
 
+/// "bf16 -> fp32" with an arrow that no line break tears apart.
+std::string with_arrows(std::string text) {
+  for (std::size_t at = 0; (at = text.find("->", at)) != std::string::npos;)
+    text.replace(at, 2, "\u2192");
+  return text;
+}
+
 std::string kernels_table(const Result& result) {
   HtmlTable table{.id = "kernels",
                   .caption = "A click on a head sorts.",
@@ -171,7 +178,7 @@ std::string kernels_table(const Result& result) {
   for (const core::KernelRow* row : kernels_by_time(result)) {
     const double rate = row->time.value > 0 ? row->flops / row->time.value : 0;
     table.rows.push_back(
-        {text_cell(row->name), text_cell(row->shape), count_cell(row->calls_per_step),
+        {text_cell(row->name), text_cell(with_arrows(row->shape)), count_cell(row->calls_per_step),
          quantity_cell(row->time.value, "s"), quantity_cell(seconds_per_step(*row), "s"),
          rate > 0 ? quantity_cell(rate, "FLOP/s") : no_cell(), text_cell(row->binding),
          text_cell(row->implementation), grade_cell(row->time.grade)});
@@ -213,17 +220,54 @@ std::string network_section(const Result& result) {
   return section("Communication", table.html());
 }
 
+/// What routing does to experts: a map when their loads differ, a sentence when they do not.
+std::string routing_section(const Result& result) {
+  if (result.routing.empty()) return "";
+  const auto [lightest, heaviest] =
+      std::minmax_element(result.routing.begin(), result.routing.end(),
+                          [](const core::RoutingRow& a, const core::RoutingRow& b) {
+                            return a.relative_load < b.relative_load;
+                          });
+  const int ranks = result.routing.back().rank + 1;
+  const std::size_t per_rank = result.routing.size() / static_cast<std::size_t>(ranks);
+  const std::string spread =
+      fmt::format("{} experts on {} expert-parallel ranks", result.routing.size(), ranks);
+  constexpr double kEqual = 0.01;  // differences that no colour would show
+  if (heaviest->relative_load - lightest->relative_load < kEqual)
+    return section("Routing", "<p>" + escape_html(spread) +
+                                  ", every one with the same load: routing is uniform.</p>\n");
+  return section(
+      "Routing",
+      figure("routing",
+             fmt::format("Token rows of each expert over the mean, {}: expert {} has {:.2f} times "
+                         "the mean, expert {} {:.2f} times. The top row is the rank's mean; the "
+                         "hottest rank sets the pace.",
+                         spread, heaviest->expert, heaviest->relative_load, lightest->expert,
+                         lightest->relative_load),
+             map_height(per_rank + 1)));
+}
+
 std::string sensitivity_section(const Result& result) {
   if (result.sensitivity.empty()) return "";
-  HtmlTable table{.id = "sensitivity", .heads = {"Choice", "Value", "Quantity", "Change"}};
-  for (const core::SensitivityRow& row : result.sensitivity)
-    table.rows.push_back({text_cell(label(row.choice)), text_cell(row.value),
-                          quantity_cell(row.quantity.value, row.quantity.unit),
-                          error_cell(row.relative_change)});
-  return section("If a choice that is not published were another",
-                 figure("sensitivity", "Change of the main quantity against this scenario.",
-                        bars_height(result.sensitivity.size())) +
-                     details("As a table", table.html()));
+  HtmlTable table{.id = "sensitivity", .heads = {"Choice", "Value", "Step time", "Change"}};
+  std::vector<std::string> refused;
+  for (const core::SensitivityRow& row : result.sensitivity) {
+    if (row.refused)
+      refused.push_back(fmt::format("{}, {}: {}", label(row.choice), row.value, *row.refused));
+    else
+      table.rows.push_back({text_cell(label(row.choice)), text_cell(row.value),
+                            quantity_cell(row.quantity.value, row.quantity.unit),
+                            error_cell(row.relative_change)});
+  }
+  std::string body;
+  if (!table.rows.empty())
+    body += figure("sensitivity", "Change of the step time against this scenario.",
+                   choices_height(table.rows.size())) +
+            details("As a table", table.html());
+  if (!refused.empty())
+    body += details(fmt::format("Alternatives that are refused: {}", refused.size()),
+                    sentence_list(refused));
+  return section("If a choice that is not published were another", body);
 }
 
 std::string scenario_section(const Result& result) {
@@ -261,8 +305,8 @@ std::string to_html(const Result& result) {
                            phases_section(result) + cost_section(result) + energy_section(result) +
                            memory_section(result) + timeline_section(result, window) +
                            kernels_section(result) + network_section(result) +
-                           sensitivity_section(result) + scenario_section(result) +
-                           page_footer(result);
+                           routing_section(result) + sensitivity_section(result) +
+                           scenario_section(result) + page_footer(result);
   const std::string data = "{\"result\":" + to_json(result) + ",\"timeline\":" + window.json +
                            ",\"cost\":" + waterfall_json(result) + "}";
   return page(result.title.empty() ? result.job : result.title, body, data);

@@ -71,10 +71,13 @@ Json published_json(const core::PublishedRow& row) {
 }
 
 Json sensitivity_json(const core::SensitivityRow& row) {
-  return {{"choice", row.choice},
-          {"value", row.value},
-          {"quantity", estimate_json(row.quantity)},
-          {"relative_change", row.relative_change}};
+  Json json = {{"choice", row.choice}, {"value", row.value}};
+  if (!row.refused) {
+    json["quantity"] = estimate_json(row.quantity);
+    json["relative_change"] = row.relative_change;
+  }
+  json["refused"] = row.refused ? Json(*row.refused) : Json(nullptr);
+  return json;
 }
 
 }  // namespace
@@ -100,6 +103,9 @@ std::string to_json(const core::Result& result) {
   });
   json["kernels"] = list(result.kernels, kernel_json);
   json["network"] = list(result.network, network_json);
+  json["routing"] = list(result.routing, [](const core::RoutingRow& row) {
+    return Json{{"expert", row.expert}, {"rank", row.rank}, {"relative_load", row.relative_load}};
+  });
   json["cost"] = list(result.cost, cost_json);
   json["energy"] = list(result.energy, cost_json);
   json["published"] = list(result.published, published_json);

@@ -49,6 +49,15 @@ struct HtmlTable {
   return 60 + 34 * static_cast<int>(bars);
 }
 
+/// Height of a chart of bars whose names take two lines.
+[[nodiscard]] constexpr int choices_height(std::size_t bars) {
+  return 60 + 46 * static_cast<int>(bars);
+}
+/// Height of a map of `rows` rows under a scale of colours.
+[[nodiscard]] constexpr int map_height(std::size_t rows) {
+  return 120 + 26 * static_cast<int>(rows < 24 ? rows : 24);
+}
+
 [[nodiscard]] std::string grade_badge(core::Grade grade);
 [[nodiscard]] std::string section(std::string_view heading, const std::string& body_html);
 [[nodiscard]] std::string details(std::string_view summary, const std::string& body_html);

@@ -196,8 +196,9 @@ Section sensitivity(const core::Result& result) {
                   1,
                   {"choice", "value", "quantity", "change"}};
   for (const core::SensitivityRow& row : result.sensitivity)
-    section.add({label(row.choice), row.value, quantity(row.quantity.value, row.quantity.unit),
-                 signed_percent(row.relative_change)});
+    section.add({label(row.choice), row.value,
+                 row.refused ? "refused" : quantity(row.quantity.value, row.quantity.unit),
+                 row.refused ? "-" : signed_percent(row.relative_change)});
   return section;
 }
 

@@ -126,6 +126,13 @@ inline core::Result sample_result() {
   result.sensitivity = {
       {"layers_per_stage", "embedding first", estimate(20.1, "s", Grade::assumed), 0.031},
       {"nic_efficiency", "0.8", estimate(19.1, "s", Grade::assumed), -0.021}};
+  core::SensitivityRow refused;
+  refused.choice = "layers_per_stage";
+  refused.value = "all on the first";
+  refused.refused = "81 GB of 80 GB";
+  result.sensitivity.push_back(refused);
+  for (int expert = 0; expert < 16; ++expert)
+    result.routing.push_back({expert, expert / 2, expert % 2 == 0 ? 0.5 : 1.5});
   result.warnings = {"Two fidelities disagree by 18 % on attention_forward."};
   result.assumptions = {"Layers are spread evenly over the stages, since none is published."};
   result.timeline = sample_timeline();

@@ -2,29 +2,34 @@
 // The page itself, with every number and table, is written by reports/html.cpp.
 
 import * as echarts from 'echarts/core';
-import {BarChart, CustomChart, LineChart, ScatterChart} from 'echarts/charts';
+import {BarChart, CustomChart, HeatmapChart, LineChart, ScatterChart} from 'echarts/charts';
 import {AriaComponent, DataZoomComponent, GridComponent, LegendComponent, LegendScrollComponent,
-        MarkLineComponent, TooltipComponent} from 'echarts/components';
+        MarkLineComponent, TooltipComponent, VisualMapComponent} from 'echarts/components';
 import {SVGRenderer} from 'echarts/renderers';
 import {bars} from './comparison.js';
 import {tick} from './format.js';
 import {roofline} from './roofline.js';
+import {routingMap} from './routing.js';
 import {stack} from './stacks.js';
 import {makeColours, theme} from './theme.js';
 import {gantt} from './timeline.js';
 import {tornado, waterfall} from './waterfall.js';
 
-echarts.use([BarChart, CustomChart, LineChart, ScatterChart, AriaComponent, DataZoomComponent, GridComponent,
-             LegendComponent, LegendScrollComponent, MarkLineComponent, TooltipComponent, SVGRenderer]);
+echarts.use([BarChart, CustomChart, HeatmapChart, LineChart, ScatterChart, AriaComponent, DataZoomComponent,
+             GridComponent, LegendComponent, LegendScrollComponent, MarkLineComponent, TooltipComponent,
+             VisualMapComponent, SVGRenderer]);
 
 const data = JSON.parse(document.getElementById('report-data').textContent);
 
 const memoryLimit = (result) => result.machine.hbm_bytes > 0 ?
     {value: result.machine.hbm_bytes, text: `GPU memory, ${tick(result.machine.hbm_bytes, 'B')}`} : null;
 
+// In this order they get their colours, so that every report shows a family in the same one.
+const kFamilies = ['gemm', 'grouped_gemm', 'attention', 'attention_backward', 'stream'];
+
 const inUse = (row) => row.kind !== 'free';
 
-/** Figures of the page: name of the element to the option that it shows under the current theme. */
+/** Figures of the page: name of the element to the option that it shows under the current theme and width. */
 const figures = {
   phases: (colours) => stack(
       data.result.phases.filter((row) => row.rank !== 'all')
@@ -32,11 +37,12 @@ const figures = {
       {unit: 's', columnName: 'pipeline rank'}, colours, makeColours()),
   memory: (colours) => stack(
       data.result.memory.filter(inUse).map((row) => ({column: row.rank, part: row.kind, value: row.bytes})),
-      {unit: 'B', columnName: 'rank', limit: memoryLimit(data.result)}, colours, makeColours()),
+      {unit: 'B', columnName: 'pipeline rank', limit: memoryLimit(data.result)}, colours, makeColours()),
   cost: (colours) => waterfall(data.cost, colours, makeColours()),
-  roofline: (colours) => roofline(data.result.kernels, data.result.machine, colours, makeColours()),
+  roofline: (colours, width) => roofline(data.result.kernels, data.result.machine, width, colours, makeColours(kFamilies)),
+  routing: (colours) => routingMap(data.result.routing, colours),
   timeline: (colours) => gantt(data.timeline, shownProcess(), colours, makeColours(data.timeline.categories)),
-  sensitivity: (colours) => tornado(data.result.sensitivity, colours),
+  sensitivity: (colours, width) => tornado(data.result.sensitivity.filter((row) => !row.refused), width, colours),
   'compare-phases': (colours) => stack(data.phases, {unit: 's'}, colours, makeColours()),
   'compare-memory': (colours) => stack(data.memory, {unit: 'B'}, colours, makeColours()),
 };
@@ -48,7 +54,7 @@ function shownProcess() {
 
 function optionOf(element) {
   const quantity = element.dataset.quantity;
-  if (quantity === undefined) return figures[element.dataset.figure](theme());
+  if (quantity === undefined) return figures[element.dataset.figure](theme(), element.clientWidth);
   const rows = data.columns.filter((column) => column.quantities[quantity])
       .map((column) => ({name: column.name, estimate: column.quantities[quantity]}));
   return bars(rows, theme(), makeColours(data.columns.map((column) => column.name)));
@@ -62,7 +68,10 @@ const redraw = () => charts.forEach(draw);
 // One at a time, so that the page can be read and scrolled before the last is drawn.
 charts.forEach((one) => setTimeout(() => draw(one)));
 
-addEventListener('resize', () => charts.forEach(({chart}) => chart.resize()));
+addEventListener('resize', () => charts.forEach((one) => {
+  one.chart.resize();
+  draw(one);
+}));
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 document.getElementById('timeline-process')?.addEventListener('change', redraw);
 

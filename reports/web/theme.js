@@ -5,7 +5,16 @@ const kPalette = ['#4477cc', '#e08a1e', '#2a9d8f', '#c8553d', '#8e6bbf', '#7aa23
                   '#4fa8d8', '#a8842c', '#7b8794'];
 // Idle time is the absence of work: the same grey wherever it appears.
 const kIdle = '#9aa3af';
-const kFixed = {bubble: kIdle, idle: kIdle, free: kIdle, wait: kIdle};
+// A pass has one colour, whether a chart shows its chunks or their sum over a step.
+const [kForward, kBackward, kWeight, kOverlapped, kOptimizer, kCommunication] = kPalette;
+const kFixed = {
+  bubble: kIdle, idle: kIdle, free: kIdle, wait: kIdle,
+  '1F': kForward, forward: kForward, '1B': kBackward, backward: kBackward, '1W': kWeight, weight: kWeight,
+  '1F1B': kOverlapped, overlapped: kOverlapped, optimizer: kOptimizer, communication: kCommunication,
+};
+
+/** Whether a chart has the width of a phone. */
+export const isNarrow = (width) => width < 560;
 
 export function theme() {
   const style = getComputedStyle(document.documentElement);

@@ -1,7 +1,7 @@
 // A sum as a waterfall: every item starts where the one before it ended. And a tornado of changes.
 
 import {escapeHtml, label, quantity, signedPercent, tick} from './format.js';
-import {axis, base} from './theme.js';
+import {axis, base, isNarrow} from './theme.js';
 
 /** @param items [{item, value, lower, upper, unit, grade}], the total of the others last. */
 export function waterfall(items, colours, colourOf) {
@@ -38,12 +38,18 @@ export function waterfall(items, colours, colourOf) {
 }
 
 /** How far the main quantity moves under each alternative: the longest bar first. */
-export function tornado(rows, colours) {
+export function tornado(rows, width, colours) {
+  const narrow = isNarrow(width);
   const sorted = [...rows].sort((a, b) => Math.abs(b.relative_change) - Math.abs(a.relative_change));
-  const name = (row) => `${label(row.choice)}: ${row.value}`;
+  const name = (row) => `${label(row.choice)}:${narrow ? ' ' : '\n'}${row.value}`;
+  // A narrow screen has no room beside the bars: names stand above them.
+  const names = narrow ? {inside: true, margin: 0, align: 'left', verticalAlign: 'bottom', padding: [0, 0, 11, 0], fontSize: 11,
+                          width: width - 56, overflow: 'truncate'} :
+                         {width: 320, overflow: 'truncate', lineHeight: 15};
   return {
     ...base(colours),
-    grid: {left: 8, right: 60, top: 8, bottom: 8, containLabel: true},
+    grid: narrow ? {left: 48, right: 56, top: 8, bottom: 28, containLabel: false} :
+                   {left: 8, right: 60, top: 8, bottom: 8, containLabel: true},
     tooltip: {
       ...base(colours).tooltip,
       formatter: ({dataIndex}) => {
@@ -52,11 +58,11 @@ export function tornado(rows, colours) {
             ` (${signedPercent(row.relative_change)})`;
       },
     },
-    xAxis: axis(colours, {type: 'value', splitNumber: 4, axisLabel: {formatter: (v) => signedPercent(v), hideOverlap: true}}),
+    xAxis: axis(colours, {type: 'value', splitNumber: 4, axisLabel: {formatter: (v) => v === 0 ? '0 %' : signedPercent(v), hideOverlap: true}}),
     yAxis: axis(colours, {type: 'category', inverse: true, data: sorted.map(name),
-                          axisLabel: {color: colours.ink, width: 320, overflow: 'truncate'}}),
+                          axisLabel: {color: colours.ink, ...names}}),
     series: [{
-      type: 'bar', barMaxWidth: 22,
+      type: 'bar', barMaxWidth: narrow ? 14 : 22,
       data: sorted.map((row) => ({
         value: row.relative_change,
         itemStyle: {color: row.relative_change > 0 ? colours.bad : colours.good},

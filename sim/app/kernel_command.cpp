@@ -103,7 +103,8 @@ void add_kernel_command(CLI::App& program) {
                     "Operands are in L2 before the kernel starts, where they fit");
   command->add_option("--batch", options->batch, "Predict every row of a measurement file");
   command->add_option("--out", options->out, "Where --batch writes");
-  command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));
+  command->add_option("--jobs", options->jobs, "Worker processes (default: all cores)")
+      ->check(CLI::Range(1, 1024));
   command->callback([options] { run(*options); });
 }
 

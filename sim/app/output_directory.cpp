@@ -51,7 +51,7 @@ class Removal {
 
 }  // namespace
 
-OutputDirectory::OutputDirectory(fs::path path, std::set<std::string> files)
+OutputDirectory::OutputDirectory(const fs::path& path, const std::set<std::string>& files)
     : path_(fs::absolute(path).lexically_normal()) {
   if (!path_.has_filename()) path_ = path_.parent_path();  // "results/"
   std::error_code error;

@@ -12,7 +12,7 @@ class OutputDirectory {
  public:
   /// `files` are the names that a result may have. Throws ConfigError when `path` exists and is not
   /// a folder, holds anything but earlier results, or its parent is missing or cannot be written.
-  OutputDirectory(std::filesystem::path path, std::set<std::string> files);
+  OutputDirectory(const std::filesystem::path& path, const std::set<std::string>& files);
 
   /// Calls `write` with a fresh folder beside the final one and moves it there, in the place of
   /// earlier results.

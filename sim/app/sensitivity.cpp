@@ -187,8 +187,11 @@ void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSourc
           simulate(variant.scenario, kernels, used, quietly, statistics).step;
       result.sensitivity.push_back({variant.choice, variant.value, step, step.value / base - 1});
     } catch (const core::Refusal& refusal) {
-      result.warnings.push_back(
-          fmt::format("sensitivity to {}, {}: {}", variant.choice, variant.value, refusal.what()));
+      core::SensitivityRow row;
+      row.choice = variant.choice;
+      row.value = variant.value;
+      row.refused = refusal.what();
+      result.sensitivity.push_back(std::move(row));
     }
   }
 }

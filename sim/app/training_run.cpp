@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
+#include <numeric>
 #include <utility>
 
 #include "models/device/fit_file.hpp"
 #include "models/kernels/implementation_library.hpp"
+#include "models/training/step_model.hpp"
 #include "sim/app/fabric_network.hpp"
 #include "sim/app/preferred_kernels.hpp"
 #include "sim/app/progress.hpp"
@@ -126,6 +129,20 @@ void add_bill(core::Result& result, const Scenario& scenario,
   reports::add_cost(result, run, scenario.cost, scenario.cluster);
 }
 
+/// What routing sends to each expert of the job's mixture.
+void add_routing(core::Result& result, const training::TrainingJob& job) {
+  if (job.architecture.moe.experts == 0) return;
+  const workload::RoutedLoad load = training::route_job(job);
+  const double total =
+      static_cast<double>(std::accumulate(load.rows.begin(), load.rows.end(), std::int64_t{0}));
+  const double mean = total / static_cast<double>(load.rows.size());
+  for (std::size_t expert = 0; expert < load.rows.size(); ++expert)
+    result.routing.push_back(
+        {static_cast<int>(expert),
+         static_cast<int>(static_cast<std::int64_t>(expert) / load.experts_per_rank),
+         static_cast<double>(load.rows[expert]) / mean});
+}
+
 /// Says on which kernels the two fidelities disagree by more than the tolerance.
 void compare_fidelities(core::Result& result, const SurveyKernelTimer& survey,
                         KernelSource& kernels) {
@@ -226,6 +243,7 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
     result.machine = head.machine;
     for (std::string& note : kernel_notes(kernels.library(), scenario.job.device, scenario.kernels))
       result.assumptions.push_back(std::move(note));
+    add_routing(result, scenario.job);
     add_bill(result, scenario, trained);
     add_published(result, scenario);
     if (options.sensitivity)

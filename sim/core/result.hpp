@@ -89,6 +89,15 @@ struct SensitivityRow {
   std::string value;
   Estimate quantity;
   double relative_change = 0;  ///< Against the base scenario.
+  /// Why the model declines the alternative; there is no quantity then.
+  std::optional<std::string> refused = std::nullopt;
+};
+
+/// What routing sends to one expert of a mixture.
+struct RoutingRow {
+  int expert = 0;
+  int rank = 0;              ///< Of its expert-parallel group.
+  double relative_load = 1;  ///< Token rows over the mean of all experts.
 };
 
 /// The machine that a result is about, as far as a reader needs it to judge the numbers.
@@ -113,6 +122,7 @@ struct Result {
   std::vector<MemoryRow> memory;
   std::vector<KernelRow> kernels;
   std::vector<NetworkRow> network;
+  std::vector<RoutingRow> routing;  ///< In order of experts; empty without a mixture of experts.
   std::vector<CostRow> cost;
   std::vector<CostRow> energy;
   std::vector<PublishedRow> published;

@@ -33,6 +33,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+/// Whether `name` is `word` and more, as a family's name is of its members': "h20", "h20_sxm".
+bool begins(std::string_view name, std::string_view word) {
+  constexpr std::size_t kShortest = 3;  // fewer letters begin too many names
+  return word.size() >= kShortest && name.size() > word.size() &&
+         edit_distance(name.substr(0, word.size()), word) == 0;
+}
+
 constexpr std::size_t kLongestWord = 64;  ///< Nothing longer is a slip of the hand.
 
 }  // namespace
@@ -42,9 +49,12 @@ std::optional<std::string> nearest_name(std::string_view word,
   if (word.size() > kLongestWord) return std::nullopt;
   std::optional<std::string> best;
   std::size_t best_distance = 0;
+  const auto continues = [&](const std::string& name) { return begins(name, word); };
+  const bool some_begin = std::any_of(known.begin(), known.end(), continues);
   for (const std::string& name : known) {
+    if (some_begin && !continues(name)) continue;
     const std::size_t distance = edit_distance(word, name);
-    if (distance > std::max<std::size_t>(1, name.size() / 3)) continue;
+    if (!some_begin && distance > std::max<std::size_t>(1, name.size() / 3)) continue;
     if (!best || distance < best_distance) {
       best = name;
       best_distance = distance;

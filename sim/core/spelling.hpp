@@ -8,7 +8,8 @@
 /// What a message about an unknown name says to help.
 namespace tessera::core {
 
-/// The known name that `word` most likely meant, if one is near enough to be a slip of the hand.
+/// The known name that `word` most likely meant: one that it begins, or else one near enough for a
+/// slip of the hand.
 [[nodiscard]] std::optional<std::string> nearest_name(std::string_view word,
                                                       const std::vector<std::string>& known);
 

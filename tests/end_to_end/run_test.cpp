@@ -169,6 +169,18 @@ TEST_CASE("--verbose tells the memory of the command and its workers", "[run]") 
   CHECK(std::abs(all - own - workers) <= 1);
 }
 
+TEST_CASE("the main scenario, cold: equal bytes from one worker and two, within 2 GiB",
+          "[run][slow]") {
+  const std::string cold = "run deepseek_v3_pretrain_h800 --no-cache --format json --verbose ";
+  const Outcome one = run_tessera(cold + "--jobs 1");
+  const Outcome two = run_tessera(cold + "--jobs 2");
+  REQUIRE(one.exit_code == 0);
+  CHECK(one.output == two.output);
+  const std::size_t at = two.errors.find("memory: at most ");
+  REQUIRE(at != std::string::npos);
+  CHECK(std::stod(two.errors.substr(at + std::string("memory: at most ").size())) < 2048);
+}
+
 TEST_CASE("two runs share a cache, and one that is killed leaves it whole", "[run]") {
   const Folder folder;
   const std::string with_cache = "run" + kSmall + "--jobs 1" + cache(folder / "c");
