@@ -155,7 +155,7 @@ TEST_CASE("jobs and the state of the cache change no byte of the result", "[run]
   CHECK(warm.errors.find(" 0 MiB its workers together") != std::string::npos);
 }
 
-TEST_CASE("--verbose tells the memory of the command and its workers", "[run]") {
+TEST_CASE("a verbose run tells the memory of the command and its workers", "[run]") {
   const Outcome outcome = run_tessera("run" + kSmall + "--jobs 2 --no-cache --verbose");
   INFO(outcome.errors);
   const std::size_t at = outcome.errors.find("memory: at most ");
