@@ -94,6 +94,15 @@ std::string quote(const std::string& field) {
 
 }  // namespace
 
+std::string csv_record(const std::vector<std::string>& fields) {
+  std::string text;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (i > 0) text += ',';
+    text += quote(fields[i]);
+  }
+  return text + '\n';
+}
+
 CsvTable CsvTable::load(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw core::ConfigError({path, 0, 0}, "cannot be read; expected a CSV file");
@@ -145,15 +154,8 @@ void CsvTable::append(const std::string& column, std::vector<std::string> values
 
 std::string CsvTable::to_text() const {
   std::string text;
-  const auto write = [&](const std::vector<std::string>& fields) {
-    for (std::size_t i = 0; i < fields.size(); ++i) {
-      if (i > 0) text += ',';
-      text += quote(fields[i]);
-    }
-    text += '\n';
-  };
-  write(header_);
-  for (const auto& row : rows_) write(row);
+  text += csv_record(header_);
+  for (const auto& row : rows_) text += csv_record(row);
   return text;
 }
 

@@ -36,6 +36,9 @@ class CsvTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
+/// One line of a CSV file, quoted where RFC 4180 asks for it, with its line end.
+[[nodiscard]] std::string csv_record(const std::vector<std::string>& fields);
+
 /// Which half of the measurements a row is on: a hash of its op and shape alone, so that a shape is
 /// on one side on every GPU and framework. One half is fitted, the other quoted.
 enum class Half { fit, test };

@@ -12,6 +12,7 @@ void add_list_command(CLI::App& program);
 void add_run_command(CLI::App& program);
 void add_compare_command(CLI::App& program);
 void add_kernel_command(CLI::App& program);
+void add_import_command(CLI::App& program);
 void add_calibrate_command(CLI::App& program);
 /// `calibrate collectives`, a part of the above.
 void add_calibrate_collectives(CLI::App& calibrate);

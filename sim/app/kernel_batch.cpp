@@ -12,6 +12,7 @@
 #include "models/device/fit_file.hpp"
 #include "sim/app/collective_batch.hpp"
 #include "sim/app/gpu_timer.hpp"
+#include "sim/app/output_file.hpp"
 
 namespace tessera::app {
 namespace {
@@ -88,16 +89,6 @@ class GpuRows {
   std::vector<std::pair<std::size_t, calibrate::MeasuredCall>> calls_;
 };
 
-void write_atomically(const std::string& path, const std::string& text) {
-  const std::string partial = path + ".partial";
-  {
-    std::ofstream file(partial, std::ios::binary);
-    file << text;
-    if (!file) throw core::ConfigError({path, 0, 0}, "cannot be written");
-  }
-  std::filesystem::rename(partial, path);
-}
-
 }  // namespace
 
 void predict_batch(const KernelBatchOptions& options) {
@@ -107,7 +98,7 @@ void predict_batch(const KernelBatchOptions& options) {
   const std::string file = std::filesystem::path(options.input).stem().string();
   std::map<std::string, std::size_t> reasons;
   const auto finish = [&] {
-    write_atomically(options.output, table.to_text());
+    write_output_file(options.output, table.to_text());
     for (const auto& [reason, count] : reasons)
       fmt::print(stderr, "{} rows not modelled: {}\n", count, reason);
   };

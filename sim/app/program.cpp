@@ -80,6 +80,7 @@ int run_program(const std::vector<std::string>& arguments) {
   add_kernel_command(program);
   add_list_command(program);
   add_show_command(program);
+  add_import_command(program);
   add_calibrate_command(program);
   add_doctor_command(program);
   try {

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calibrate/imported_rows.hpp"
+
+namespace tessera::core {
+class ConfigDocument;
+}
+
+namespace tessera::calibrate {
+
+/// What the importers know about other tools' names: a reading of calibrate/import_rules.yaml.
+/// Nothing that is not in that file is recognised.
+class ImportRules {
+ public:
+  /// Throws core::ConfigError.
+  static ImportRules load();
+  static ImportRules from_text(const std::string& text, const std::string& file);
+
+  /// Family of a kernel: that of the first rule with a part which the name contains, letters in
+  /// either case; other when there is none.
+  [[nodiscard]] KernelFamily family(std::string_view kernel) const;
+  /// Device of hw_configs that a driver calls `marketing_name`, exactly; `unknown` when not listed.
+  [[nodiscard]] std::string gpu(std::string_view marketing_name) const;
+
+ private:
+  static ImportRules read(const core::ConfigDocument& document);
+
+  struct FamilyRule {
+    KernelFamily family;
+    std::vector<std::string> parts;  ///< Lower case.
+  };
+  std::vector<FamilyRule> families_;
+  std::map<std::string, std::string, std::less<>> gpus_;
+};
+
+}  // namespace tessera::calibrate

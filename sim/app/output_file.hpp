@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+namespace tessera::app {
+
+/// Writes a file that appears whole or not at all: beside its place, then moved there. Throws
+/// core::ConfigError, saying that `option` named it, when it cannot be written.
+void write_output_file(const std::string& path, const std::string& text,
+                       const std::string& option = "--out");
+
+}  // namespace tessera::app
