@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "calibrate/text_lines.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "sim/core/spelling.hpp"
 
@@ -325,10 +326,10 @@ Import import_nccl_tests(std::istream& text, const std::string& file, const Impo
   Reader reader{file, rules, collective};
   std::string line;
   int number = 0;
-  while (std::getline(text, line)) {
+  while (read_line(text, line, kLongestLine)) {
     ++number;
-    if (line.size() > kLongestLine)
-      throw core::ConfigError({file, number, 1}, "found a line of more than 64 KiB; expected text");
+    if (line.size() == kLongestLine)
+      throw core::ConfigError({file, number, 1}, "found a line of 64 KiB or more; expected text");
     reader.line(line);
   }
   return reader.finish();

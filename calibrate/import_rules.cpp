@@ -32,6 +32,11 @@ std::string ImportRules::gpu(std::string_view marketing_name) const {
   return found == gpus_.end() ? std::string{kUnknown} : found->second;
 }
 
+std::string ImportRules::ncu_metric(std::string_view section, std::string_view name) const {
+  const auto found = ncu_metrics_.find({std::string{section}, std::string{name}});
+  return found == ncu_metrics_.end() ? std::string{name} : found->second;
+}
+
 ImportRules ImportRules::read(const core::ConfigDocument& document) {
   ImportRules rules;
   for (const core::ConfigNode& node : document.root().list("families")) {
@@ -41,6 +46,8 @@ ImportRules ImportRules::read(const core::ConfigDocument& document) {
   }
   const core::ConfigNode gpus = document.root().object("gpus");
   for (const std::string& name : gpus.keys()) rules.gpus_[name] = gpus.text(name);
+  for (const core::ConfigNode& node : document.root().list("ncu_details"))
+    rules.ncu_metrics_[{node.text("section"), node.text("name")}] = node.text("metric");
   document.finish();
   return rules;
 }

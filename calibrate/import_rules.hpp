@@ -28,6 +28,8 @@ class ImportRules {
   [[nodiscard]] KernelFamily family(std::string_view kernel) const;
   /// Device of hw_configs that a driver calls `marketing_name`, exactly; `unknown` when not listed.
   [[nodiscard]] std::string gpu(std::string_view marketing_name) const;
+  /// Nsight Compute's metric behind a name of its details page; `name` itself when not listed.
+  [[nodiscard]] std::string ncu_metric(std::string_view section, std::string_view name) const;
 
  private:
   static ImportRules read(const core::ConfigDocument& document);
@@ -38,6 +40,7 @@ class ImportRules {
   };
   std::vector<FamilyRule> families_;
   std::map<std::string, std::string, std::less<>> gpus_;
+  std::map<std::pair<std::string, std::string>, std::string> ncu_metrics_;  ///< Section, name.
 };
 
 }  // namespace tessera::calibrate

@@ -88,12 +88,12 @@ std::string to_csv(const Import& import) {
   return text;
 }
 
-double median(std::vector<float>& values) {
+double median(std::vector<double>& values) {
   assert(!values.empty() && "a group has at least one call");
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   if (values.size() % 2 == 1) return *middle;
-  return (static_cast<double>(*middle) + *std::max_element(values.begin(), middle)) / 2;
+  return (*middle + *std::max_element(values.begin(), middle)) / 2;
 }
 
 }  // namespace tessera::calibrate

@@ -66,6 +66,6 @@ void keep_only(Import& import, const std::string& file);
 [[nodiscard]] std::string to_csv(const Import& import);
 
 /// The middle value, or the mean of the two middle ones. Requires: not empty.
-[[nodiscard]] double median(std::vector<float>& values);
+[[nodiscard]] double median(std::vector<double>& values);
 
 }  // namespace tessera::calibrate

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "calibrate/import_nccl_tests.hpp"
+#include "calibrate/ncu_export.hpp"
 #include "models/device/device_file.hpp"
 #include "sim/app/command.hpp"
 #include "sim/app/import_report.hpp"
@@ -97,6 +98,9 @@ void add_import_command(CLI::App& program) {
       return calibrate::import_nccl_tests(text, name, rules, options->collective);
     });
   });
+  CLI::App* ncu = add_importer(
+      *import, "ncu", "An export of Nsight Compute: ncu --csv, --page raw or details", options);
+  ncu->callback([options] { run(*options, calibrate::import_ncu); });
 }
 
 }  // namespace tessera::app

@@ -6,6 +6,7 @@
 #include "models/device/fit_file.hpp"
 #include "models/gpu/gpu.hpp"
 #include "sim/app/command.hpp"
+#include "sim/app/counter_report.hpp"
 #include "sim/app/kernel_arguments.hpp"
 #include "sim/app/kernel_batch.hpp"
 #include "sim/app/kernel_report.hpp"
@@ -24,6 +25,8 @@ struct KernelOptions {
   std::string format = "table";
   std::string batch;
   std::string out;
+  std::string compare;
+  std::string compare_kernel;
   int sms = 0;
   int jobs = available_cores();
   bool counters = false;
@@ -56,11 +59,24 @@ void run_one(const KernelOptions& options) {
   context.warm_activations = context.warm_weights = options.warm;
   gpu::Gpu gpu{device, fits, kernels::ImplementationLibrary::load(), fidelity_of(options)};
   const gpu::KernelResult result = gpu.run(op, context, options.implementation);
-  fmt::print("{}", options.format == "json" ? kernel_json(device, op, result)
-                                            : kernel_table(device, op, result, options.counters));
+  const bool json = options.format == "json";
+  std::string text =
+      json ? kernel_json(device, op, result) : kernel_table(device, op, result, options.counters);
+  if (!options.compare.empty()) {
+    const auto comparison =
+        compare_with_ncu(result, workload::family(op), options.compare, options.compare_kernel);
+    text = json ? with_comparison(text, comparison) : text + comparison_table(comparison);
+  }
+  fmt::print("{}", text);
 }
 
 void run(const KernelOptions& options) {
+  const bool names_kernel = !options.compare_kernel.empty();
+  if (options.compare.empty() ? names_kernel : !options.batch.empty())
+    throw core::ConfigError({"command line", 0, 0},
+                            names_kernel && options.compare.empty()
+                                ? "--compare-kernel needs --compare: the export to look in"
+                                : "--compare is for one kernel; it does not go with --batch");
   if (options.batch.empty()) {
     run_one(options);
     return;
@@ -101,6 +117,10 @@ void add_kernel_command(CLI::App& program) {
                     "A burst of a few ms at boost clock instead of sustained");
   command->add_flag("--warm", options->warm,
                     "Operands are in L2 before the kernel starts, where they fit");
+  command->add_option("--compare", options->compare,
+                      "Set predicted counters against an export of ncu --csv");
+  command->add_option("--compare-kernel", options->compare_kernel,
+                      "Which kernel of the export: a part of its name, or the number of a launch");
   command->add_option("--batch", options->batch, "Predict every row of a measurement file");
   command->add_option("--out", options->out, "Where --batch writes");
   command->add_option("--jobs", options->jobs, "Worker processes (default: all cores)")
