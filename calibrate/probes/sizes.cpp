@@ -1,0 +1,67 @@
+#include "calibrate/probes/sizes.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+namespace tessera::calibrate::probes {
+
+std::vector<std::int64_t> geometric(std::int64_t first, std::int64_t last, int per_octave,
+                                    std::int64_t multiple) {
+  assert(first > 0 && last >= first && per_octave > 0 && multiple > 0 && "an empty range of sizes");
+  std::vector<std::int64_t> sizes;
+  const auto add = [&](double size) {
+    const auto whole = static_cast<std::int64_t>(std::llround(size / static_cast<double>(multiple)));
+    const std::int64_t rounded = std::max<std::int64_t>(1, whole) * multiple;
+    if (sizes.empty() || rounded > sizes.back()) sizes.push_back(rounded);
+  };
+  const double octaves = std::log2(static_cast<double>(last) / static_cast<double>(first));
+  const int steps = static_cast<int>(std::ceil(octaves * per_octave - 1e-9));
+  for (int i = 0; i < steps; ++i)
+    add(static_cast<double>(first) * std::exp2(static_cast<double>(i) / per_octave));
+  add(static_cast<double>(last));
+  return sizes;
+}
+
+std::vector<std::int64_t> copy_sizes(const SizeLimits& limits) {
+  constexpr std::int64_t kSmallest = 64 << 10;
+  // Source and destination of the largest size, 16 times L2, leave half of the memory free.
+  const std::int64_t largest =
+      std::max(kSmallest, std::min(16 * limits.l2_bytes, limits.memory_bytes / 4));
+  return geometric(kSmallest, largest, limits.quick ? 1 : 4, 4096);
+}
+
+std::vector<GemmShape> gemm_shapes(const SizeLimits& limits) {
+  const std::vector<std::int64_t> rows =
+      limits.quick ? std::vector<std::int64_t>{16, 1024, 4096}
+                   : std::vector<std::int64_t>{1,   4,   16,   32,   64,   128,   192,  256,
+                                               512, 768, 1024, 2048, 4096, 8192, 16384};
+  struct Projection {
+    std::int64_t n, k;
+  };
+  // Widths of projections from 8 to 600 billion parameters, whole and cut for tensor parallelism.
+  const std::vector<Projection> projections =
+      limits.quick ? std::vector<Projection>{{4096, 4096}, {1536, 7168}}
+                   : std::vector<Projection>{{512, 4096},   {1024, 4096},   {4096, 4096},
+                                             {6144, 4096},  {28672, 4096},  {4096, 14336},
+                                             {8192, 8192},  {1280, 8192},   {57344, 8192},
+                                             {8192, 28672}, {1536, 7168},   {24576, 1536},
+                                             {7168, 16384}, {2112, 7168},   {4096, 7168},
+                                             {7168, 2048},  {129280, 7168}};
+  std::vector<GemmShape> shapes;
+  for (const Projection& projection : projections)
+    for (const std::int64_t m : rows) shapes.push_back({m, projection.n, projection.k});
+  const std::vector<std::int64_t> squares =
+      limits.quick ? std::vector<std::int64_t>{2048, 8192}
+                   : std::vector<std::int64_t>{256, 512, 1024, 1536, 2048, 3072,
+                                               4096, 6144, 8192, 12288, 16384};
+  for (const std::int64_t side : squares) shapes.push_back({side, side, side});
+  return shapes;
+}
+
+std::vector<std::int64_t> launch_counts(const SizeLimits& limits) {
+  if (limits.quick) return {1, 16, 256};
+  return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+}
+
+}  // namespace tessera::calibrate::probes
