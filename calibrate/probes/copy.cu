@@ -54,8 +54,8 @@ void measure_size(ProbeSession& session, MeasurementFile& file, std::int64_t byt
   const std::int64_t vectors = count / 4;
   const std::int64_t most = std::int64_t{kCtasPerSm} * session.device().multiProcessorCount;
   const int ctas = static_cast<int>(std::min((vectors + kThreads - 1) / kThreads, most));
-  const TimedRun run = session.timer().time(
-      session.options().replay, sets, [&](int set, cudaStream_t stream) {
+  const TimedRun run =
+      session.timer().time(session.options().replay, sets, [&](int set, cudaStream_t stream) {
         const CopyOperands& of = operands[static_cast<std::size_t>(set)];
         copy_vectors<<<ctas, kThreads, 0, stream>>>(reinterpret_cast<const uint4*>(of.from.data()),
                                                     vectors,
@@ -66,14 +66,14 @@ void measure_size(ProbeSession& session, MeasurementFile& file, std::int64_t byt
   for (const Place& place : sampled_places(1, count, 64, 7))
     error.add(operands[0].to.read(place.column),
               uniform_value(0, static_cast<std::uint64_t>(place.column)));
-  session.record(file, {.op = "copy",
-                        .dtype = "bytes",
-                        .kernel = "vectors_16b",
-                        .columns = {{"bytes", number_text(bytes)},
-                                    {"ctas", number_text(std::int64_t{ctas})}},
-                        .timing = run,
-                        .error = error.value(),
-                        .allowed_error = 0});
+  session.record(
+      file, {.op = "copy",
+             .dtype = "bytes",
+             .kernel = "vectors_16b",
+             .columns = {{"bytes", number_text(bytes)}, {"ctas", number_text(std::int64_t{ctas})}},
+             .timing = run,
+             .error = error.value(),
+             .allowed_error = 0});
 }
 
 void list(const SizeLimits& limits) {
@@ -93,7 +93,7 @@ void measure(ProbeSession& session) {
 
 int main(int count, char** arguments) {
   using namespace tessera::calibrate::probes;
-  return run_probe({"probe_copy", "Copies of device memory, read once and written once", list,
-                    measure},
-                   count, arguments);
+  return run_probe(
+      {"probe_copy", "Copies of device memory, read once and written once", list, measure}, count,
+      arguments);
 }

@@ -36,8 +36,8 @@ class CublasLt {
   [[nodiscard]] std::size_t workspace_bytes() const { return workspace_.bytes(); }
   [[nodiscard]] std::string version() const {
     const std::size_t number = cublasLtGetVersion();  // major 10000 + minor 100 + patch
-    return "cublasLt " + std::to_string(number / 10000) + "." +
-           std::to_string(number / 100 % 100) + "." + std::to_string(number % 100);
+    return "cublasLt " + std::to_string(number / 10000) + "." + std::to_string(number / 100 % 100) +
+           "." + std::to_string(number % 100);
   }
 
  private:
@@ -290,9 +290,9 @@ inline void LtGemm::choose(const GemmTypeTraits& traits) {
   check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                              &workspace, sizeof(workspace)));
   int found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      library_.handle(), operation_.get(), a_.get(), b_.get(), d_.get(), d_.get(), preference, 1,
-      &chosen_, &found);
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(library_.handle(), operation_.get(), a_.get(), b_.get(),
+                                     d_.get(), d_.get(), preference, 1, &chosen_, &found);
   cublasLtMatmulPreferenceDestroy(preference);
   if (status != CUBLAS_STATUS_SUCCESS || found == 0)
     throw NotSupported("cuBLASLt has no kernel for it");
@@ -307,10 +307,10 @@ inline void LtGemm::enqueue(const GemmOperands& operands, cudaStream_t stream) c
   const std::int32_t whole_one = 1, whole_zero = 0;
   const void* alpha = integer_ ? static_cast<const void*>(&whole_one) : &one;
   const void* beta = integer_ ? static_cast<const void*>(&whole_zero) : &zero;
-  check(cublasLtMatmul(library_.handle(), operation_.get(), alpha, operands.weight().elements(), a_.get(),
-                       operands.activation().elements(), b_.get(), beta, operands.result(), d_.get(),
-                       operands.result(), d_.get(), &chosen_.algo, library_.workspace(),
-                       library_.workspace_bytes(), stream));
+  check(cublasLtMatmul(library_.handle(), operation_.get(), alpha, operands.weight().elements(),
+                       a_.get(), operands.activation().elements(), b_.get(), beta,
+                       operands.result(), d_.get(), operands.result(), d_.get(), &chosen_.algo,
+                       library_.workspace(), library_.workspace_bytes(), stream));
 }
 
 }  // namespace tessera::calibrate::probes

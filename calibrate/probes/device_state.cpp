@@ -89,13 +89,20 @@ std::optional<std::string> tessera_device(const std::string& product, std::int64
   };
   constexpr std::int64_t kAny = INT64_MAX;
   static constexpr Part kParts[] = {
-      {"A100-SXM4-40GB", kAny, "a100_40gb"}, {"A100-SXM", kAny, "a100_sxm"},
-      {"A800-SXM", kAny, "a800_sxm"},        {"H100 80GB HBM3", kAny, "h100_sxm"},
-      {"H800", kAny, "h800_sxm"},            {"H200", kAny, "h200_sxm"},
-      {"H20", 110 * kGigabyte, "h20_sxm"},   {"H20", kAny, "h20_141gb"},
-      {"GB200", kAny, "gb200"},              {"GB300", kAny, "gb300"},
-      {"B200", kAny, "b200_sxm"},            {"B300", kAny, "b300_sxm"},
-      {"L40S", kAny, "l40s"},                {"RTX PRO 6000", kAny, "rtx_pro_6000_server"},
+      {"A100-SXM4-40GB", kAny, "a100_40gb"},
+      {"A100-SXM", kAny, "a100_sxm"},
+      {"A800-SXM", kAny, "a800_sxm"},
+      {"H100 80GB HBM3", kAny, "h100_sxm"},
+      {"H800", kAny, "h800_sxm"},
+      {"H200", kAny, "h200_sxm"},
+      {"H20", 110 * kGigabyte, "h20_sxm"},
+      {"H20", kAny, "h20_141gb"},
+      {"GB200", kAny, "gb200"},
+      {"GB300", kAny, "gb300"},
+      {"B200", kAny, "b200_sxm"},
+      {"B300", kAny, "b300_sxm"},
+      {"L40S", kAny, "l40s"},
+      {"RTX PRO 6000", kAny, "rtx_pro_6000_server"},
   };
   for (const Part& part : kParts)
     if (product.find(part.product) != std::string::npos && memory_bytes < part.below_memory)

@@ -1,5 +1,5 @@
-/// y[m,n] = x[m,k] w[n,k]^T through cuBLASLt in each type that the GPU has; the quantisation of x is
-/// not part of it (probe_casts).
+/// y[m,n] = x[m,k] w[n,k]^T through cuBLASLt in each type that the GPU has; the quantisation of x
+/// is not part of it (probe_casts).
 #include <cublasLt.h>
 
 #include <cstdio>
@@ -22,8 +22,8 @@ void measure_shape(ProbeSession& session, MeasurementFile& file, CublasLt& libra
   const int sets = session.sets(gemm_bytes(traits, shape.m, shape.n, shape.k));
   for (int set = 0; set < sets; ++set)
     operands.emplace_back(traits, shape, gemm_seeds(set), session.timer().stream());
-  const TimedRun run = session.timer().time(
-      session.options().replay, sets, [&](int set, cudaStream_t stream) {
+  const TimedRun run =
+      session.timer().time(session.options().replay, sets, [&](int set, cudaStream_t stream) {
         gemm.enqueue(operands[static_cast<std::size_t>(set)], stream);
       });
   session.record(file, {.op = "gemm",
@@ -41,8 +41,7 @@ void measure_shape(ProbeSession& session, MeasurementFile& file, CublasLt& libra
 void list(const SizeLimits& limits) {
   for (const GemmTypeTraits& traits : gemm_types())
     for (const GemmShape& shape : gemm_shapes(limits))
-      if (shape.k % traits.k_multiple == 0)
-        std::printf("%s\n", label(traits, shape).c_str());
+      if (shape.k % traits.k_multiple == 0) std::printf("%s\n", label(traits, shape).c_str());
 }
 
 void measure(ProbeSession& session) {

@@ -14,21 +14,21 @@ enum class GemmType { bf16, fp16, tf32, fp8, fp8_block, mxfp8, nvfp4, int8 };
 /// Scales of one operand.
 enum class ScaleKind {
   none,
-  tensor,          ///< One FP32.
-  vector128,       ///< FP32 for 1 x 128 elements of k.
-  block128,        ///< FP32 for 128 x 128.
-  vector32_e8m0,   ///< Power of two for 1 x 32.
-  vector16_e4m3,   ///< E4M3 for 1 x 16.
+  tensor,         ///< One FP32.
+  vector128,      ///< FP32 for 1 x 128 elements of k.
+  block128,       ///< FP32 for 128 x 128.
+  vector32_e8m0,  ///< Power of two for 1 x 32.
+  vector16_e4m3,  ///< E4M3 for 1 x 16.
 };
 
 struct GemmTypeTraits {
   GemmType type;
-  const char* dtype;         ///< As measurement files name it.
-  int element_bits;          ///< Of x and w.
-  ScaleKind activation;      ///< Scales of x[m,k].
-  ScaleKind weight;          ///< Scales of w[n,k].
-  double allowed_error;      ///< Relative, of the result in its output type.
-  std::int64_t k_multiple;   ///< What k must be a multiple of.
+  const char* dtype;        ///< As measurement files name it.
+  int element_bits;         ///< Of x and w.
+  ScaleKind activation;     ///< Scales of x[m,k].
+  ScaleKind weight;         ///< Scales of w[n,k].
+  double allowed_error;     ///< Relative, of the result in its output type.
+  std::int64_t k_multiple;  ///< What k must be a multiple of.
 };
 [[nodiscard]] const std::vector<GemmTypeTraits>& gemm_types();
 
@@ -42,8 +42,7 @@ struct GemmSeeds {
 TESSERA_HOST_DEVICE inline std::uint32_t element_bits_at(GemmType type, std::uint64_t seed,
                                                          std::int64_t row, std::int64_t column,
                                                          std::int64_t columns) {
-  const float value =
-      uniform_value(seed, static_cast<std::uint64_t>(row * columns + column));
+  const float value = uniform_value(seed, static_cast<std::uint64_t>(row * columns + column));
   switch (type) {
     case GemmType::bf16:
       return encode(bf16_format(), value);

@@ -70,8 +70,7 @@ __global__ void count_clock(long long nanoseconds, long long* counts) {
 
 }  // namespace timer_kernels
 
-inline GraphTimer::GraphTimer(std::int64_t l2_bytes)
-    : flushed_(2 * l2_bytes), clock_counts_(4) {
+inline GraphTimer::GraphTimer(std::int64_t l2_bytes) : flushed_(2 * l2_bytes), clock_counts_(4) {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   check(cudaEventCreate(&start_));
   check(cudaEventCreate(&stop_));

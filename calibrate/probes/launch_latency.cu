@@ -58,8 +58,7 @@ void measure_graph_nodes(ProbeSession& session, MeasurementFile& file, std::int6
     check_launch();
   });
   const std::int64_t replays = run.plan.warm_up + run.plan.replays;
-  const double error =
-      lost_launches(count, eager + replays * run.plan.operations * kernels);
+  const double error = lost_launches(count, eager + replays * run.plan.operations * kernels);
   run.latency_us = scaled(run.latency_us, 1.0 / static_cast<double>(kernels));
   session.record(file, row("graph_node", kernels, ctas, run, error));
 }
@@ -105,8 +104,8 @@ void measure_host(ProbeSession& session, MeasurementFile& file, std::int64_t ker
     check(cudaGraphDestroy(recorded));
   }
   const std::int64_t made = (run.plan.warm_up + run.plan.replays) * kernels;
-  session.record(file, row(graph ? "host_graph" : "host_stream", kernels, 1, run,
-                           lost_launches(count, made)));
+  session.record(
+      file, row(graph ? "host_graph" : "host_stream", kernels, 1, run, lost_launches(count, made)));
 }
 
 void list(const SizeLimits& limits) {

@@ -53,21 +53,35 @@ std::string header_line(const Family& family) {
   names.insert(names.end(), family.shape.begin(), family.shape.end());
   names.emplace_back("latency_us");
   names.insert(names.end(), family.outcome.begin(), family.outcome.end());
-  for (const char* name :
-       {"split", "device", "driver", "cuda", "library", "sms", "l2_bytes",
-        "sm_clock_before_mhz", "sm_clock_after_mhz", "memory_clock_mhz", "board_limit_w", "operands",
-        "operand_sets", "operations", "replays", "min_us", "p10_us", "p90_us", "error",
-        "allowed_error"})
+  for (const char* name : {"split",
+                           "device",
+                           "driver",
+                           "cuda",
+                           "library",
+                           "sms",
+                           "l2_bytes",
+                           "sm_clock_before_mhz",
+                           "sm_clock_after_mhz",
+                           "memory_clock_mhz",
+                           "board_limit_w",
+                           "operands",
+                           "operand_sets",
+                           "operations",
+                           "replays",
+                           "min_us",
+                           "p10_us",
+                           "p90_us",
+                           "error",
+                           "allowed_error"})
     names.emplace_back(name);
   return line_of(names);
 }
 
-std::string row_line(const Family& family, const Environment& environment,
-                     const Measurement& row) {
+std::string row_line(const Family& family, const Environment& environment, const Measurement& row) {
   if (row.columns.size() != family.shape.size() + family.outcome.size())
     throw std::logic_error("a row of " + family.file + " has another number of columns");
-  std::vector<std::string> fields = {environment.gpu,     "tessera_probes", environment.version,
-                                     row.op,              row.dtype,        row.kernel};
+  std::vector<std::string> fields = {environment.gpu, "tessera_probes", environment.version,
+                                     row.op,          row.dtype,        row.kernel};
   for (const std::string& column : family.shape) fields.push_back(own_column(family, row, column));
   fields.push_back(number_text(row.timing.latency_us.median));
   for (const std::string& column : family.outcome)
@@ -101,8 +115,7 @@ MeasurementFile::MeasurementFile(const std::string& folder, Family family, Envir
       environment_(std::move(environment)),
       path_(folder + "/" + family_.file + ".csv"),
       stream_(path_) {
-  if (!(stream_ << header_line(family_)).flush())
-    throw std::runtime_error("cannot write " + path_);
+  if (!(stream_ << header_line(family_)).flush()) throw std::runtime_error("cannot write " + path_);
 }
 
 void MeasurementFile::write(const Measurement& row) {

@@ -41,7 +41,7 @@ struct Measurement {
   std::string dtype;
   std::string kernel;
   std::map<std::string, std::string> columns;  ///< The family's own, by name.
-  std::string library;                       ///< And version, where the kernel is not the probe's.
+  std::string library;  ///< And version, where the kernel is not the probe's.
   TimedRun timing;
   double error = 0;          ///< Against the CPU reference.
   double allowed_error = 0;  ///< Rows above it are not written.

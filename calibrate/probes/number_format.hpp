@@ -45,9 +45,9 @@ TESSERA_HOST_DEVICE inline std::uint32_t encode(const FloatFormat& format, float
   // Quanta of the last mantissa bit; the implicit bit, and a carry out of rounding, add into the
   // exponent field by themselves.
   const float quanta = rintf(ldexpf(magnitude, format.mantissa_bits - exponent));
-  const std::uint32_t bits = (static_cast<std::uint32_t>(exponent + bias - 1)
-                              << format.mantissa_bits) +
-                             static_cast<std::uint32_t>(quanta);
+  const std::uint32_t bits =
+      (static_cast<std::uint32_t>(exponent + bias - 1) << format.mantissa_bits) +
+      static_cast<std::uint32_t>(quanta);
   return sign << (format.exponent_bits + format.mantissa_bits) | bits;
 }
 
@@ -60,9 +60,9 @@ TESSERA_HOST_DEVICE inline float decode(const FloatFormat& format, std::uint32_t
   const bool negative = (bits >> (format.exponent_bits + format.mantissa_bits) & 1U) != 0;
   // E4M3 keeps its highest exponent for numbers, all but the last mantissa; E2M1 keeps all.
   const bool special = format.exponent_bits > 4 && exponent == exponent_mask;
-  const bool nan = (special && mantissa != 0) || (format.exponent_bits == 4 &&
-                                                  exponent == exponent_mask &&
-                                                  mantissa == mantissa_mask);
+  const bool nan =
+      (special && mantissa != 0) ||
+      (format.exponent_bits == 4 && exponent == exponent_mask && mantissa == mantissa_mask);
   float magnitude = 0;
   if (nan) {
     magnitude = NAN;

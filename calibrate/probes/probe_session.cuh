@@ -98,9 +98,7 @@ inline ProbeSession::ProbeSession(const ProbeOptions& options) : options_(option
 }
 
 inline SizeLimits ProbeSession::limits() const {
-  return {.l2_bytes = device_.l2CacheSize,
-          .memory_bytes = free_bytes(),
-          .quick = options_.quick};
+  return {.l2_bytes = device_.l2CacheSize, .memory_bytes = free_bytes(), .quick = options_.quick};
 }
 
 inline std::int64_t ProbeSession::free_bytes() const {

@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "calibrate/probes/test_pattern.hpp"
+
 namespace tessera::calibrate::probes {
 
 std::vector<std::int64_t> geometric(std::int64_t first, std::int64_t last, int per_octave,
@@ -11,7 +13,8 @@ std::vector<std::int64_t> geometric(std::int64_t first, std::int64_t last, int p
   assert(first > 0 && last >= first && per_octave > 0 && multiple > 0 && "an empty range of sizes");
   std::vector<std::int64_t> sizes;
   const auto add = [&](double size) {
-    const auto whole = static_cast<std::int64_t>(std::llround(size / static_cast<double>(multiple)));
+    const auto whole =
+        static_cast<std::int64_t>(std::llround(size / static_cast<double>(multiple)));
     const std::int64_t rounded = std::max<std::int64_t>(1, whole) * multiple;
     if (sizes.empty() || rounded > sizes.back()) sizes.push_back(rounded);
   };
@@ -34,7 +37,7 @@ std::vector<std::int64_t> copy_sizes(const SizeLimits& limits) {
 std::vector<GemmShape> gemm_shapes(const SizeLimits& limits) {
   const std::vector<std::int64_t> rows =
       limits.quick ? std::vector<std::int64_t>{16, 1024, 4096}
-                   : std::vector<std::int64_t>{1,   4,   16,   32,   64,   128,   192,  256,
+                   : std::vector<std::int64_t>{1,   4,   16,   32,   64,   128,  192,  256,
                                                512, 768, 1024, 2048, 4096, 8192, 16384};
   struct Projection {
     std::int64_t n, k;
@@ -42,18 +45,17 @@ std::vector<GemmShape> gemm_shapes(const SizeLimits& limits) {
   // Widths of projections from 8 to 600 billion parameters, whole and cut for tensor parallelism.
   const std::vector<Projection> projections =
       limits.quick ? std::vector<Projection>{{4096, 4096}, {1536, 7168}}
-                   : std::vector<Projection>{{512, 4096},   {1024, 4096},   {4096, 4096},
-                                             {6144, 4096},  {28672, 4096},  {4096, 14336},
-                                             {8192, 8192},  {1280, 8192},   {57344, 8192},
-                                             {8192, 28672}, {1536, 7168},   {24576, 1536},
-                                             {7168, 16384}, {2112, 7168},   {4096, 7168},
-                                             {7168, 2048},  {129280, 7168}};
+                   : std::vector<Projection>{
+                         {512, 4096},   {1024, 4096},  {4096, 4096},  {6144, 4096},  {28672, 4096},
+                         {4096, 14336}, {8192, 8192},  {1280, 8192},  {57344, 8192}, {8192, 28672},
+                         {1536, 7168},  {24576, 1536}, {7168, 16384}, {2112, 7168},  {4096, 7168},
+                         {7168, 2048},  {129280, 7168}};
   std::vector<GemmShape> shapes;
   for (const Projection& projection : projections)
     for (const std::int64_t m : rows) shapes.push_back({m, projection.n, projection.k});
   const std::vector<std::int64_t> squares =
       limits.quick ? std::vector<std::int64_t>{2048, 8192}
-                   : std::vector<std::int64_t>{256, 512, 1024, 1536, 2048, 3072,
+                   : std::vector<std::int64_t>{256,  512,  1024, 1536,  2048, 3072,
                                                4096, 6144, 8192, 12288, 16384};
   for (const std::int64_t side : squares) shapes.push_back({side, side, side});
   return shapes;
@@ -62,6 +64,46 @@ std::vector<GemmShape> gemm_shapes(const SizeLimits& limits) {
 std::vector<std::int64_t> launch_counts(const SizeLimits& limits) {
   if (limits.quick) return {1, 16, 256};
   return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+}
+
+std::vector<std::int64_t> chase_footprints(const SizeLimits& limits) {
+  constexpr std::int64_t kSmallest = 4 << 10;
+  constexpr std::int64_t kLine = 128;
+  const std::int64_t largest =
+      std::max(kSmallest, std::min(8 * limits.l2_bytes, limits.memory_bytes / 4));
+  return geometric(kSmallest, largest / kLine * kLine, limits.quick ? 1 : 2, kLine);
+}
+
+std::vector<L2Read> l2_reads(const SizeLimits& limits, int sms) {
+  constexpr std::int64_t kSmallest = 1 << 20;
+  constexpr std::int64_t kBytesPerSm = 8 << 20;  // some 100 us at 64 bytes a cycle
+  std::vector<L2Read> reads;
+  const auto add = [&](std::int64_t footprint, int on_sms) {
+    const std::int64_t passes = kBytesPerSm * on_sms / footprint;
+    reads.push_back({footprint, static_cast<int>(std::max<std::int64_t>(1, passes)), on_sms});
+  };
+  const std::int64_t largest = std::min(8 * limits.l2_bytes, limits.memory_bytes / 4);
+  for (const std::int64_t footprint :
+       geometric(kSmallest, std::max(kSmallest, largest), limits.quick ? 1 : 2, 4096))
+    add(footprint, sms);
+  const std::int64_t within_l2 = limits.l2_bytes / 4 / 4096 * 4096;
+  for (int on_sms = 1; on_sms < sms; on_sms *= 2) add(within_l2, on_sms);
+  return reads;
+}
+
+std::vector<int> shared_strides(const SizeLimits& limits) {
+  if (limits.quick) return {1, 4, 32};
+  return {1, 2, 3, 4, 8, 12, 16, 32, 36, 64};
+}
+
+std::uint32_t shared_sum(int lane, int stride_words, int words, int rounds) {
+  std::uint32_t sum = 0;
+  for (int load = 0; load < kSharedLoads; ++load) {
+    const unsigned first = shared_word(static_cast<unsigned>(lane), stride_words, load);
+    for (int word = 0; word < words; ++word)
+      sum += static_cast<std::uint32_t>(scrambled(0, first + static_cast<unsigned>(word)));
+  }
+  return sum * static_cast<std::uint32_t>(rounds);
 }
 
 }  // namespace tessera::calibrate::probes

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/probes/number_format.hpp"
+
 /// Which sizes a probe measures: spread so that every level of the memory hierarchy and every
 /// regime of a kernel is met, and fitted to the GPU's L2 and memory.
 namespace tessera::calibrate::probes {
@@ -32,5 +34,31 @@ struct GemmShape {
 
 /// Kernels in a graph or a stream of the launch probe.
 [[nodiscard]] std::vector<std::int64_t> launch_counts(const SizeLimits& limits);
+
+/// Footprints of a pointer chase: from within L1 to well beyond L2; multiples of a line.
+[[nodiscard]] std::vector<std::int64_t> chase_footprints(const SizeLimits& limits);
+
+/// Reads of a footprint, `passes` times, by `sms` CTAs of one SM each.
+struct L2Read {
+  std::int64_t footprint_bytes;
+  int passes;
+  int sms;
+};
+/// Footprints from L1's size to beyond L2 on all SMs, and a quarter of L2 on 1, 2, 4, ... of them.
+[[nodiscard]] std::vector<L2Read> l2_reads(const SizeLimits& limits, int sms);
+
+/// Words between the reads of neighbouring lanes: 1 is free of conflicts, 32 puts all into one
+/// bank.
+[[nodiscard]] std::vector<int> shared_strides(const SizeLimits& limits);
+
+inline constexpr int kSharedWords = 8192;  ///< Of the buffer that the shared-memory probe reads.
+inline constexpr int kSharedLoads = 8;     ///< Independent loads of a thread in one round.
+/// First word that a lane reads in a load; neighbouring loads are 128 bytes apart.
+TESSERA_HOST_DEVICE constexpr unsigned shared_word(unsigned lane, int stride_words, int load) {
+  return (lane * static_cast<unsigned>(stride_words) + 32U * static_cast<unsigned>(load)) %
+         static_cast<unsigned>(kSharedWords);
+}
+/// What a lane's sum is after `rounds` rounds of loads of `words` words.
+[[nodiscard]] std::uint32_t shared_sum(int lane, int stride_words, int words, int rounds);
 
 }  // namespace tessera::calibrate::probes

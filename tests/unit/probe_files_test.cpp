@@ -43,11 +43,11 @@ ParsedOptions parsed(std::vector<const char*> arguments) {
 }  // namespace
 
 TEST_CASE("a row has the columns of a measurement file first, then how it was timed", "[probes]") {
-  const CsvTable table = CsvTable::parse(
-      header_line(kGemm) + row_line(kGemm, kEnvironment, gemm_row()), "gemm.csv");
+  const CsvTable table =
+      CsvTable::parse(header_line(kGemm) + row_line(kGemm, kEnvironment, gemm_row()), "gemm.csv");
   REQUIRE(table.size() == 1);
-  const std::vector<std::string> measured = {"gpu", "framework", "version", "op", "dtype", "kernel",
-                                             "M",   "N",         "K",       "latency_us", "split"};
+  const std::vector<std::string> measured = {
+      "gpu", "framework", "version", "op", "dtype", "kernel", "M", "N", "K", "latency_us", "split"};
   REQUIRE(table.header().size() > measured.size());
   CHECK(std::vector<std::string>(table.header().begin(),
                                  table.header().begin() + static_cast<long>(measured.size())) ==
@@ -66,9 +66,8 @@ TEST_CASE("a row has the columns of a measurement file first, then how it was ti
 }
 
 TEST_CASE("what else a family measures stands between latency and split", "[probes]") {
-  const Family power{.file = "power_gemm",
-                     .shape = {"M", "N", "K"},
-                     .outcome = {"power_w", "power_limit_w"}};
+  const Family power{
+      .file = "power_gemm", .shape = {"M", "N", "K"}, .outcome = {"power_w", "power_limit_w"}};
   CHECK(header_line(power).starts_with(
       "gpu,framework,version,op,dtype,kernel,M,N,K,latency_us,power_w,power_limit_w,split,"));
   Measurement row = gemm_row();

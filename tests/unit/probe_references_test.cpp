@@ -1,6 +1,6 @@
+#include <array>
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -15,7 +15,7 @@
 namespace tessera::calibrate::probes {
 
 TEST_CASE("formats encode their landmarks", "[probes]") {
-  CHECK(encode(e4m3_format(), 448) == 0x7E);  // OFP8: S.1111.110
+  CHECK(encode(e4m3_format(), 448) == 0x7E);   // OFP8: S.1111.110
   CHECK(encode(e4m3_format(), 1e9F) == 0x7E);  // saturates
   CHECK(encode(e4m3_format(), -1) == 0xB8);
   CHECK(encode(e4m3_format(), std::ldexp(1.0F, -9)) == 0x01);  // smallest subnormal
@@ -126,7 +126,7 @@ TEST_CASE("block scales lie in tiles of 128 rows by 4 groups", "[probes]") {
   CHECK(offset(1, 0) == 16);
   CHECK(offset(32, 0) == 4);
   CHECK(offset(33, 3) == 16 + 4 + 3);
-  CHECK(offset(0, 4) == 512);       // the next tile along k
+  CHECK(offset(0, 4) == 512);        // the next tile along k
   CHECK(offset(128, 0) == 2 * 512);  // the next tile of rows
 }
 
@@ -138,13 +138,20 @@ TEST_CASE("a reference element is the scaled product of its row and column", "[p
   const GemmSeeds seeds = gemm_seeds(0);
   double expected = 0;
   for (std::int64_t i = 0; i < 256; ++i) {
-    const double x = decode(e4m3_format(), encode(e4m3_format(), 8 * uniform_value(seeds.activation, static_cast<std::uint64_t>(5 * 256 + i))));
-    const double w = decode(e4m3_format(), encode(e4m3_format(), 8 * uniform_value(seeds.weight, static_cast<std::uint64_t>(130 * 256 + i))));
+    const double x = decode(
+        e4m3_format(),
+        encode(e4m3_format(),
+               8 * uniform_value(seeds.activation, static_cast<std::uint64_t>(5 * 256 + i))));
+    const double w =
+        decode(e4m3_format(),
+               encode(e4m3_format(),
+                      8 * uniform_value(seeds.weight, static_cast<std::uint64_t>(130 * 256 + i))));
     const std::int64_t group = i / 128;
     // Row 5 has scales 10 and 11 of x; row 130 is in the second line of 128-blocks of w.
-    expected += x * w *
-                std::exp2(scale_exponent(seeds.activation, static_cast<std::uint64_t>(10 + group))) *
-                std::exp2(scale_exponent(seeds.weight, static_cast<std::uint64_t>(2 + group)));
+    expected +=
+        x * w *
+        std::exp2(scale_exponent(seeds.activation, static_cast<std::uint64_t>(10 + group))) *
+        std::exp2(scale_exponent(seeds.weight, static_cast<std::uint64_t>(2 + group)));
   }
   CHECK(gemm_element(*block, seeds, 8, 256, 256, 5, 130) == Catch::Approx(expected));
 }

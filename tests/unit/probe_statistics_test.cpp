@@ -37,7 +37,7 @@ TEST_CASE("a graph is as long as asked, in whole rounds of operand sets", "[prob
   const ReplayRequest request{.most_sets = 6, .graph_us = 2000};
   CHECK(plan_replays(request, 6, 100).operations == 24);  // 20 wanted, rounds of 6
   CHECK(plan_replays(request, 1, 100).operations == 20);
-  CHECK(plan_replays(request, 6, 5000).operations == 6);  // one round at least
+  CHECK(plan_replays(request, 6, 5000).operations == 6);   // one round at least
   CHECK(plan_replays(request, 1, 0.5).operations == 512);  // bounded
   CHECK(plan_replays(request, 1, 100).replays == 6);
 }
