@@ -1,8 +1,12 @@
 #include "reports/aggregate.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
+
+#include "reports/format.hpp"
 
 namespace tessera::reports {
 namespace {
@@ -137,6 +141,14 @@ std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(const core:
                                                    core::worst(dollars->grade, phase.grade)});
   }
   return parts;
+}
+
+std::vector<std::string> refused_alternatives(const core::Result& result) {
+  std::vector<std::string> sentences;
+  for (const core::SensitivityRow& row : result.sensitivity)
+    if (row.refused)
+      sentences.push_back(fmt::format("{}, {}: {}", label(row.choice), row.value, *row.refused));
+  return sentences;
 }
 
 std::vector<std::string> ranks_of(const std::vector<core::PhaseRow>& rows) {

@@ -58,6 +58,9 @@ struct MemoryUse {
 [[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(
     const core::Result& result);
 
+/// "Layers per stage, 4 4 3: needs ...": a sentence for each alternative that the model declines.
+[[nodiscard]] std::vector<std::string> refused_alternatives(const core::Result& result);
+
 /// Names of ranks in the order in which they first appear, "all" left out.
 [[nodiscard]] std::vector<std::string> ranks_of(const std::vector<core::PhaseRow>& rows);
 [[nodiscard]] std::vector<std::string> ranks_of(const std::vector<core::MemoryRow>& rows);

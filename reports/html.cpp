@@ -250,11 +250,9 @@ std::string routing_section(const Result& result) {
 std::string sensitivity_section(const Result& result) {
   if (result.sensitivity.empty()) return "";
   HtmlTable table{.id = "sensitivity", .heads = {"Choice", "Value", "Step time", "Change"}};
-  std::vector<std::string> refused;
+  const std::vector<std::string> refused = refused_alternatives(result);
   for (const core::SensitivityRow& row : result.sensitivity) {
-    if (row.refused)
-      refused.push_back(fmt::format("{}, {}: {}", label(row.choice), row.value, *row.refused));
-    else
+    if (!row.refused)
       table.rows.push_back({text_cell(label(row.choice)), text_cell(row.value),
                             quantity_cell(row.quantity.value, row.quantity.unit),
                             error_cell(row.relative_change)});

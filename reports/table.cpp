@@ -253,6 +253,7 @@ std::string to_table(const core::Result& result, const TableOptions& options) {
         network(result), bill("Cost", result.cost), bill("Energy", result.energy),
         sensitivity(result)})
     if (!section.empty()) text += section.text(within);
+  text += sentences("Alternatives that are refused", refused_alternatives(result), within);
   text += sentences("Warnings", result.warnings, within);
   text += sentences("Assumptions", result.assumptions, within);
   return text;
