@@ -30,7 +30,8 @@ struct RunFigures {
 [[nodiscard]] core::Estimate product(const core::Estimate& a, const core::Estimate& b,
                                      const std::string& unit);
 /// Exact factor.
-[[nodiscard]] core::Estimate scaled(const core::Estimate& a, double factor, const std::string& unit);
+[[nodiscard]] core::Estimate scaled(const core::Estimate& a, double factor,
+                                    const std::string& unit);
 /// a + b of figures that err together: bounds add.
 [[nodiscard]] core::Estimate sum(const core::Estimate& a, const core::Estimate& b);
 

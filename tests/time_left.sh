@@ -14,10 +14,10 @@ begin_progress() {
 # clock SECONDS: as minutes and seconds.
 clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
-# show_progress DONE ALL WHAT: at the rate so far.
+# show_progress DONE ALL WHAT [WORK_DONE WORK_ALL]: at the rate so far; WORK when pieces differ in size.
 show_progress() {
-  local elapsed=$((SECONDS - step_began)) left
-  left=$((elapsed * ($2 - $1) / ($1 > 0 ? $1 : 1)))
+  local elapsed=$((SECONDS - step_began)) left work=${4:-$1} all=${5:-$2}
+  left=$((elapsed * (all - work) / (work > 0 ? work : 1)))
   if [ -t 1 ]; then
     printf '\r\033[K%s' "$(printf '%s of %s, %s left: %s' "$1" "$2" "$(clock "$left")" "$3" | cut -c1-"${COLUMNS:-100}")"
     [ "$1" -lt "$2" ] || printf '\n'

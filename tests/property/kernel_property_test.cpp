@@ -84,7 +84,7 @@ workload::Stream any_stream() {
 
 TEST_CASE("grouped products stay above the roofline and grow with a group", "[property]") {
   CHECK(rc::check("grouped", [] {
-    const std::string device = kDevices[any(0, 2)];
+    const std::string& device = kDevices[any(0, 2)];
     gpu::Gpu& gpu = on(device, any_fidelity());
     const workload::GroupedGemm grouped = any_grouped();
     const double time = seconds(gpu, grouped);
@@ -97,7 +97,7 @@ TEST_CASE("grouped products stay above the roofline and grow with a group", "[pr
 
 TEST_CASE("attention stays above the roofline and grows with its length", "[property]") {
   CHECK(rc::check("attention", [] {
-    const std::string device = kDevices[any(0, 2)];
+    const std::string& device = kDevices[any(0, 2)];
     gpu::Gpu& gpu = on(device, any_fidelity());
     workload::Attention attention = any_attention();
     attention.backward = any(0, 2) == 0;
@@ -113,7 +113,7 @@ TEST_CASE("attention stays above the roofline and grows with its length", "[prop
 
 TEST_CASE("streams stay above HBM's roofline and grow with their rows", "[property]") {
   CHECK(rc::check("streams", [] {
-    const std::string device = kDevices[any(0, 2)];
+    const std::string& device = kDevices[any(0, 2)];
     gpu::Gpu& gpu = on(device, any_fidelity());
     const workload::Stream stream = any_stream();
     const auto facts = kernels::stream_facts(stream);
