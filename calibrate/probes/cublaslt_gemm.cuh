@@ -20,7 +20,7 @@ inline void check(cublasStatus_t status,
   if (status == CUBLAS_STATUS_NOT_SUPPORTED) throw NotSupported("cuBLAS has no kernel for it");
   if (status != CUBLAS_STATUS_SUCCESS)
     throw CudaFailure(std::string{where.file_name()} + ":" + std::to_string(where.line()) + ": " +
-                      cublasGetStatusString(status));
+                      cublasLtGetStatusString(status));
 }
 
 /// The library's handle and workspace.
