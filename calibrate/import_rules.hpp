@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calibrate/imported_rows.hpp"
+#include "calibrate/operator_shapes.hpp"
 
 namespace tessera::core {
 class ConfigDocument;
@@ -30,6 +31,19 @@ class ImportRules {
   [[nodiscard]] std::string gpu(std::string_view marketing_name) const;
   /// Nsight Compute's metric behind a name of its details page; `name` itself when not listed.
   [[nodiscard]] std::string ncu_metric(std::string_view section, std::string_view name) const;
+  /// How an operator of PyTorch's profiler gives its shape; none when it is not listed.
+  [[nodiscard]] const OperatorRule* operator_rule(std::string_view name) const;
+  /// PyTorch's element types as the measurements call them.
+  [[nodiscard]] const std::map<std::string, std::string, std::less<>>& types() const {
+    return types_;
+  }
+  /// nccl-tests' name of a collective of torch.distributed; "" when it is not listed.
+  [[nodiscard]] std::string collective(std::string_view torch_name) const;
+  struct CollectiveType {
+    std::string name;  ///< nccl-tests'.
+    std::int64_t bytes = 0;
+  };
+  [[nodiscard]] const CollectiveType* collective_type(std::string_view torch_name) const;
 
  private:
   static ImportRules read(const core::ConfigDocument& document);
@@ -41,6 +55,9 @@ class ImportRules {
   std::vector<FamilyRule> families_;
   std::map<std::string, std::string, std::less<>> gpus_;
   std::map<std::pair<std::string, std::string>, std::string> ncu_metrics_;  ///< Section, name.
+  std::map<std::string, std::string, std::less<>> types_, collectives_;
+  std::map<std::string, OperatorRule, std::less<>> operators_;
+  std::map<std::string, CollectiveType, std::less<>> collective_types_;
 };
 
 }  // namespace tessera::calibrate

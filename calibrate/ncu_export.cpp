@@ -212,6 +212,7 @@ ImportedRow row_of(const std::string& kernel, const ImportRules& rules,
   ImportedRow row;
   row.family = rules.family(kernel);
   row.kernel = kernel;
+  row.shape = unknown_shape(row.family);
   row.calls = times.size();
   row.latency_us = median(times);
   for (const double us : times) row.total_us += us;

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 
+#include "calibrate/import_kineto.hpp"
 #include "calibrate/import_nccl_tests.hpp"
 #include "calibrate/ncu_export.hpp"
 #include "models/device/device_file.hpp"
@@ -101,6 +102,12 @@ void add_import_command(CLI::App& program) {
   CLI::App* ncu = add_importer(
       *import, "ncu", "An export of Nsight Compute: ncu --csv, --page raw or details", options);
   ncu->callback([options] { run(*options, calibrate::import_ncu); });
+  CLI::App* kineto =
+      add_importer(*import, "kineto", "A trace of PyTorch's profiler (Kineto), as JSON", options);
+  kineto->add_option("--only", options->only, "Only rows that belong to this measurement file")
+      ->check(CLI::IsMember({"gemm", "attention_context", "attention_generation",
+                             "encoder_attention", "quantize", "comm_nccl"}));
+  kineto->callback([options] { run(*options, calibrate::import_kineto); });
 }
 
 }  // namespace tessera::app

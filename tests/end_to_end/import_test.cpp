@@ -83,5 +83,64 @@ TEST_CASE("an import that fails ends with code 2, says where, and writes nothing
   CHECK(run_tessera("import nccl-tests " + whole + " --out " + folder.file("")).exit_code == 2);
 }
 
+const std::string kTrace = R"({"deviceProperties": [{"id": 0, "name": "NVIDIA H100 80GB HBM3"}],
+"traceEvents": [
+{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 7, "tid": 7, "ts": 10, "dur": 50, "args":
+ {"External id": 3, "Input Dims": [[4096, 4096], [4096, 4096]],
+  "Input type": ["c10::BFloat16", "c10::BFloat16"], "Concrete Inputs": ["", ""]}},
+{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 7, "tid": 7, "ts": 20,
+ "dur": 5, "args": {"External id": 3, "correlation": 9}},
+{"ph": "X", "cat": "kernel", "name": "nvjet_hsh_128x256_64x4_TNN", "pid": 0, "tid": 7, "ts": 40,
+ "dur": 190.5, "args": {"External id": 3, "correlation": 9, "device": 0}},
+{"ph": "X", "cat": "kernel", "name": "vectorized_elementwise_kernel", "pid": 0, "tid": 7, "ts": 90,
+ "dur": 4, "args": {"correlation": 10, "device": 0}}
+]})";
+
+TEST_CASE("a profiler trace is imported and its GEMM is predicted", "[import]") {
+  const Folder folder;
+  const std::string in = folder.write("trace.json", kTrace);
+  const std::string out = folder.file("gemm.csv");
+  const Outcome all = run_tessera("import kineto " + in + " --out " + out);
+  REQUIRE(all.exit_code == 0);
+  CHECK_THAT(all.output, ContainsSubstring("gemm               1         1     100.0 %") &&
+                             ContainsSubstring("other              1         1       0.0 %"));
+  REQUIRE(run_tessera("import kineto - --only gemm --out " + out + " <" + in).exit_code == 0);
+  CHECK_THAT(read(out), ContainsSubstring("h100_sxm,pytorch,unknown,gemm,bfloat16,nvjet_hsh_128x256"
+                                          "_64x4_TNN,4096,4096,4096,190.500,calib,1,"));
+  const std::string predicted = folder.file("predicted.csv");
+  const Outcome batch =
+      run_tessera("kernel --batch " + out + " --out " + predicted + " --fidelity analytical");
+  REQUIRE(batch.exit_code == 0);
+  CHECK_THAT(batch.errors, !ContainsSubstring("not modelled"));
+  const std::string cut = folder.write("cut.json", kTrace.substr(0, kTrace.size() / 2));
+  const Outcome truncated = run_tessera("import kineto " + cut + " --out " + folder.file("no.csv"));
+  CHECK(truncated.exit_code == 2);
+  CHECK_THAT(truncated.errors, ContainsSubstring("cut.json:6:74: error: ") && ContainsSubstring("byte 403: "));
+  CHECK_FALSE(fs::exists(folder.file("no.csv")));
+}
+
+const std::string kExport =
+    "\"ID\",\"Process ID\",\"Kernel Name\",\"Block Size\",\"Grid Size\",\"Metric Name\",\"Metric "
+    "Unit\",\"Metric Value\"\n"
+    "\"0\",\"1\",\"nvjet_hsh\",\"(384, 1, 1)\",\"(132, 1, 1)\",\"sm__cycles_elapsed.max\","
+    "\"cycle\",\"100,000\"\n";
+
+TEST_CASE("predicted counters are set against an export of Nsight Compute", "[import]") {
+  const Folder folder;
+  const std::string in = folder.write("ncu.csv", kExport);
+  const std::string kernel =
+      "kernel gemm --device h100_sxm M=2048 N=2048 K=2048 dtype=bf16 --fidelity analytical ";
+  const Outcome table = run_tessera(kernel + "--compare " + in);
+  REQUIRE(table.exit_code == 0);
+  CHECK_THAT(table.output,
+             ContainsSubstring("against 1 launch of nvjet_hsh, grid (132, 1, 1)") &&
+                 ContainsSubstring("predicted, but not in the export\n  dram__bytes_read.sum"));
+  const Outcome json = run_tessera(kernel + "--format json --compare " + in);
+  CHECK_THAT(json.output, ContainsSubstring("\"relative_difference\": "));
+  CHECK(run_tessera(kernel + "--compare " + folder.file("none")).exit_code == 2);
+  CHECK(run_tessera(kernel + "--compare-kernel nvjet").exit_code == 2);
+  CHECK(run_tessera("import ncu " + in + " --out " + folder.file("o.csv")).exit_code == 0);
+}
+
 }  // namespace
 }  // namespace tessera::end_to_end

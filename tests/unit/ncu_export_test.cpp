@@ -102,7 +102,7 @@ TEST_CASE("the raw page: one column a metric, the GPU by its name", "[import]") 
   REQUIRE(import.rows.size() == 1);
   CHECK(import.rows[0].gpu == "h100_sxm");
   CHECK(import.rows[0].latency_us == Approx(41.5));
-  CHECK(import.rows[0].shape.empty());
+  CHECK(import.rows[0].shape == Fields{{"M", "unknown"}, {"N", "unknown"}, {"K", "unknown"}});
   CHECK_FALSE(import.rows[0].why_unknown.empty());
 }
 
