@@ -15,6 +15,9 @@ namespace {
 /// Time stamps are doubles of 1e12 us and more, rounded by the profiler as well.
 constexpr double kTimeStampError = 1.0;  // us, assumed
 
+/// Of a collective; more is a mistake of the file.
+constexpr std::int64_t kMostElements = std::int64_t{1} << 48;
+
 /// Every distinct text once, by number.
 class TextPool {
  public:
@@ -132,10 +135,11 @@ class Importer {
                           known ? inputs_.add(inputs) : -1});
   }
 
+  /// Numbers first: names are text of the file and may hold the separator.
   int collective_of(const TraceEvent& event) {
-    return collectives_.add(fmt::format("{}\n{}\n{}\n{}\n{}", event.collective, event.element_type,
-                                        std::max(event.in_elements, event.out_elements),
-                                        event.ranks, event.uneven ? "uneven" : ""));
+    return collectives_.add(fmt::format(
+        "{}\n{}\n{}\n{}\n{}", std::max(event.in_elements, event.out_elements), event.ranks,
+        event.uneven ? "uneven" : "", event.element_type, event.collective));
   }
 
   /// The operator that was running when the kernel was launched, or why none is known.
@@ -272,18 +276,20 @@ class Importer {
     row.op = "nccl";
     if (!nccl_version_.empty()) row.version = nccl_version_;
     row.shape = unknown_shape(row.family);
-    const std::string collective = rules_.collective(parts[0]);
-    const auto* type = rules_.collective_type(parts[1]);
-    const std::int64_t elements = std::stoll(parts[2]);
+    const std::int64_t elements = std::stoll(parts[0]);
+    const std::int64_t ranks = std::stoll(parts[1]);
+    const auto* type = rules_.collective_type(parts[3]);
+    const std::string collective = rules_.collective(parts[4]);
     if (type != nullptr) row.dtype = type->name;
-    if (collective.empty() || type == nullptr || elements < 0 || std::stoll(parts[3]) < 1) {
-      row.why_unknown = fmt::format("collectives '{}' of '{}'", parts[0], parts[1]);
-    } else if (!parts[4].empty()) {
+    const bool sized = elements >= 0 && elements < kMostElements && ranks > 0;
+    if (collective.empty() || type == nullptr || !sized) {
+      row.why_unknown = fmt::format("collectives '{}' of '{}'", parts[4], parts[3]);
+    } else if (!parts[2].empty()) {
       row.why_unknown = "collectives that split unevenly";
     } else {
       row.file = "comm_nccl";
       row.shape = {{"collective", collective},
-                   {"ranks", parts[3]},
+                   {"ranks", parts[1]},
                    {"bytes", std::to_string(elements * type->bytes)}};
     }
   }

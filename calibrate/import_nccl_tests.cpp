@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <istream>
 #include <map>
 #include <optional>
@@ -69,6 +70,7 @@ std::string dotted(std::string_view code) {
 struct Run {
   std::string collective;
   std::string version{kUnknown};
+  bool rccl = false;                ///< AMD's library under a fork of the same tests.
   std::map<int, std::string> gpus;  ///< By rank.
   std::map<std::string, int> hosts;
   std::set<int> groups;
@@ -88,6 +90,7 @@ class Reader {
     const std::size_t start = std::min(text.size(), behind_marks(text));
     const std::vector<Word> words = words_of(text, start);
     if (words.empty()) return;
+    if (text.find("rccl-tests") != std::string_view::npos) run_.rccl = true;
     if (words.front().text.starts_with('#')) {
       comment(text.substr(start), words);
     } else if (text.find("NCCL version ", start) != std::string_view::npos) {
@@ -139,7 +142,8 @@ class Reader {
       take_name(words.back());
     } else if (says("nccl-tests version")) {
       const std::size_t at = text.find("nccl-library=");
-      if (at != text.npos) run_.version = dotted(words_of(text, at + 13).front().text);
+      const auto code = at == text.npos ? std::vector<Word>{} : words_of(text, at + 13);
+      if (!code.empty()) run_.version = dotted(code.front().text);
     } else if (says("# Using devices")) {
       start_run();
     } else if (says(" Rank ") && says(" device ")) {
@@ -161,6 +165,7 @@ class Reader {
     Run next;
     next.collective = run_.collective;
     next.version = run_.version;
+    next.rccl = run_.rccl;
     run_ = std::move(next);
   }
 
@@ -189,7 +194,8 @@ class Reader {
     if (!run_.columns.empty()) fail(line_, 1, "found a second header; expected rows or the end");
     for (const Word& word : words)
       if (word.text != "#") run_.columns.emplace_back(word.text);
-    if (std::count(run_.columns.begin(), run_.columns.end(), "algbw") == 0)
+    const auto rate = std::find(run_.columns.begin(), run_.columns.end(), "algbw");
+    if (rate == run_.columns.begin() || rate == run_.columns.end())
       fail(line_, words.front().column, "found a table without times; expected 'time algbw busbw'");
     run_.header_line = line_;
     ++tables_;
@@ -223,7 +229,7 @@ class Reader {
 
   [[nodiscard]] double positive(const Word& word, std::string_view what) const {
     const auto value = number<double>(word.text);
-    if (!value || *value < 0)
+    if (!value || !std::isfinite(*value) || *value < 0)
       fail(line_, word.column, fmt::format("{}: found '{}'; expected a number", what, word.text));
     return *value;
   }
@@ -242,7 +248,7 @@ class Reader {
       return;
     }
     const auto bytes = number<std::int64_t>(words[0].text).value_or(0);
-    if (bytes == 0) {
+    if (bytes <= 0) {
       ++import_.skipped["runs of no bytes"];
       return;
     }
@@ -267,8 +273,9 @@ class Reader {
     ImportedRow row;
     row.file = "comm_nccl";
     row.family = KernelFamily::nccl;
-    row.framework = row.op = "nccl";
-    row.kernel = "NCCL";
+    row.op = "nccl";
+    row.framework = run_.rccl ? "rccl" : "nccl";
+    row.kernel = run_.rccl ? "RCCL" : "NCCL";
     row.version = run_.version;
     row.gpu = gpu();
     const Word* type = field(words, "type", 0);
@@ -283,7 +290,8 @@ class Reader {
     }
     row.latency_us = row.total_us = time;
     const Word* in_place = field(words, "time", 1);
-    const bool timed = in_place != nullptr && number<double>(in_place->text);
+    const auto in_place_time = in_place == nullptr ? std::nullopt : number<double>(in_place->text);
+    const bool timed = in_place_time && std::isfinite(*in_place_time);
     const Word* reduction = field(words, "redop", 0);
     row.more = {{"redop", std::string{reduction == nullptr ? "" : reduction->text}},
                 {"in_place_us", timed ? std::string{in_place->text} : std::string{}},

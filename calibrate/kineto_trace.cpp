@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <istream>
 #include <iterator>
 #include <map>
@@ -141,7 +143,8 @@ class Handler : public nlohmann::json_sax<Json> {
     return number(static_cast<double>(value), static_cast<std::int64_t>(value));
   }
   bool number_float(number_float_t value, const string_t&) override {
-    return number(value, static_cast<std::int64_t>(value));
+    constexpr double kLargest = 9e18;  // below the end of int64
+    return number(value, std::abs(value) < kLargest ? static_cast<std::int64_t>(value) : -1);
   }
 
   bool string(string_t& value) override {

@@ -1,5 +1,6 @@
 #include "calibrate/operator_shapes.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -9,14 +10,28 @@ namespace {
 
 using Kind = OperatorRule::Kind;
 
-constexpr std::int64_t kScaleBlock = 128;  ///< Of 1x128 and 128x128 scales.
+constexpr std::int64_t kMostElements = std::int64_t{1} << 48;  ///< More is a mistake of the file.
+constexpr std::int64_t kScaleBlock = 128;                      ///< Of 1x128 and 128x128 scales.
 
 std::string text(std::int64_t value) { return std::to_string(value); }
 
+/// The product of the extents from `begin` to before `end`. Requires: within kMostElements, which
+/// OperatorInputs::parse sees to.
 std::int64_t product(const Extents& extents, std::size_t begin, std::size_t end) {
   return std::accumulate(extents.begin() + static_cast<std::ptrdiff_t>(begin),
                          extents.begin() + static_cast<std::ptrdiff_t>(end), std::int64_t{1},
                          std::multiplies<>());
+}
+
+/// Whether these can be the extents of a tensor.
+bool is_tensor(const Extents& extents) {
+  std::int64_t elements = 1;
+  for (const std::int64_t extent : extents) {
+    if (extent < 0 || extent > kMostElements) return false;
+    if (extent > 0 && elements > kMostElements / extent) return false;
+    elements *= std::max<std::int64_t>(1, extent);
+  }
+  return true;
 }
 
 /// A tensor's extents; empty when the argument is none.
@@ -203,7 +218,7 @@ OperatorInputs OperatorInputs::parse(
     for (const auto& extent : tensor)
       if (extent.is_number_integer()) extents.push_back(extent.get<std::int64_t>());
     // A list of tensors has lists inside: no extents of its own.
-    if (extents.size() != tensor.size()) extents.clear();
+    if (extents.size() != tensor.size() || !is_tensor(extents)) extents.clear();
     inputs.dims.push_back(std::move(extents));
   }
   for (const auto& type : list(types)) {

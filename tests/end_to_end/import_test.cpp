@@ -115,7 +115,8 @@ TEST_CASE("a profiler trace is imported and its GEMM is predicted", "[import]") 
   const std::string cut = folder.write("cut.json", kTrace.substr(0, kTrace.size() / 2));
   const Outcome truncated = run_tessera("import kineto " + cut + " --out " + folder.file("no.csv"));
   CHECK(truncated.exit_code == 2);
-  CHECK_THAT(truncated.errors, ContainsSubstring("cut.json:6:74: error: ") && ContainsSubstring("byte 403: "));
+  CHECK_THAT(truncated.errors,
+             ContainsSubstring("cut.json:6:74: error: ") && ContainsSubstring("byte 403: "));
   CHECK_FALSE(fs::exists(folder.file("no.csv")));
 }
 
