@@ -112,9 +112,9 @@ void fit_stage(const Stage& stage, const std::vector<CollectiveRow>& all,
       field(stage.names[i]).of(parameters) = values[i];
     return parameters;
   };
-  const RobustFit fit = fit_robustly(free, weights, kScale, [&](const std::vector<double>& values) {
-    return log_ratios(rows, clusters, with(values));
-  });
+  const RobustFit fit = fit_robustly(
+      free, weights, {.scale = kScale},
+      [&](const std::vector<double>& values) { return log_ratios(rows, clusters, with(values)); });
   for (std::size_t i = 0; i < free.size(); ++i) {
     const FittedVariable& fitted = fit.parameters[i];
     // A value that the prior alone holds changes nothing; one that moved with others is needed.

@@ -31,8 +31,8 @@ struct FitReport {
   std::vector<std::string> entangled;
 };
 
-/// Moves `free` so that predictions meet the observations: robust Levenberg-Marquardt on
-/// log(predicted / measured) with priors. The Jacobian is the closed form's; after each pass the
+/// Moves `free` so that predictions meet the observations: fit_robustly on log(predicted /
+/// measured). The Jacobian is the closed form's; after each pass the
 /// closed form is corrected, row by row, by what the cycle simulation says at that point, so that
 /// what is fitted is the cycle model.
 FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& free,

@@ -1,6 +1,7 @@
 #include "calibrate/fit_text.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "sim/core/result.hpp"
 
@@ -25,10 +26,16 @@ std::string fit_text(const std::string& device, const device::FitSet& fits,
   text += fmt::format(
       "provenance:\n"
       "  measurements: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c\"\n"
+      "  measurements_sha256: {}\n"
+      "  stages: [{}]\n"
+      "{}"
       "  half: {}\n"
-      "  rows_per_family: {}\n"
+      "  rows_per_stage: {}\n"
+      "  passes: {}\n"
       "  model_version: \"{}\"\n",
-      provenance.half, provenance.rows_per_family, provenance.model_version);
+      provenance.measurements_hash, fmt::join(provenance.stages, ", "),
+      provenance.energies_from.empty() ? "" : "  energies_from: " + provenance.energies_from + "\n",
+      provenance.half, provenance.rows_per_stage, provenance.passes, provenance.model_version);
   return text;
 }
 

@@ -17,8 +17,12 @@ struct ResidualLine {
 };
 
 struct FitProvenance {
+  std::string measurements_hash;    ///< SHA-256 over the hashes of the files read, in their order.
+  std::vector<std::string> stages;  ///< In their order.
+  std::string energies_from;        ///< Device whose energies were taken; empty: none.
   std::string half;
-  std::size_t rows_per_family = 0;
+  std::size_t rows_per_stage = 0;
+  int passes = 0;
   std::string model_version;
 };
 

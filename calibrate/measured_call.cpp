@@ -66,15 +66,27 @@ gpu::ExecutionContext gemm_context(std::string_view framework, const Gemm& gemm,
   return context;
 }
 
+/// The second launch of an amax pass: from the maximum of each CTA to one scale.
+KernelQuery scale_of_maxima(const device::DeviceSpec& device) {
+  gpu::ExecutionContext context;
+  context.warm_activations = true;
+  return {Stream{.kind = StreamKind::compute_scale, .rows = 1, .columns = device.sm.count},
+          context,
+          {}};
+}
+
 /// The activation's quantisation that a call runs before its GEMM: nothing for bf16.
 void add_quantisation(const CsvTable& table, std::size_t row, const Gemm& gemm,
-                      const gpu::ExecutionContext& context, MeasuredCall& call) {
+                      const device::DeviceSpec& device, const gpu::ExecutionContext& context,
+                      MeasuredCall& call) {
   if (gemm.type == DataType::bf16 || gemm.type == DataType::fp16) return;
-  if (gemm.type == DataType::fp8 && table.text(row, "framework") == "trtllm")
+  if (gemm.type == DataType::fp8 && table.text(row, "framework") == "trtllm") {
     call.kernels.push_back(
         {Stream{.kind = StreamKind::compute_scale, .rows = gemm.m, .columns = gemm.k},
          context,
          {}});
+    call.kernels.push_back(scale_of_maxima(device));
+  }
   call.kernels.push_back(
       {Stream{.kind = StreamKind::quantize, .rows = gemm.m, .columns = gemm.k, .output = gemm.type},
        context,
@@ -92,9 +104,11 @@ MeasuredCall gemm_call(const CsvTable& table, std::size_t row, const device::Dev
     gemm.type = DataType::fp8_token;
   MeasuredCall call;
   gpu::ExecutionContext context = gemm_context(table.text(row, "framework"), gemm, device);
-  add_quantisation(table, row, gemm, context, call);
+  add_quantisation(table, row, gemm, device, context, call);
   if (!call.kernels.empty()) context.warm_activations = true;  // just written
   call.kernels.push_back({gemm, context, as.implementation});
+  call.type = core::to_string(gemm.type);
+  if (as.prepares_scales) call.prepared_rows = static_cast<double>(gemm.n);
   return call;
 }
 
@@ -115,6 +129,7 @@ MeasuredCall quantize_call(const CsvTable& table, std::size_t row, const device:
   MeasuredCall call;
   call.kernels.push_back(
       {stream, replayed(bytes(stream.rows, stream.columns, 24), device), as.implementation});
+  if (stream.kind == StreamKind::compute_scale) call.kernels.push_back(scale_of_maxima(device));
   return call;
 }
 
@@ -209,11 +224,23 @@ bool matches(const std::string& wanted, std::string_view found) {
 }  // namespace
 
 double MeasuredCall::added_us(const device::FitSet& fits) const {
-  const auto value = [&](const std::string& name) {
-    const auto found = fits.parameters.find(name);
-    return found == fits.parameters.end() ? 0.0 : found->second.value;
-  };
-  return value(harness) + value(gap()) * static_cast<double>(kernels.size() - 1);
+  double sum = 0;
+  for (const Constant& constant : constants())
+    if (const auto found = fits.parameters.find(constant.name); found != fits.parameters.end())
+      sum += found->second.value * constant.count;
+  return sum;
+}
+
+std::vector<MeasuredCall::Constant> MeasuredCall::constants() const {
+  std::vector<Constant> all{{harness, 1}};
+  if (kernels.size() > 1)
+    all.push_back({harness + ".gap" + (type.empty() ? "" : "." + type),
+                   static_cast<double>(kernels.size() - 1)});
+  if (prepared_rows > 0) {
+    all.push_back({harness + ".prepare", 1});
+    all.push_back({harness + ".prepare.row", prepared_rows / 1000});
+  }
+  return all;
 }
 
 MeasurementMap MeasurementMap::load() {
@@ -229,7 +256,8 @@ MeasurementMap MeasurementMap::load() {
                          .dtype = node.text_or("dtype", ""),
                          .kv_dtype = node.text_or("kv_dtype", ""),
                          .gpu = node.text_or("gpu", ""),
-                         .implementation = node.text_or("implementation", "")});
+                         .implementation = node.text_or("implementation", ""),
+                         .prepares_scales = node.boolean_or("prepares_scales", false)});
   document.finish();
   return map;
 }

@@ -23,11 +23,19 @@ struct KernelQuery {
 struct MeasuredCall {
   std::vector<KernelQuery> kernels;  ///< One after another.
   std::string harness;  ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
+  std::string type;     ///< Of the call where a file has several: kernels of one type follow each
+                        ///< other closer than those of another. Else empty.
+  double prepared_rows = 0;  ///< Rows of weight scales that every call expands and packs anew.
 
-  /// Name of the constant that lies between two kernels of the call.
-  [[nodiscard]] std::string gap() const { return harness + ".gap"; }
-  /// What harness and gaps add to the kernels' own time, in microseconds; 0 where `fits` say
-  /// nothing.
+  /// One constant of the harness and how often it falls on the call.
+  struct Constant {
+    std::string name;
+    double count;
+  };
+  /// All that harness, gaps between kernels and preparation of scales add. In microseconds; a
+  /// ".row" is of a thousand rows.
+  [[nodiscard]] std::vector<Constant> constants() const;
+  /// Their sum in microseconds; what `fits` do not hold counts as 0.
   [[nodiscard]] double added_us(const device::FitSet& fits) const;
 };
 
@@ -39,7 +47,9 @@ struct MeasuredAs {
   std::string dtype;
   std::string kv_dtype;
   std::string gpu;
-  std::string implementation;  ///< "" : the device's default.
+  std::string implementation;    ///< "" : the device's default.
+  bool prepares_scales = false;  ///< The call also expands the weights' scales to rows and packs
+                                 ///< them.
 };
 
 class MeasurementMap {

@@ -1,6 +1,7 @@
 #include "calibrate/parameters.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace tessera::calibrate {
 
@@ -13,17 +14,22 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
       {"launch_us", "us", 1.2, 0.4, 0.3, 6,
        "graph nodes take 0.6 to 0.8 us on B300, less with overlap"},
       {"hbm.reachable", "1", device.hbm.reachable, 0.08, 0.5, 0.99, "device description"},
+      {"hbm.write_reachable", "1", 0.8 * device.hbm.reachable, 0.2, 0.3, 0.99,
+       "assumed: the bus turns round between reads and writes"},
       {"hbm.latency_cycles", "cycles", static_cast<double>(device.hbm.latency.value()), 0.25, 50,
        3000, "device description"},
       {"l2.reachable", "1", 0.8, 0.2, 0.2, 1.0,
        "3942 of 4396 B/cycle on H800 (arXiv 2402.13499), with bursts"},
       {"l2.latency_cycles", "cycles", latency, 0.2, 100, 2000, "device description"},
+      {"l2.merged", "1", 0.5, 0.5, 0.02, 0.98,
+       "assumed; Nsight Compute documents a coalescer of reads before L2, no rate"},
+      {"l2.dirty", "1", 0.15, 0.5, 0.02, 0.9, "assumed: written data leaves before L2 is full"},
       {"l2.capacity", "1", 0.7, 0.25, 0.2, 1.0, "copies in both partitions and other residents"},
       {"sm_port_bytes", "B/cycle", tma ? 100.0 : 64.0, 0.2, 16, 128,
        "A100 port width 64; 127 for TMA on B300 (QuickRunCUDA b300_clean)"},
       {"cta_launch_cycles", "cycles", 300, 0.7, 10, 5000, "assumed"},
       {"tensor_scale", "1", 1.06, 0.04, 1.0, 1.5, "best wgmma loops reach 95 % (arXiv 2402.13499)"},
-      {"power.response_ms", "ms", 20, 0.7, 0.5, 500, "assumed"},
+      {"power.response_ms", "ms", 2, 1.0, 0.01, 500, "assumed"},
   };
 }
 
@@ -61,23 +67,40 @@ std::vector<FreeParameter> implementation_parameters(
   add("prologue", "cycles", costs.prologue_cycles, 0.7, 20000);
   add("epilogue", "cycles", costs.epilogue_cycles, 0.5, 20000);
   add("step", "cycles", costs.step_cycles, 0.7, 500);
+  add("chain", "cycles", costs.chain_cycles, 0.5, 2000);
   add("issue", "cycles", costs.issue_cycles, 0.5, 500);
   add("reduction", "cycles", costs.reduction_cycles, 0.7, 20000);
-  add("mma_latency", "cycles", costs.mma_latency_cycles, 0.5, 1000);
+  // Only who promotes or exponentiates what an MMA made waits for it.
+  if (implementation.promotion_k > 0 || implementation.family == "attention")
+    add("mma_latency", "cycles", costs.mma_latency_cycles, 0.5, 1000);
   if (costs.tensor_scale > 1)
     parameters.push_back({prefix + "tensor_scale", "1", costs.tensor_scale, 0.2, 1.0, 5.0,
                           "hw_configs/kernels/" + implementation.name + ".yaml"});
+  // Layouts are known, and what arithmetic issues cannot be told from what every element does.
+  static const std::set<std::string> kKnown = {"group_alignment", "issue_per_fp32"};
   for (const auto& [name, value] : implementation.parameters)
-    if (value > 0)
+    if (value > 0 && !kKnown.contains(name))
       parameters.push_back({prefix + name, "", value, 0.5, value * 0.05, value * 20,
                             "hw_configs/kernels/" + implementation.name + ".yaml"});
   return parameters;
 }
 
 FreeParameter harness_parameter(const std::string& name) {
+  const auto of = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+  if (of(".prepare.row"))
+    return {name,
+            "us",
+            0.5,
+            0.5,
+            0.001,
+            60,
+            "one CTA a row, about one CTA started a cycle (QuickRunCUDA b300_clean)"};
+  if (of(".prepare"))
+    return {
+        name, "us", 6.0, 0.5, 0.1, 60, "assumed: four small kernels, see DeepGEMM's layout.hpp"};
   // One attention call a graph: the whole floor of a graph launch falls on it (measurements
   // README).
-  const bool alone = name.find("attention") != std::string::npos;
+  const bool alone = of("attention");
   return {name, "us", alone ? 5.0 : 0.8, 1.0, 0.01, 60, "assumed: graph replay and event overhead"};
 }
 

@@ -4,53 +4,18 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <unsupported/Eigen/NonLinearOptimization>
 
 namespace tessera::calibrate {
 
 namespace {
 
-constexpr int kReweightings = 6;         ///< The weights settle within a few rounds.
-constexpr double kDifference = 1e-4;     ///< Step of numerical derivatives, in the logarithm.
-constexpr int kLargestEvaluations = 60;  ///< Of one round, in units of Jacobians.
+constexpr double kLongestStep = 0.5;  ///< Of a logarithm: models are not linear further out.
+constexpr double kSettled = 1e-4;     ///< A gain below this part of the cost ends the search.
+constexpr int kAttempts = 5;          ///< Dampings that one step tries.
+constexpr double kEntangled = 0.9;
 
-/// Weighted log ratios followed by distances from the priors, as Eigen's solver wants them.
-struct Residuals {
-  const std::vector<FitVariable>& parameters;
-  const std::function<std::vector<double>(const std::vector<double>&)>& log_ratios;
-  std::vector<double> weights;  ///< sqrt of all weights of a row, over the scale.
-  mutable int evaluations = 0;
-
-  [[nodiscard]] int inputs() const { return static_cast<int>(parameters.size()); }
-  [[nodiscard]] int values() const { return static_cast<int>(weights.size()) + inputs(); }
-
-  int operator()(const Eigen::VectorXd& x, Eigen::VectorXd& out) const {
-    ++evaluations;
-    std::vector<double> plain(parameters.size());
-    for (std::size_t i = 0; i < plain.size(); ++i) plain[i] = std::exp(x[static_cast<long>(i)]);
-    const std::vector<double> ratios = log_ratios(plain);
-    assert(ratios.size() == weights.size() && "one ratio a row");
-    for (std::size_t i = 0; i < ratios.size(); ++i)
-      out[static_cast<long>(i)] = weights[i] * ratios[i];
-    for (std::size_t i = 0; i < parameters.size(); ++i)
-      out[static_cast<long>(ratios.size() + i)] =
-          (x[static_cast<long>(i)] - std::log(parameters[i].prior)) / parameters[i].prior_sigma;
-    return 0;
-  }
-
-  int df(const Eigen::VectorXd& x, Eigen::MatrixXd& jacobian) const {
-    Eigen::VectorXd high(values()), low(values()), at = x;
-    for (long i = 0; i < x.size(); ++i) {
-      at[i] = x[i] + kDifference;
-      (*this)(at, high);
-      at[i] = x[i] - kDifference;
-      (*this)(at, low);
-      at[i] = x[i];
-      jacobian.col(i) = (high - low) / (2 * kDifference);
-    }
-    return 0;
-  }
-};
+using Vector = Eigen::VectorXd;
+using Matrix = Eigen::MatrixXd;
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -59,60 +24,179 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+double loss(Loss kind, double scaled) {
+  return kind == Loss::cauchy ? std::log1p(scaled * scaled)
+                              : 2 * (std::sqrt(1 + scaled * scaled) - 1);
+}
+
+/// Weight of a row in the normal equations: the loss's slope over the residual.
+double slope(Loss kind, double scaled) {
+  return kind == Loss::cauchy ? 1 / (1 + scaled * scaled) : 1 / std::sqrt(1 + scaled * scaled);
+}
+
+/// The least-squares problem, in logarithms of the variables.
+class Problem {
+ public:
+  Problem(const std::vector<FitVariable>& variables, const std::vector<double>& weights,
+          const RobustOptions& options,
+          const std::function<std::vector<double>(const std::vector<double>&)>& log_ratios)
+      : variables_(variables), weights_(weights), options_(options), log_ratios_(log_ratios) {}
+
+  [[nodiscard]] std::vector<double> values(const Vector& x) const {
+    std::vector<double> plain(variables_.size());
+    for (std::size_t i = 0; i < plain.size(); ++i)
+      plain[i] = std::clamp(std::exp(x[static_cast<long>(i)]), variables_[i].lowest,
+                            variables_[i].highest);
+    return plain;
+  }
+
+  [[nodiscard]] std::vector<double> ratios(const Vector& x) {
+    ++evaluations_;
+    std::vector<double> r = log_ratios_(values(x));
+    assert(r.size() == weights_.size() && "one ratio a row");
+    return r;
+  }
+
+  [[nodiscard]] double cost(const Vector& x, const std::vector<double>& r) const {
+    return robust_cost(variables_, weights_, options_, values(x), r);
+  }
+
+  /// Rows' derivatives at `x`; a row that is refused on either side counts nothing.
+  [[nodiscard]] Matrix jacobian(const Vector& x, const std::vector<double>& r) {
+    Matrix result(static_cast<long>(r.size()), x.size());
+    for (long j = 0; j < x.size(); ++j) {
+      Vector moved = x;
+      moved[j] += options_.difference;
+      const std::vector<double> beside = ratios(moved);
+      for (std::size_t i = 0; i < r.size(); ++i)
+        result(static_cast<long>(i), j) = (beside[i] - r[i]) / options_.difference;
+    }
+    return result;
+  }
+
+  /// Information of the rows under the loss, and of the priors.
+  void normal_equations(const Vector& x, const std::vector<double>& r, const Matrix& derivatives,
+                        Matrix& rows, Matrix& priors, Vector& gradient) const {
+    rows = priors = Matrix::Zero(x.size(), x.size());
+    gradient = Vector::Zero(x.size());
+    for (std::size_t i = 0; i < r.size(); ++i) {
+      const auto row = derivatives.row(static_cast<long>(i));
+      if (!std::isfinite(r[i]) || !row.allFinite()) continue;
+      const double weight =
+          weights_[i] * slope(options_.loss, r[i] / options_.scale) / std::pow(options_.scale, 2);
+      rows += weight * row.transpose() * row;
+      gradient += weight * r[i] * row.transpose();
+    }
+    for (long j = 0; j < x.size(); ++j) {
+      const FitVariable& variable = variables_[static_cast<std::size_t>(j)];
+      priors(j, j) = 1 / std::pow(variable.prior_sigma, 2);
+      gradient[j] += (x[j] - std::log(variable.prior)) * priors(j, j);
+    }
+  }
+
+  [[nodiscard]] int evaluations() const { return evaluations_; }
+
+ private:
+  const std::vector<FitVariable>& variables_;
+  const std::vector<double>& weights_;
+  const RobustOptions& options_;
+  const std::function<std::vector<double>(const std::vector<double>&)>& log_ratios_;
+  int evaluations_ = 0;
+};
+
+struct State {
+  Vector x;
+  std::vector<double> r;
+  double cost = 0;
+  double damping = 1e-2;
+};
+
+/// One step downhill; false when no damping finds one, or when it gains next to nothing.
+bool descend(Problem& problem, State& state) {
+  Matrix rows, priors;
+  Vector gradient;
+  problem.normal_equations(state.x, state.r, problem.jacobian(state.x, state.r), rows, priors,
+                           gradient);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Matrix damped = rows + priors;
+    damped.diagonal() *= 1 + state.damping;
+    Vector step = -damped.ldlt().solve(gradient);
+    const double longest = step.cwiseAbs().maxCoeff();
+    if (longest > kLongestStep) step *= kLongestStep / longest;
+    const std::vector<double> next = problem.ratios(state.x + step);
+    const double next_cost = problem.cost(state.x + step, next);
+    if (next_cost < state.cost) {
+      const bool settled = state.cost - next_cost < kSettled * state.cost;
+      state = {state.x + step, next, next_cost, std::max(state.damping / 4, 1e-4)};
+      return !settled;
+    }
+    state.damping *= 8;
+  }
+  return false;
+}
+
+/// Standard errors and correlations at the end. The scale stands in for the spread of rows; they
+/// are corrected by what the spread turned out to be.
+void state_errors(Problem& problem, const State& state, const std::vector<FitVariable>& variables,
+                  double scale, RobustFit& fit) {
+  Matrix rows, priors;
+  Vector gradient;
+  problem.normal_equations(state.x, state.r, problem.jacobian(state.x, state.r), rows, priors,
+                           gradient);
+  const double correction = std::max(fit.residual_scale / scale, 1e-6);
+  const Matrix information = rows / (correction * correction) + priors;
+  const Matrix covariance =
+      information.ldlt().solve(Matrix::Identity(state.x.size(), state.x.size()));
+  const std::vector<double> values = problem.values(state.x);
+  for (std::size_t i = 0; i < variables.size(); ++i) {
+    const auto at = static_cast<long>(i);
+    const double error = std::sqrt(std::max(0.0, covariance(at, at)));
+    fit.parameters.push_back({values[i], error, error <= 0.5 * variables[i].prior_sigma});
+    for (long j = 0; j < at; ++j) {
+      const double correlation =
+          covariance(at, j) / std::sqrt(covariance(at, at) * covariance(j, j));
+      if (std::abs(correlation) > kEntangled)
+        fit.entangled.push_back({static_cast<std::size_t>(j), i, correlation});
+    }
+  }
+}
+
 }  // namespace
 
-RobustFit fit_robustly(
-    const std::vector<FitVariable>& parameters, const std::vector<double>& weights, double scale,
-    const std::function<std::vector<double>(const std::vector<double>&)>& log_ratios) {
-  Residuals residuals{parameters, log_ratios, std::vector<double>(weights.size())};
-  Eigen::VectorXd x(static_cast<long>(parameters.size()));
-  for (std::size_t i = 0; i < parameters.size(); ++i)
-    x[static_cast<long>(i)] = std::log(parameters[i].prior);
+double robust_cost(const std::vector<FitVariable>& variables, const std::vector<double>& weights,
+                   const RobustOptions& options, const std::vector<double>& values,
+                   const std::vector<double>& ratios) {
+  double sum = 0;
+  for (std::size_t i = 0; i < ratios.size(); ++i)
+    if (std::isfinite(ratios[i])) sum += weights[i] * loss(options.loss, ratios[i] / options.scale);
+  for (std::size_t i = 0; i < variables.size(); ++i)
+    sum += std::pow(std::log(values[i] / variables[i].prior) / variables[i].prior_sigma, 2);
+  return sum;
+}
 
-  std::vector<double> ratios;
-  const auto evaluate = [&] {
-    std::vector<double> plain(parameters.size());
-    for (std::size_t i = 0; i < plain.size(); ++i) plain[i] = std::exp(x[static_cast<long>(i)]);
-    ratios = log_ratios(plain);
-  };
-  const auto reweight = [&] {
-    evaluate();
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      const double in_scale = ratios[i] / scale;
-      // Soft L1: rho(r) = 2 (sqrt(1 + r^2) - 1) has weight 1 / sqrt(1 + r^2).
-      residuals.weights[i] = std::sqrt(weights[i] / std::sqrt(1 + in_scale * in_scale)) / scale;
-    }
-  };
-  for (int round = 0; round < kReweightings; ++round) {
-    reweight();
-    Eigen::LevenbergMarquardt<Residuals> solver(residuals);
-    solver.parameters.maxfev = kLargestEvaluations;
-    solver.parameters.xtol = solver.parameters.ftol = 1e-6;
-    solver.minimize(x);
-  }
-  reweight();
+RobustFit fit_robustly(
+    const std::vector<FitVariable>& variables, const std::vector<double>& weights,
+    const RobustOptions& options,
+    const std::function<std::vector<double>(const std::vector<double>&)>& log_ratios) {
+  Problem problem{variables, weights, options, log_ratios};
+  State state;
+  state.x.resize(static_cast<long>(variables.size()));
+  for (std::size_t i = 0; i < variables.size(); ++i)
+    state.x[static_cast<long>(i)] =
+        std::log(std::clamp(variables[i].start.value_or(variables[i].prior), variables[i].lowest,
+                            variables[i].highest));
+  state.r = problem.ratios(state.x);
+  state.cost = problem.cost(state.x, state.r);
+  for (int i = 0; i < options.iterations; ++i)
+    if (!descend(problem, state)) break;
 
   RobustFit fit;
   std::vector<double> sizes;
-  for (const double r : ratios) sizes.push_back(std::abs(r));
+  for (const double r : state.r)
+    if (std::isfinite(r)) sizes.push_back(std::abs(r));
   fit.residual_scale = 1.4826 * median(sizes);  // of a normal distribution, from its median
-  Eigen::MatrixXd jacobian(residuals.values(), residuals.inputs());
-  residuals.df(x, jacobian);
-  // The scale stands in for the spread of rows; correct by what the spread turned out to be.
-  const double correction = std::max(fit.residual_scale / scale, 1e-6);
-  const Eigen::MatrixXd information =
-      jacobian.topRows(static_cast<long>(weights.size())).transpose() *
-          jacobian.topRows(static_cast<long>(weights.size())) / (correction * correction) +
-      jacobian.bottomRows(residuals.inputs()).transpose() * jacobian.bottomRows(residuals.inputs());
-  const Eigen::MatrixXd covariance =
-      information.ldlt().solve(Eigen::MatrixXd::Identity(x.size(), x.size()));
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const double error =
-        std::sqrt(std::max(0.0, covariance(static_cast<long>(i), static_cast<long>(i))));
-    fit.parameters.push_back(
-        {std::exp(x[static_cast<long>(i)]), error, error <= 0.5 * parameters[i].prior_sigma});
-  }
-  fit.evaluations = residuals.evaluations;
+  state_errors(problem, state, variables, options.scale, fit);
+  fit.evaluations = problem.evaluations();
   return fit;
 }
 

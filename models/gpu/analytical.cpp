@@ -14,6 +14,10 @@ namespace {
 struct HbmTraffic {
   double read = 0;
   double write = 0;
+  /// SM cycles that HBM takes for it.
+  [[nodiscard]] double cycles(const Machine& machine) const {
+    return read / machine.hbm_bytes + write / machine.hbm_write_bytes;
+  }
 };
 
 HbmTraffic hbm_traffic(const Machine& machine, const LaunchPlan& plan) {
@@ -23,11 +27,12 @@ HbmTraffic hbm_traffic(const Machine& machine, const LaunchPlan& plan) {
           : std::clamp((plan.reuse_distance - machine.l2_capacity) / plan.reuse_distance * 2, 0.0,
                        1.0);
   const double warm = plan.read_bytes > machine.l2_capacity ? 0.0 : plan.warm_bytes;
-  // What was written last stays, in the place that it shares with what was read last.
-  const double moved = std::max(1.0, plan.read_bytes + plan.write_bytes);
-  const double kept = machine.l2_capacity * plan.write_bytes / moved;
-  return {.read = plan.read_bytes - warm + plan.reread_bytes * lost,
-          .write = std::max(0.0, plan.write_bytes - kept)};
+  // What was written last stays. Over outputs that an earlier replay left there all is written back
+  // once they outgrow their place, over half of which the change is spread.
+  const double beyond = std::max(0.0, plan.write_bytes - machine.l2_dirty);
+  const double written =
+      plan.overwrites ? plan.write_bytes * std::min(1.0, 2 * beyond / machine.l2_dirty) : beyond;
+  return {.read = plan.read_bytes - warm + plan.reread_bytes * lost, .write = written};
 }
 
 double sum_of_pipes(const kernels::TileWork& work) {
@@ -38,9 +43,25 @@ double longest_pipe(const kernels::TileWork& work) {
   return std::max({work.tensor, work.fp32, work.sfu, work.conversion, work.shared_memory});
 }
 
+/// Bytes per step that the slices of L2 answer when `active` CTAs run: of boxes that several of
+/// them read at once, the merged part is read once.
+double sliced_bytes(const Machine& machine, const LaunchPlan& plan, double active) {
+  const double all = active * plan.step.load_bytes;
+  if (plan.shared_rows <= 0) return all;
+  const auto parts = static_cast<double>(plan.shared_parts);
+  const double tiles = std::max(1.0, active / plan.cluster / parts);
+  const double patch =
+      plan.shared_tiles > 0 ? std::min(tiles, static_cast<double>(plan.shared_tiles)) : tiles;
+  const double rows = std::min(patch, static_cast<double>(plan.shared_rows));
+  const double distinct =
+      parts * tiles / patch *
+      (rows * plan.shared_row_bytes + std::ceil(patch / rows) * plan.shared_column_bytes);
+  return all - machine.l2_merged * std::max(0.0, all - distinct);
+}
+
 /// SM cycles per step of one CTA, when `active` CTAs run on the machine and `resident` on each SM.
 double step_cycles(const Machine& machine, const LaunchPlan& plan, double active, double resident,
-                   double hbm_bytes_per_step, double tensor_cycles) {
+                   const HbmTraffic& hbm_step, double tensor_cycles) {
   kernels::TileWork work = plan.step;
   work.tensor = tensor_cycles;
   const double pipes = resident * longest_pipe(work);
@@ -52,13 +73,13 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;
   const double arriving = work.load_bytes + work.multicast_bytes;
   const double port = resident * std::max(arriving, stored) / machine.sm_port_bytes;
-  const double l2 = active * (work.load_bytes + stored) / machine.l2_bytes;
-  const double hbm = active * hbm_bytes_per_step / machine.hbm_bytes;
-  const double miss = hbm_bytes_per_step > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
+  const double l2 = (sliced_bytes(machine, plan, active) + active * stored) / machine.l2_bytes;
+  const double hbm = active * hbm_step.cycles(machine);
+  const double miss = hbm_step.read > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
   // A stage is held from its request until its step is done.
   const double latency =
       (machine.l2_latency + miss + arriving / machine.sm_port_bytes + chain) / plan.stages;
-  return std::max({pipes, chain, issue, port, l2, hbm, latency, 1e-3});
+  return std::max({pipes, chain, issue, port, l2, hbm, latency, plan.least_step, 1e-3});
 }
 
 }  // namespace
@@ -70,7 +91,7 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
   const double tensor_step = plan.step.tensor * machine.tensor_scale;
   const HbmTraffic traffic = hbm_traffic(machine, plan);
   const double steps_total = std::max(1.0, tiles * cluster * plan.steps);
-  const double hbm_step = (traffic.read + traffic.write) / steps_total;
+  const HbmTraffic hbm_step{traffic.read / steps_total, traffic.write / steps_total};
 
   // Full waves, then what is left with fewer neighbours.
   const double full_waves = std::floor(tiles / slots);
@@ -81,10 +102,14 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
         1.0, std::min(static_cast<double>(plan.ctas_per_sm), active / std::max(1, machine.sms)));
     const double step = step_cycles(machine, plan, active, resident, hbm_step, tensor_step);
     const double epilogue_pipes = sum_of_pipes(plan.epilogue) + plan.epilogue.tensor;
-    const double store = std::max(plan.store_bytes / machine.sm_port_bytes,
-                                  active * plan.store_bytes / machine.l2_bytes);
+    // A wave stores at once; what L2 does not hold back waits for HBM.
+    const double spilt = traffic.write / std::max(1.0, plan.write_bytes);
+    const double store = std::max({plan.store_bytes / machine.sm_port_bytes,
+                                   active * plan.store_bytes / machine.l2_bytes,
+                                   active * plan.store_bytes * spilt / machine.hbm_write_bytes});
     const double tail = plan.epilogue_cycles + std::max(epilogue_pipes, store) +
-                        plan.epilogue.load_bytes / machine.sm_port_bytes;
+                        std::max(plan.epilogue.load_bytes / machine.sm_port_bytes,
+                                 active * plan.epilogue.load_bytes * spilt / machine.hbm_bytes);
     // All at once, the longest tile decides; in many waves others fill the SMs beside it.
     const double deepest = full_waves > 0 ? plan.steps : std::max(plan.steps, plan.longest_steps);
     const double main_loop = deepest * step;
@@ -116,7 +141,7 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
     cycles += (plan.longest_steps - plan.steps) * std::max(tensor_step, 1.0) / 2;
   if (plan.overlapped_epilogue) cycles += tail;
   cycles += machine.l2_latency / 2;
-  cycles = std::max(cycles, (traffic.read + traffic.write) / machine.hbm_bytes);
+  cycles = std::max(cycles, traffic.cycles(machine));
 
   LaunchTotals totals;
   totals.cycles = cycles;
@@ -129,7 +154,9 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
   pipe(Pipe::sfu, plan.step.sfu, plan.epilogue.sfu);
   pipe(Pipe::conversion, plan.step.conversion, plan.epilogue.conversion);
   pipe(Pipe::shared_memory, plan.step.shared_memory, plan.epilogue.shared_memory);
-  totals.l2_read_bytes = steps_total * plan.step.load_bytes + ctas * plan.epilogue.load_bytes;
+  const double active = std::min(tiles, slots) * cluster;
+  totals.l2_read_bytes =
+      steps_total * sliced_bytes(machine, plan, active) / active + ctas * plan.epilogue.load_bytes;
   totals.l2_write_bytes = ctas * plan.store_bytes;
   totals.hbm_read_bytes = traffic.read;
   totals.hbm_write_bytes = traffic.write;

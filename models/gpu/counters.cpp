@@ -43,8 +43,9 @@ Utilization utilization(const Machine& machine, const kernels::LaunchPlan& plan,
   const double l2_bytes = totals.l2_read_bytes + totals.l2_write_bytes;
   used.l2 = std::max(l2_bytes / (machine.l2_bytes * std::max(1.0, totals.cycles)),
                      totals.l2_read_bytes / machine.sm_port_bytes / sm_cycles);
-  used.hbm = (totals.hbm_read_bytes + totals.hbm_write_bytes) /
-             (machine.hbm_bytes * std::max(1.0, totals.cycles));
+  used.hbm = (totals.hbm_read_bytes / machine.hbm_bytes +
+              totals.hbm_write_bytes / machine.hbm_write_bytes) /
+             std::max(1.0, totals.cycles);
   return used;
 }
 

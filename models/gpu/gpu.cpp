@@ -62,10 +62,14 @@ Gpu::Gpu(device::DeviceSpec device, device::FitSet fits, kernels::Implementation
       launch_us_(1.0),     // assumed; B300 graph nodes take 0.6 to 0.8 us each (QuickRunCUDA)
       l2_reachable_(0.8),  // assumed
       l2_capacity_(0.7),   // assumed: part of L2 that reused data can occupy
+      l2_merged_(0.5),     // assumed
+      l2_dirty_(0.15),     // assumed: part of L2 that written data can occupy before it leaves
+      // assumed: the bus turns round between reads and writes
+      hbm_write_reachable_(0.8 * device_.hbm.reachable),
       sm_port_bytes_(sm_port_prior(device_.generation)),
       cta_launch_cycles_(200),  // assumed
       tensor_scale_(1.05),      // assumed
-      power_response_ms_(20) {  // assumed
+      power_response_ms_(2) {   // assumed
   apply(fits_);
 }
 
@@ -74,6 +78,9 @@ void Gpu::apply(const device::FitSet& fits) {
       {"launch_us", &launch_us_},
       {"l2.reachable", &l2_reachable_},
       {"l2.capacity", &l2_capacity_},
+      {"l2.merged", &l2_merged_},
+      {"l2.dirty", &l2_dirty_},
+      {"hbm.write_reachable", &hbm_write_reachable_},
       {"sm_port_bytes", &sm_port_bytes_},
       {"cta_launch_cycles", &cta_launch_cycles_},
       {"tensor_scale", &tensor_scale_},
@@ -119,6 +126,9 @@ Machine Gpu::machine(const ExecutionContext& context) const {
                (device_.clock.memory / device_.clock.boost);
   m.hbm_bytes = device_.hbm.peak_rate.value() * device_.hbm.reachable * context.hbm_share /
                 device_.clock.boost.value();
+  m.l2_merged = l2_merged_;
+  m.l2_dirty = static_cast<double>(device_.l2.size.value()) * l2_dirty_;
+  m.hbm_write_bytes = m.hbm_bytes * hbm_write_reachable_ / device_.hbm.reachable;
   m.l2_latency =
       static_cast<double>((device_.l2.near_latency + device_.l2.far_latency).value()) / 2;
   m.hbm_latency = static_cast<double>(device_.hbm.latency.value());
@@ -158,8 +168,7 @@ LaunchTotals Gpu::simulate(const Machine& machine,
   return best;
 }
 
-/// Share of the time during which the power limit has acted: it needs a few milliseconds to
-/// respond.
+/// Share of the time during which the power limit has acted: it needs some milliseconds to respond.
 double Gpu::limited_share(core::Seconds at_boost, const ExecutionContext& context) const {
   if (context.sustained) return 1.0;
   const double burst_ms = at_boost.value() * 1e3 * kBurstRepeats;
@@ -215,7 +224,8 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   // What is HBM-bound does not slow down with the SM clock.
   const double clock_bound = result.binding == Resource::hbm ? 1 - used.hbm : 1.0;
   const PowerState power =
-      settle_power(device_, dynamic, at_boost, clock_bound, limited_share(at_boost, context));
+      settle_power(device_, dynamic, at_boost, core::Seconds{launch_us_ * launched * 1e-6},
+                   {.clock_bound = clock_bound, .limited = limited_share(at_boost, context)});
   if (power.slowdown > 1.05) result.binding = Resource::power;
   result.cycles = core::Cycles<core::SmClock>{std::ceil(totals.cycles)};
   result.clock = power.clock;
@@ -231,10 +241,6 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
 
 std::string residual_name(const workload::Operator& op, std::string_view implementation) {
   std::string base{implementation.substr(0, implementation.find(' '))};
-  // A grouped product and a backward pass are held against their measured relatives.
-  for (const std::string_view part : {"_grouped", "_backward"})
-    if (const std::size_t at = base.find(part); at != std::string::npos)
-      base.erase(at, part.size());
   if (const auto* stream = std::get_if<workload::Stream>(&op))
     return fmt::format("residual.{}.{}", base, workload::to_string(stream->kind));
   return fmt::format("residual.{}.{}", base, core::to_string(tensor_type(op)));
@@ -245,10 +251,15 @@ std::string residual_name(const workload::Operator& op, std::string_view impleme
 void Gpu::add_interval(const workload::Operator& op, KernelResult& result) const {
   const std::string family = workload::family(op) == "grouped_gemm" ? "gemm" : workload::family(op);
   const std::string own = residual_name(op, result.implementation);
+  // A grouped product and a backward pass that nobody measured are held against their relatives.
+  std::string related = own;
+  for (const std::string_view part : {"_grouped", "_backward"})
+    if (const std::size_t at = related.find(part); at != std::string::npos)
+      related.erase(at, part.size());
   double half_width = kUnfittedHalfWidth;
   result.grade = core::Grade::assumed;
   for (const std::string& key :
-       {own, family == "stream" ? std::string{"residual.stream.quantize"} : own,
+       {own, family == "stream" ? std::string{"residual.stream.quantize"} : related,
         fmt::format("residual.{}.{}", family, to_string(result.binding)),
         fmt::format("residual.{}", family)}) {
     const auto found = fits_.parameters.find(key);
@@ -258,10 +269,6 @@ void Gpu::add_interval(const workload::Operator& op, KernelResult& result) const
     if (key != own) result.grade = core::worst(result.grade, core::Grade::transferred);
     break;
   }
-  const auto* attention = std::get_if<workload::Attention>(&op);
-  const bool relative =
-      workload::family(op) == "grouped_gemm" || (attention != nullptr && attention->backward);
-  if (relative && result.grade == core::Grade::fitted) result.grade = core::Grade::transferred;
   if (result.grade == core::Grade::transferred) half_width *= kTransferWidening;
   const auto time = static_cast<double>(result.time.value());
   result.lower = core::Time{std::llround(time / (1 + half_width))};

@@ -13,7 +13,7 @@ namespace tessera::gpu {
 
 /// Bumped whenever equal inputs could give another result; part of cache keys and of the stamp of
 /// fits.
-inline constexpr const char* kModelVersion = "3";
+inline constexpr const char* kModelVersion = "4";
 
 /// One GPU: device description, calibrated parameters and kernel implementations.
 class Gpu : public KernelTimer {
@@ -50,6 +50,9 @@ class Gpu : public KernelTimer {
   double launch_us_;
   double l2_reachable_;
   double l2_capacity_;
+  double l2_merged_;
+  double l2_dirty_;
+  double hbm_write_reachable_;
   double sm_port_bytes_;
   double cta_launch_cycles_;
   double tensor_scale_;

@@ -1,23 +1,29 @@
 #include "models/gpu/l2_cache.hpp"
 
+#include <algorithm>
+
 namespace tessera::gpu {
 namespace {
 constexpr std::int32_t kNone = -1;
 constexpr unsigned kInitialBits = 10;
 }  // namespace
 
-L2Cache::L2Cache(std::int64_t capacity_bytes)
+L2Cache::L2Cache(std::int64_t capacity_bytes, std::int64_t dirty_bytes)
     : capacity_(capacity_bytes),
+      dirty_limit_(dirty_bytes),
       index_(std::size_t{1} << kInitialBits, kNone),
       shift_(64 - kInitialBits) {}
 
-L2Cache::Lookup L2Cache::read(const kernels::Box& box) {
+L2Cache::Lookup L2Cache::read(const kernels::Box& box, std::int64_t now, std::int64_t window) {
   const std::uint64_t key = key_of(box);
   const std::int32_t found = find(key);
   if (found != kNone) {
     unlink(found);
     link_newest(found);
-    return {.hit = true, .ready = entries_[static_cast<std::size_t>(found)].ready};
+    Entry& entry = entries_[static_cast<std::size_t>(found)];
+    const bool merged = now < entry.answered;
+    if (!merged) entry.answered = std::max(now, entry.ready) + window;
+    return {.hit = true, .merged = merged, .ready = entry.ready};
   }
   const std::int64_t written_back = make_place(box.bytes);
   add(box, false, 0);
@@ -29,12 +35,35 @@ L2Cache::Lookup L2Cache::write(const kernels::Box& box, std::int64_t now) {
   if (found != kNone) {
     unlink(found);
     link_newest(found);
-    entries_[static_cast<std::size_t>(found)].dirty = true;
-    return {.hit = true, .ready = now};
+    mark_dirty(found);
+    return {.hit = true, .ready = now, .written_back = clean()};
   }
   const std::int64_t written_back = make_place(box.bytes);
-  add(box, true, now);
-  return {.ready = now, .written_back = written_back};
+  mark_dirty(add(box, false, now));
+  return {.ready = now, .written_back = written_back + clean()};
+}
+
+void L2Cache::mark_dirty(std::int32_t entry) {
+  Entry& e = entries_[static_cast<std::size_t>(entry)];
+  if (e.dirty) return;
+  e.dirty = true;
+  dirty_ += e.bytes;
+  written_.push_back(e.key);
+}
+
+std::int64_t L2Cache::clean() {
+  std::int64_t written_back = 0;
+  while (dirty_ > dirty_limit_ && !written_.empty()) {
+    const std::int32_t found = find(written_.front());
+    written_.pop_front();
+    // One that was evicted meanwhile has been written; a newer one of the same key comes later.
+    if (found == kNone || !entries_[static_cast<std::size_t>(found)].dirty) continue;
+    Entry& e = entries_[static_cast<std::size_t>(found)];
+    e.dirty = false;
+    dirty_ -= e.bytes;
+    written_back += e.bytes;
+  }
+  return written_back;
 }
 
 std::int32_t L2Cache::find(std::uint64_t key) const {
@@ -100,6 +129,7 @@ std::int32_t L2Cache::add(const kernels::Box& box, bool dirty, std::int64_t read
   }
   entries_[static_cast<std::size_t>(entry)] = {.key = key_of(box),
                                                .ready = ready,
+                                               .answered = 0,
                                                .newer = kNone,
                                                .older = kNone,
                                                .bytes = box.bytes,
@@ -116,7 +146,10 @@ std::int64_t L2Cache::make_place(std::int64_t bytes) {
   while (used_ + bytes > capacity_ && oldest_ != kNone) {
     const std::int32_t victim = oldest_;
     const Entry& e = entries_[static_cast<std::size_t>(victim)];
-    if (e.dirty) written_back += e.bytes;
+    if (e.dirty) {
+      written_back += e.bytes;
+      dirty_ -= e.bytes;
+    }
     used_ -= e.bytes;
     evicted_ += e.bytes;
     index_erase(e.key);

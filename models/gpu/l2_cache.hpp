@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "models/kernels/tile_program.hpp"
@@ -14,17 +15,24 @@ class L2Cache {
  public:
   struct Lookup {
     bool hit = false;               ///< Present or in flight.
+    bool merged = false;            ///< Another read of the box is being answered.
     std::int64_t ready = 0;         ///< When a box in flight arrives.
     std::int64_t written_back = 0;  ///< Dirty bytes that made place for it.
   };
 
-  explicit L2Cache(std::int64_t capacity_bytes);
+  /// `dirty_bytes`: written bytes beyond which the oldest of them go to HBM and stay clean.
+  L2Cache(std::int64_t capacity_bytes, std::int64_t dirty_bytes);
 
   /// Finds `box` and makes it the most recently used; a miss brings it in and expects `fill` to be
-  /// called.
-  Lookup read(const kernels::Box& box);
+  /// called. Reads that come within `window` of one that was not merged, or of its fill, are merged
+  /// with it.
+  Lookup read(const kernels::Box& box, std::int64_t now = 0, std::int64_t window = 0);
   /// When the box that the last missing read() brought in arrives.
-  void fill(std::int64_t ready) { entries_[static_cast<std::size_t>(newest_)].ready = ready; }
+  void fill(std::int64_t ready, std::int64_t window = 0) {
+    Entry& entry = entries_[static_cast<std::size_t>(newest_)];
+    entry.ready = ready;
+    entry.answered = ready + window;
+  }
   /// Whether an eighth of what it holds had to leave already: past the burst of reads that a launch
   /// starts with.
   [[nodiscard]] bool full() const { return evicted_ > capacity_ / 8; }
@@ -35,6 +43,7 @@ class L2Cache {
   struct Entry {
     std::uint64_t key;
     std::int64_t ready;
+    std::int64_t answered;  ///< Until when a read of it is under way.
     std::int32_t newer;
     std::int32_t older;
     std::uint32_t bytes;
@@ -57,7 +66,15 @@ class L2Cache {
   /// Evicts until `bytes` more fit; returns the dirty bytes written back.
   std::int64_t make_place(std::int64_t bytes);
 
+  /// Writes the oldest dirty boxes back until no more than the allowed ones are left; returns their
+  /// bytes.
+  std::int64_t clean();
+  void mark_dirty(std::int32_t entry);
+
   std::int64_t capacity_;
+  std::int64_t dirty_limit_;
+  std::int64_t dirty_ = 0;
+  std::deque<std::uint64_t> written_;  ///< Keys in the order in which they became dirty.
   std::int64_t used_ = 0;
   std::int64_t evicted_ = 0;
   std::vector<Entry> entries_;

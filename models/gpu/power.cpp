@@ -18,12 +18,14 @@ core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type,
 }
 
 PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
-                        core::Seconds at_boost, double clock_bound, double limited) {
+                        core::Seconds at_boost, core::Seconds idle, const PowerTerms& terms) {
   const device::PowerSpec& power = device.power;
-  const auto slowdown_at = [&](double ratio) { return clock_bound / ratio + (1 - clock_bound); };
+  const auto slowdown_at = [&](double ratio) {
+    return terms.clock_bound / ratio + (1 - terms.clock_bound);
+  };
   const auto power_at = [&](double ratio) {
     return power.idle.value() + dynamic.value() * std::pow(ratio, power.voltage_exponent) /
-                                    (at_boost.value() * slowdown_at(ratio));
+                                    (at_boost.value() * slowdown_at(ratio) + idle.value());
   };
   double ratio = 1;
   if (power_at(1) > power.limit.value()) {
@@ -35,9 +37,9 @@ PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
     }
     ratio = low;
   }
-  const double slowdown = 1 + limited * (slowdown_at(ratio) - 1);
-  const double mean_ratio = 1 + limited * (ratio - 1);
-  const double watts = (1 - limited) * power_at(1) + limited * power_at(ratio);
+  const double slowdown = 1 + terms.limited * (slowdown_at(ratio) - 1);
+  const double mean_ratio = 1 + terms.limited * (ratio - 1);
+  const double watts = (1 - terms.limited) * power_at(1) + terms.limited * power_at(ratio);
   return {.clock = device.clock.boost * mean_ratio,
           .slowdown = slowdown,
           .power = core::Watts{watts},

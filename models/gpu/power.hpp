@@ -18,11 +18,17 @@ struct PowerState {
 core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type, double flops,
                             double fp32_operations, const LaunchTotals& totals);
 
-/// The clock at which dynamic power plus idle meets the limit. Dynamic energy per operation scales
-/// with (clock / boost)^voltage_exponent; the part of the time that HBM sets does not scale with
-/// the SM clock. `limited`: share of the time during which the limit acts, [0, 1]: 1 when sustained
-/// for seconds.
+/// How the power limit meets a launch.
+struct PowerTerms {
+  double clock_bound = 1;  ///< Part of the time that scales with the SM clock.
+  double limited = 1;      ///< Share of the time during which the limit acts, [0, 1]: 1 when
+                           ///< sustained for seconds.
+};
+
+/// The clock at which dynamic power plus idle meets the limit, averaged over the launch and the
+/// `idle` time beside it. Dynamic energy per operation scales with (clock /
+/// boost)^voltage_exponent; the part of the time that HBM sets does not scale with the SM clock.
 PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
-                        core::Seconds at_boost, double clock_bound, double limited);
+                        core::Seconds at_boost, core::Seconds idle, const PowerTerms& terms);
 
 }  // namespace tessera::gpu

@@ -106,6 +106,7 @@ struct TileEngine::Load {
   kernels::Barrier barrier = kNoBarrier;
   bool cluster_wide = false;
   bool remote = false;
+  bool merged = false;  ///< With another read of the same box under way.
   std::int64_t issue_delay = 0;
   std::int64_t hbm_delay = 0;
   std::int64_t l2_delay = 0;
@@ -123,7 +124,8 @@ TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel
       kernel_(kernel),
       plan_(kernel.plan()),
       exact_(exact || kernel.plan().period == 0),
-      l2_cache_(static_cast<std::int64_t>(machine.l2_capacity)),
+      l2_cache_(static_cast<std::int64_t>(machine.l2_capacity),
+                static_cast<std::int64_t>(machine.l2_dirty)),
       sms_(static_cast<std::size_t>(machine.sms)) {
   for (const kernels::WarmBox& warm : kernel.warm_boxes()) {
     if (warm.dirty) {
@@ -388,21 +390,28 @@ void TileEngine::issue_load(Role& role, const Instruction& instruction) {
                   {EventKind::at_l2, 0, index, nullptr});
 }
 
+/// What the slices of L2 answer of a load: of a merged one, the rest comes with the other read.
+double TileEngine::sliced_bytes(const Load& load) const {
+  return load.box.bytes * (load.merged ? 1 - machine_.l2_merged : 1.0);
+}
+
 void TileEngine::load_at_l2(std::uint32_t index) {
   Load& load = loads_[index];
   const std::int64_t now = wheel_.now();
-  const L2Cache::Lookup found = l2_cache_.read(load.box);
+  const std::int64_t window = std::llround(machine_.l2_latency);
+  const L2Cache::Lookup found = l2_cache_.read(load.box, now, window);
+  load.merged = found.merged;
   if (found.written_back > 0) {
-    hbm_.reserve(now, fractions(static_cast<double>(found.written_back), machine_.hbm_bytes));
+    hbm_.reserve(now, fractions(static_cast<double>(found.written_back), machine_.hbm_write_bytes));
     totals_.hbm_write_bytes += static_cast<double>(found.written_back);
   }
   std::int64_t ready = found.ready;
   if (found.hit) {
-    totals_.l2_hit_bytes += load.box.bytes;
+    totals_.l2_hit_bytes += sliced_bytes(load);
   } else {
     const auto [start, end] = hbm_.reserve(now, fractions(load.box.bytes, machine_.hbm_bytes));
     ready = end + std::llround(machine_.hbm_latency);
-    l2_cache_.fill(ready);
+    l2_cache_.fill(ready, window);
     totals_.hbm_read_bytes += load.box.bytes;
   }
   if (ready > now) {
@@ -416,8 +425,8 @@ void TileEngine::load_at_l2(std::uint32_t index) {
 void TileEngine::load_from_l2(std::uint32_t index) {
   Load& load = loads_[index];
   const std::int64_t now = wheel_.now();
-  const auto [start, end] = l2_.reserve(now, fractions(load.box.bytes, machine_.l2_bytes));
-  totals_.l2_read_bytes += load.box.bytes;
+  const auto [start, end] = l2_.reserve(now, fractions(sliced_bytes(load), machine_.l2_bytes));
+  totals_.l2_read_bytes += sliced_bytes(load);
   const std::int64_t port = fractions(load.box.bytes, machine_.sm_port_bytes);
   std::int64_t arrival = end;
   if (load.cluster_wide) {
@@ -473,10 +482,10 @@ void TileEngine::store_at_l2(std::uint32_t index) {
   std::int64_t accepted = end;
   if (written.written_back > 0) {
     // A write waits for the place that an older dirty box leaves.
-    accepted = std::max(
-        accepted,
-        hbm_.reserve(now, fractions(static_cast<double>(written.written_back), machine_.hbm_bytes))
-            .second);
+    accepted =
+        std::max(accepted, hbm_.reserve(now, fractions(static_cast<double>(written.written_back),
+                                                       machine_.hbm_write_bytes))
+                               .second);
     totals_.hbm_write_bytes += static_cast<double>(written.written_back);
   }
   wheel_.schedule(accepted, {EventKind::stored, 0, index, nullptr});

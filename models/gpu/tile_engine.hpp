@@ -99,6 +99,7 @@ class TileEngine : public kernels::TileSource {
   void run_role(Role& role);
   bool execute(Role& role, const kernels::Instruction& instruction);
   void issue_load(Role& role, const kernels::Instruction& instruction);
+  [[nodiscard]] double sliced_bytes(const Load& load) const;
   void load_at_l2(std::uint32_t index);
   void load_from_l2(std::uint32_t index);
   void load_done(std::uint32_t index);

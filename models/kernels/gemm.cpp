@@ -17,6 +17,9 @@ constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b
 constexpr std::int64_t kBarrierBytes =
     1024;  ///< Of shared memory: barriers and descriptors. // assumed
 
+constexpr std::int64_t kMulticastRows =
+    512;  ///< Fewer are not multicast. DeepGEMM, heuristics/common.hpp.
+
 /// `gemm.batch` equal products, each cut into bands of cluster-high tile rows.
 class DenseGemm : public GemmKernel {
  public:
@@ -58,6 +61,13 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
   describe_tiles(static_cast<double>(gemm_.m) / static_cast<double>(rows_ * tile_.cluster),
                  static_cast<double>(gemm_.n) / static_cast<double>(columns_),
                  static_cast<double>(total_steps_ * whole_tiles));
+  plan_.shared_rows = group_;
+  plan_.shared_parts = split_;
+  plan_.shared_row_bytes = static_cast<double>(std::min<std::int64_t>(
+                               gemm_.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster)) *
+                           a_step_bytes_;
+  plan_.shared_column_bytes =
+      static_cast<double>(std::min<std::int64_t>(gemm_.n, tile_.n)) * b_step_bytes_;
   describe_traffic();
   describe_rereads();
   plan_.flops = workload::flops(gemm_).value();
@@ -71,6 +81,7 @@ void DenseGemm::describe_traffic() {
   plan_.read_bytes = a_total + b_total + (gemm_.accumulate ? c_total : 0);
   plan_.warm_bytes = (residency_.activations ? a_total : 0) + (residency_.weights ? b_total : 0);
   plan_.write_bytes = c_total;
+  plan_.overwrites = residency_.outputs;
 }
 
 /// Reads beyond the first of each operand: a group of bands keeps its rows of A from wave to wave,
@@ -176,6 +187,38 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
     }
   }
   return configurations;
+}
+
+GemmConfiguration choose_by_waves(const Gemm& gemm, int sms,
+                                  const std::vector<GemmConfiguration>& configurations) {
+  struct Candidate {
+    const GemmConfiguration* configuration;
+    std::int64_t waves, last;
+  };
+  const auto wanted = [&](const TileShape& tile) {
+    const bool pairs = gemm.m >= kMulticastRows && divide_up(gemm.m, tile.m) % 2 == 0;
+    return tile.cluster == (pairs ? 2 : 1);
+  };
+  const auto beats = [&](const Candidate& a, const Candidate& b) {
+    if (a.waves != b.waves) return a.waves < b.waves;
+    if (a.last != b.last) return a.last > b.last;
+    const TileShape& x = a.configuration->tile;
+    const TileShape& y = b.configuration->tile;
+    if (x.m == y.m) return x.n < y.n;
+    if (x.n == y.n) return x.m < y.m;
+    return x.n > y.n && x.n <= gemm.n && x.m <= gemm.m;
+  };
+  const Candidate none{nullptr, 0, 0};
+  Candidate best = none;
+  for (const GemmConfiguration& configuration : configurations) {
+    const TileShape& tile = configuration.tile;
+    if (!wanted(tile)) continue;
+    const std::int64_t tiles = gemm.batch * divide_up(gemm.m, tile.m) * divide_up(gemm.n, tile.n);
+    const std::int64_t last = tiles % sms == 0 ? sms : tiles % sms;
+    const Candidate candidate{&configuration, divide_up(tiles, sms), last};
+    if (best.configuration == nullptr || beats(candidate, best)) best = candidate;
+  }
+  return best.configuration == nullptr ? configurations.front() : *best.configuration;
 }
 
 std::unique_ptr<TileKernel> make_gemm(const Gemm& gemm, const device::DeviceSpec& device,

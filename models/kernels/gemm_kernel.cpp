@@ -48,10 +48,11 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
       static_cast<std::int64_t>((smem / resident - kBarrierBytes) / smem_stage), 2, kMaxStages);
 
   const double rate = device.sm.tensor_flops.at(gemm.type);
-  mma_cycles_ = std::llround(
-      std::ceil(costs.tensor_scale * mma_cycles(device.generation, rate, tile_.m, tile_.n,
-                                                static_cast<double>(step_k_)) +
-                costs.step_cycles));
+  const double multiplied = costs.tensor_scale * mma_cycles(device.generation, rate, tile_.m,
+                                                            tile_.n, static_cast<double>(step_k_)) +
+                            costs.step_cycles;
+  mma_cycles_ = std::llround(std::ceil(multiplied));
+  if (costs.chain_cycles > multiplied) chain_cycles_ = std::llround(costs.chain_cycles);
   // Accumulators to the output type, then through shared memory to the copy engine.
   const double elements = static_cast<double>(tile_.m) * tile_.n;
   const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
@@ -61,8 +62,13 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
     // A scale a row and one for the whole tile fold into one multiply-add an element; a scale a row
     // and a scale a column take a product of scales first.
     const double operations = gemm.both_operands_row_scaled ? 2 : 1;
-    promotion_cycles_ = std::llround(elements / 2 / device.sm.fp32_lanes * operations *
-                                     static_cast<double>(step_k_) / implementation_.promotion_k);
+    // A warpgroup multiplies 64 rows.
+    promoters_ = tile_.m <= 64 ? 1 : 2;
+    promotion_cycles_ =
+        std::llround(std::ceil(elements / promoters_ / device.sm.fp32_lanes * operations *
+                               static_cast<double>(step_k_) / implementation_.promotion_k));
+    plan_.least_step =
+        multiplied / promoters_ + costs.mma_latency_cycles + static_cast<double>(promotion_cycles_);
   }
 
   plan_.name =
@@ -77,8 +83,9 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.overlapped_epilogue =
       tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
   plan_.stages = static_cast<int>(stages_);
-  plan_.step.tensor = static_cast<double>(mma_cycles_);
-  plan_.step.fp32 = 2.0 * static_cast<double>(promotion_cycles_);
+  plan_.step.tensor = multiplied;
+  plan_.least_step = std::max(plan_.least_step, costs.chain_cycles);
+  plan_.step.fp32 = static_cast<double>(promoters_ * promotion_cycles_);
   plan_.step.loads = 2;
   plan_.epilogue.conversion = static_cast<double>(epilogue_cycles_);
   plan_.prologue_cycles = costs.prologue_cycles;
@@ -90,9 +97,10 @@ void GemmKernel::describe_tiles(double rows, double columns, double steps) {
   plan_.step.load_bytes = rows * a_step_bytes_ + columns * b_step_bytes_ / tile_.cluster;
   plan_.step.multicast_bytes = columns * b_step_bytes_ * (tile_.cluster - 1) / tile_.cluster;
   plan_.store_bytes = rows * columns * (split_ > 1 ? kPartialBytes : c_bytes_);
+  if (accumulate_) plan_.epilogue.load_bytes = rows * columns * c_bytes_;
   // One multiply-add an element, step and consumer.
   plan_.fp32_operations =
-      2.0 * static_cast<double>(promotion_cycles_) * fp32_lanes_ * steps * tile_.cluster * 2;
+      static_cast<double>(promoters_ * promotion_cycles_) * fp32_lanes_ * steps * tile_.cluster * 2;
 }
 
 std::int64_t GemmKernel::raster_group(const std::vector<int>& gpc_sizes, std::int64_t bands) const {
@@ -134,8 +142,7 @@ std::vector<TileProgram> GemmKernel::roles(const Cta& cta) const {
   std::vector<TileProgram> programs;
   programs.push_back(producer(cta));
   if (promotion_cycles_ > 0) {
-    programs.push_back(promoting_consumer(cta, 0));
-    programs.push_back(promoting_consumer(cta, 1));
+    for (int i = 0; i < promoters_; ++i) programs.push_back(promoting_consumer(cta, i));
   } else if (tile_.schedule == GemmSchedule::tmem) {
     programs.push_back(mma_issuer(cta));
     programs.push_back(tmem_epilogue(cta));
@@ -151,7 +158,7 @@ std::vector<TileProgram> GemmKernel::roles(const Cta& cta) const {
 /// Keeps `stages` boxes of A and B in flight.
 TileProgram GemmKernel::producer(const Cta& cta) const {
   const std::int64_t releases =
-      (promotion_cycles_ > 0 ? 2 : 1) * static_cast<std::int64_t>(tile_.cluster);
+      (promotion_cycles_ > 0 ? promoters_ : 1) * static_cast<std::int64_t>(tile_.cluster);
   co_await delay(std::llround(plan_.prologue_cycles));
   std::int64_t use = 0;
   for (std::size_t t = 0;; ++t) {
@@ -197,6 +204,7 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
       const std::int64_t stage = use % stages_;
       co_await wait(full(stage), (use / stages_ + 1) * arrivals);
       co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
+      co_await delay(chain_cycles_);
     }
     if (consumers > 1) co_await mma(0, 0, turn());
     co_await mma(0, 0, promoted(index));
@@ -218,12 +226,12 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
   }
 }
 
-/// One of two warpgroups of a block-scaled FP8 GEMM, each on half of the rows: every step's product
-/// leaves the tensor core and is scaled and added in FP32 while the other warpgroup multiplies.
+/// One of the warpgroups of a block-scaled FP8 GEMM, each on its part of the rows: every step's
+/// product leaves the tensor core and is scaled and added in FP32 while the other one multiplies.
 TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
   const std::int64_t arrivals = 1 + tile_.cluster;
   const auto operand_bytes =
-      static_cast<std::uint32_t>(tile_.m * a_step_bytes_ / 2 + tile_.n * b_step_bytes_);
+      static_cast<std::uint32_t>(tile_.m * a_step_bytes_ / promoters_ + tile_.n * b_step_bytes_);
   std::int64_t use = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
@@ -233,7 +241,7 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
     for (; use < end; ++use) {
       const std::int64_t stage = use % stages_;
       co_await wait(full(stage), (use / stages_ + 1) * arrivals);
-      co_await mma((mma_cycles_ + 1) / 2, operand_bytes, promoted(index));
+      co_await mma((mma_cycles_ + promoters_ - 1) / promoters_, operand_bytes, promoted(index));
       co_await wait(promoted(index), use + 1);
       co_await signal(empty(stage), tile_.cluster > 1);
       co_await delay(std::llround(implementation_.costs.mma_latency_cycles));
@@ -243,8 +251,8 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
     if (accumulate_ && index == 0) co_await load(c_box(at, false), reduced(0));
     if (accumulate_ && awaits_old_values())
       co_await wait(reduced(0), static_cast<std::int64_t>(t) + 1);
-    co_await compute(Pipe::conversion, epilogue_cycles_ / 2);
-    if (index == 1) co_await store(c_box(at, false));
+    co_await compute(Pipe::conversion, epilogue_cycles_ / promoters_);
+    if (index == promoters_ - 1) co_await store(c_box(at, false));
   }
 }
 
@@ -263,6 +271,7 @@ TileProgram GemmKernel::mma_issuer(const Cta& cta) const {
       const std::int64_t stage = use % stages_;
       co_await wait(full(stage), (use / stages_ + 1) * arrivals);
       co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
+      co_await delay(chain_cycles_);
     }
     co_await mma(0, 0, accumulator());
   }

@@ -86,9 +86,12 @@ class GemmKernel : public TileKernel {
 
   Implementation implementation_;
   std::int64_t stages_ = 1;
-  std::int64_t mma_cycles_ = 1;  ///< Of one step.
+  std::int64_t mma_cycles_ = 1;    ///< Of one step.
+  std::int64_t chain_cycles_ = 0;  ///< From one step's first MMA to the next one's; 0 where the
+                                   ///< tensor pipe takes longer.
   std::int64_t epilogue_cycles_ = 1;
-  std::int64_t promotion_cycles_ = 0;  ///< FP32 pipe, one consumer's half, one step.
+  int promoters_ = 1;                  ///< Consumers that promote, each its part of the rows.
+  std::int64_t promotion_cycles_ = 0;  ///< FP32 pipe, one consumer's part, one step.
   int fp32_lanes_ = 128;
 };
 

@@ -125,6 +125,16 @@ void GroupedGemmKernel::describe_groups() {
     plan_.longest_steps = std::max(plan_.longest_steps, depth);
   }
   const double tiles = std::max(1.0, static_cast<double>(plan_.tiles));
+  if (!groups_.empty()) {
+    const Group& typical = groups_[groups_.size() / 2];
+    plan_.shared_rows = typical.raster;
+    plan_.shared_tiles = typical.bands * columns_;
+    plan_.shared_row_bytes = static_cast<double>(std::min<std::int64_t>(
+                                 typical.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster)) *
+                             a_step_bytes_;
+    plan_.shared_column_bytes =
+        static_cast<double>(std::min<std::int64_t>(grouped_.n, tile_.n)) * b_step_bytes_;
+  }
   plan_.steps = steps / tiles;
   if (plan_.longest_steps <= plan_.steps) plan_.longest_steps = 0;
   if (plan_.steps >= kLongTile) plan_.steady_waves = 1;

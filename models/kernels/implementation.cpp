@@ -57,6 +57,7 @@ bool apply_cost(std::vector<Implementation>& implementations, const std::string&
         {"prologue", &implementation.costs.prologue_cycles},
         {"epilogue", &implementation.costs.epilogue_cycles},
         {"step", &implementation.costs.step_cycles},
+        {"chain", &implementation.costs.chain_cycles},
         {"issue", &implementation.costs.issue_cycles},
         {"reduction", &implementation.costs.reduction_cycles},
         {"mma_latency", &implementation.costs.mma_latency_cycles},

@@ -33,6 +33,12 @@ enum class Accumulation {
   reducing_store,  ///< The copy engine adds in L2; nothing waits.
 };
 
+/// How a library picks one of its tiles.
+enum class TileChoice {
+  fastest,       ///< As if it had timed them all: the best of the candidates is simulated.
+  fewest_waves,  ///< Fewest waves, then the fullest last wave, then the least waste (DeepGEMM).
+};
+
 /// One tile shape that an implementation can launch.
 struct TileShape {
   int m = 128;
@@ -47,11 +53,13 @@ struct TileShape {
 
 /// Costs that no pipe of the machine shows; each is physical, in SM cycles, and fitted or assumed.
 struct ImplementationCosts {
-  double prologue_cycles = 0;     ///< CTA start to first load: barrier set-up, descriptors.
-  double epilogue_cycles = 0;     ///< Latency of draining accumulators, beside pipes and stores.
-  double step_cycles = 0;         ///< Tensor pipe cycles lost per main-loop step.
-  double issue_cycles = 0;        ///< Copy engine, per load.
-  double reduction_cycles = 0;    ///< Hand-over between CTAs of one split tile.
+  double prologue_cycles = 0;   ///< CTA start to first load: barrier set-up, descriptors.
+  double epilogue_cycles = 0;   ///< Latency of draining accumulators, beside pipes and stores.
+  double step_cycles = 0;       ///< Tensor pipe cycles lost per main-loop step.
+  double chain_cycles = 0;      ///< Least time of a main-loop step, however small: its MMAs add to
+                                ///< one accumulator, one after another, after a barrier.
+  double issue_cycles = 0;      ///< Copy engine, per load.
+  double reduction_cycles = 0;  ///< Hand-over between CTAs of one split tile.
   double mma_latency_cycles = 0;  ///< From the end of an MMA to a waiting warpgroup.
   double tensor_scale = 1;        ///< Tensor pipe cycles per ideal cycle.
 };
@@ -73,6 +81,7 @@ struct Implementation {
   int promotion_k = 0;  ///< k elements between promotions to FP32 on CUDA cores; 0: none.
   Accumulation accumulation = Accumulation::loaded;
   ValueWidth values = ValueWidth::own;  ///< Attention with values narrower than keys.
+  TileChoice choice = TileChoice::fastest;
   int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.
   ImplementationCosts costs;
   /// Raw parameters of the family beyond those above, by name.

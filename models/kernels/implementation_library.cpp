@@ -34,6 +34,8 @@ const std::vector<std::pair<std::string, std::string>> kFamilies = {
     {"attention", "attention"},
     {"stream", "stream"},
     {"exchange", "exchange"}};
+const std::vector<std::pair<std::string, TileChoice>> kChoices = {
+    {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
 constexpr double kMostCycles = 1e6;
 
 std::set<core::DataType> read_types(const ConfigNode& node) {
@@ -69,6 +71,7 @@ ImplementationCosts read_costs(const ConfigNode& node) {
   costs.prologue_cycles = cycles("prologue");
   costs.epilogue_cycles = cycles("epilogue");
   costs.step_cycles = cycles("step");
+  costs.chain_cycles = cycles("chain");
   costs.issue_cycles = cycles("issue");
   costs.reduction_cycles = cycles("reduction");
   costs.mma_latency_cycles = cycles("mma_latency");
@@ -102,6 +105,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   result.promotion_k = static_cast<int>(root.integer_or("promotion_k", 0, 4096, 0));
   if (root.has("accumulation")) result.accumulation = root.choice("accumulation", kAccumulations);
   if (root.has("values")) result.values = root.choice("values", kValueWidths);
+  if (root.has("choice")) result.choice = root.choice("choice", kChoices);
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
   if (root.has("costs")) result.costs = read_costs(root.object("costs"));
   if (root.has("parameters")) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <numeric>
+
 #include "models/kernels/exchange.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/grouped_gemm.hpp"
@@ -17,8 +19,12 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
                                                        const std::vector<int>& gpc_sizes) {
   std::vector<std::unique_ptr<TileKernel>> launches;
   if (const auto* gemm = std::get_if<workload::Gemm>(&op)) {
-    for (const GemmConfiguration& configuration :
-         gemm_configurations(*gemm, device, implementation))
+    std::vector<GemmConfiguration> configurations =
+        gemm_configurations(*gemm, device, implementation);
+    if (implementation.choice == TileChoice::fewest_waves && !configurations.empty())
+      configurations = {choose_by_waves(
+          *gemm, std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), 0), configurations)};
+    for (const GemmConfiguration& configuration : configurations)
       launches.push_back(
           make_gemm(*gemm, device, implementation, configuration, residency, gpc_sizes));
   }

@@ -65,7 +65,12 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   const double wanted = std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta), kLeastBox,
                                    parameter(implementation, "box_bytes"));
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));
-  fp32_ = facts.fp32 * parameter(implementation, "issue_per_fp32") / device.sm.fp32_lanes;
+  // Kernels that only move bytes do it in wide vectors, many elements an instruction.
+  const auto beside = implementation.parameters.find("issue_per_element");
+  const double of_element = beside == implementation.parameters.end() ? 0.0 : beside->second;
+  const double issued = facts.fp32 * parameter(implementation, "issue_per_fp32") +
+                        (facts.fp32 > 0 ? of_element : 0.0);
+  fp32_ = issued / device.sm.fp32_lanes;
   sfu_ = facts.sfu / device.sm.sfu_lanes;
   conversion_ = facts.conversions / (2.0 * device.sm.conversion_lanes);  // packed pairs
   shared_memory_ = facts.shared_bytes / device.sm.shared_memory_rate;
@@ -107,6 +112,7 @@ void RowKernel::describe(const device::DeviceSpec& device, const ImplementationC
   plan_.reuse_distance =
       facts.passes > 1 ? running * inside * (facts.read_bytes + facts.write_bytes) : 0;
   plan_.write_bytes = elements * facts.write_bytes;
+  plan_.overwrites = residency_.outputs;
   plan_.fp32_operations = elements * facts.fp32;
 }
 

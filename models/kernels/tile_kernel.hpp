@@ -31,6 +31,7 @@ struct LaunchPlan {
   bool persistent = false;           ///< CTAs take tile after tile; otherwise one tile a CTA.
   bool overlapped_epilogue = false;  ///< The next tile's main loop runs beside the epilogue.
   bool serial_step = false;          ///< A step's pipes run one after another for one CTA.
+  double least_step = 0;             ///< Cycles of a step whose pipes are idle: its chain of MMAs.
   double unwaited_tensor = 0;        ///< Of a serial step's tensor cycles, what no warp waits for.
   int lanes = 1;             ///< Warpgroups of a CTA that each do their share of a step, serially.
   int stages = 1;            ///< Steps of loads in flight per CTA.
@@ -43,13 +44,21 @@ struct LaunchPlan {
   double prologue_cycles = 0;  ///< From the start of a CTA to its first load.
   double epilogue_cycles = 0;  ///< Of an epilogue, beside what its pipes and stores take.
   double store_bytes = 0;      ///< Written by a tile.
-  double issue_cycles = 0;     ///< Of the copy engine per load.
-  double read_bytes = 0;       ///< Distinct bytes that the launch reads.
-  double warm_bytes = 0;       ///< Part of read_bytes that is in L2 before.
+  /// Tiles that run at once and read the same boxes: `shared_rows` bands of tiles read one column's
+  /// boxes, and the tiles of a band the band's. 0: every tile reads boxes of its own.
+  std::int64_t shared_rows = 0;
+  std::int64_t shared_tiles = 0;   ///< Of a cluster's height, that share at most; 0: all.
+  std::int64_t shared_parts = 1;   ///< Parts of a tile along k, which read different boxes.
+  double shared_row_bytes = 0;     ///< Per step, of a cluster's band.
+  double shared_column_bytes = 0;  ///< Per step, of a column.
+  double issue_cycles = 0;         ///< Of the copy engine per load.
+  double read_bytes = 0;           ///< Distinct bytes that the launch reads.
+  double warm_bytes = 0;           ///< Part of read_bytes that is in L2 before.
   double reread_bytes =
       0;  ///< Read again in later waves if L2 has lost them, over the whole launch.
   double reuse_distance = 0;   ///< Distinct bytes read between two uses of what is reread.
   double write_bytes = 0;      ///< Distinct bytes that the launch writes.
+  bool overwrites = false;     ///< Over an earlier replay's outputs, dirty in L2.
   double flops = 0;            ///< On tensor cores.
   double fp32_operations = 0;  ///< On CUDA cores.
 };

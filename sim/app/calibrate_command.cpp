@@ -22,9 +22,9 @@ void add_calibrate_command(CLI::App& program) {
   command
       ->add_option("--families", options->families,
                    "What to fit, in this order: measurement files by name; gemm is its bf16 part "
-                   "and moves the GPU, "
-                   "gemm_quantised the rest; power_gemm fits energies (default: gemm, quantize, "
-                   "gemm_quantised, attention_context, moe)")
+                   "and moves the GPU, gemm_quantised the rest; power_gemm and "
+                   "power_gemm_quantised fit energies (default: gemm, power_gemm, gemm, quantize, "
+                   "gemm_quantised, power_gemm_quantised, attention_context, moe)")
       ->delimiter(',');
   command->add_option("--rows", options->rows, "Rows of a family that are fitted, at most")
       ->check(CLI::Range(20, 2000));
@@ -37,7 +37,7 @@ void add_calibrate_command(CLI::App& program) {
       ->check(CLI::IsMember({"fit", "all"}));
   command->add_option(
       "--start", options->start,
-      "Folder of fits to start from and to keep what is not fitted (default: those that ship)");
+      "Folder of fits to start from and to keep what is not fitted (default: the priors)");
   command->add_flag("--only-harness", options->only_harness,
                     "Fit what the harness adds, and nothing of the GPU or its kernels");
   command->add_option(

@@ -33,18 +33,35 @@ struct Rows {
   std::vector<std::string> labels;   ///< framework and type, for the report
 };
 
-/// One part of a family that is fitted by itself: "gemm" in bf16 moves the GPU, its other types
-/// only their kernels.
+enum class Types { all, bf16, quantised };
+
+/// One part of a file that is fitted by itself: "gemm" in bf16 moves the GPU, its other types only
+/// their kernels.
 struct Stage {
-  std::string family;
-  bool only_bf16 = false;
+  std::string file;
+  Types types = Types::all;
   bool moves_gpu = false;
   bool moves_power = false;  ///< Observes watts beside times; moves energies, not costs.
 };
 
+Stage stage_of(const std::string& name) {
+  constexpr std::string_view kQuantised = "_quantised";
+  const bool quantised = name.ends_with(kQuantised);
+  Stage stage{.file = quantised ? name.substr(0, name.size() - kQuantised.size()) : name};
+  stage.moves_power = stage.file.starts_with("power_");
+  stage.moves_gpu = name == "gemm";
+  if (stage.file.ends_with("gemm")) stage.types = quantised ? Types::quantised : Types::bf16;
+  return stage;
+}
+
 /// Part of a row's time up to which harness and gaps may go for its residual to count as the
 /// kernel's. // assumed
 constexpr double kHarnessShare = 0.35;
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
 
 bool is_bf16(const CsvTable& table, std::size_t row) {
   return table.text(row, "dtype") == "bfloat16" || table.text(row, "dtype") == "half";
@@ -55,25 +72,15 @@ class DeviceCalibration {
   DeviceCalibration(const CalibrationOptions& options, const std::string& name)
       : options_(options),
         device_(device::load_device(name)),
-        fits_(options.start.empty() ? device::load_fit_for(device_)
+        fits_(options.start.empty() ? device::FitSet{.name = name}
                                     : device::load_fit_for(device_, options.start)),
         library_(kernels::ImplementationLibrary::load()),
         map_(calibrate::MeasurementMap::load()) {}
 
   void run() {
-    for (const std::string& family : options_.families) {
-      if (family.starts_with("power_")) {
-        fit_stage({.family = family, .moves_power = true});
-      } else if (family == "gemm") {
-        fit_stage({.family = family, .only_bf16 = true, .moves_gpu = true});
-      } else if (family == "gemm_quantised") {
-        fit_stage({.family = "gemm"});
-      } else {
-        fit_stage({.family = family});
-      }
-    }
-    transfer_to_grouped();
     if (!options_.energies_from.empty()) transfer_energies();
+    for (const std::string& family : options_.families) fit_stage(stage_of(family));
+    transfer_to_grouped();
     write();
   }
 
@@ -110,8 +117,10 @@ class DeviceCalibration {
 
   void fit_stage(const Stage& stage) {
     const Rows rows = select(stage);
-    const std::string what =
-        fmt::format("{} {}{}", device_.name, stage.family, stage.moves_gpu ? " bf16" : "");
+    const std::string what = fmt::format("{} {}{}", device_.name, stage.file,
+                                         stage.types == Types::bf16        ? " bf16"
+                                         : stage.types == Types::quantised ? " quantised"
+                                                                           : "");
     if (rows.calls.size() < 20) {
       fmt::print(stderr, "{}: {} rows, too few to fit\n", what, rows.calls.size());
       return;
@@ -144,14 +153,16 @@ class DeviceCalibration {
   [[nodiscard]] Rows select(const Stage& stage) const {
     Rows rows;
     std::vector<double> watts;
-    const std::string path = options_.measurements + "/" + stage.family + ".csv";
+    const std::string path = options_.measurements + "/" + stage.file + ".csv";
     const CsvTable table = CsvTable::load(path);
+    if (files_read_.insert(path).second) read_ += core::sha256(bytes_of(path));
     std::vector<std::pair<std::string, std::size_t>> order;  // spread by hash
     for (std::size_t row = 0; row < table.size(); ++row) {
       if (table.text(row, "gpu") != device_.name) continue;
-      if (stage.family == "gemm" && is_bf16(table, row) != stage.only_bf16) continue;
+      if (stage.types != Types::all && is_bf16(table, row) != (stage.types == Types::bf16))
+        continue;
       if (options_.half == "fit" && calibrate::half(table, row) != calibrate::Half::fit) continue;
-      order.emplace_back(core::sha256(fmt::format("{}|{}", stage.family, row)), row);
+      order.emplace_back(core::sha256(fmt::format("{}|{}", stage.file, row)), row);
     }
     std::sort(order.begin(), order.end());
     for (const auto& [hash, row] : order) {
@@ -159,7 +170,7 @@ class DeviceCalibration {
       const auto measured = table.number(row, "latency_us");
       if (!measured || *measured <= 0) continue;
       try {
-        MeasuredCall call = map_.call(stage.family, table, row, device_);
+        MeasuredCall call = map_.call(stage.file, table, row, device_);
         rows.observations.push_back(*measured);
         rows.calls.push_back(std::move(call));
         rows.labels.push_back(
@@ -174,19 +185,23 @@ class DeviceCalibration {
   }
 
   static void add_constants(const MeasuredCall& call, std::set<std::string>& harnesses) {
-    harnesses.insert(call.harness);
-    if (call.kernels.size() > 1) harnesses.insert(call.gap());
+    for (const MeasuredCall::Constant& constant : call.constants()) harnesses.insert(constant.name);
   }
 
   [[nodiscard]] std::vector<FreeParameter> free_parameters(const Stage& stage,
                                                            const Rows& rows) const {
     std::vector<FreeParameter> free;
     if (stage.moves_power) {
-      free = calibrate::power_parameters(device_);
+      for (FreeParameter& parameter : calibrate::power_parameters(device_)) {
+        const bool of_quantised = parameter.name.starts_with("power.tensor_pj_per_flop.") &&
+                                  !parameter.name.ends_with(".bf16");
+        if (of_quantised == (stage.types == Types::quantised)) free.push_back(std::move(parameter));
+      }
       std::set<std::string> harnesses;
       for (const MeasuredCall& call : rows.calls) add_constants(call, harnesses);
       for (const std::string& harness : harnesses)
-        free.push_back(calibrate::harness_parameter(harness));
+        if (!fitted_.contains(harness)) free.push_back(calibrate::harness_parameter(harness));
+      for (const FreeParameter& parameter : free) fitted_.insert(parameter.name);
       return free;
     }
     if (stage.moves_gpu) free = calibrate::gpu_parameters(device_);
@@ -195,7 +210,7 @@ class DeviceCalibration {
       add_constants(call, harnesses);
       for (const calibrate::KernelQuery& query : call.kernels) {
         // Row kernels are fitted where they are measured by themselves.
-        if (workload::family(query.op) == "stream" && stage.family != "quantize") continue;
+        if (workload::family(query.op) == "stream" && stage.file != "quantize") continue;
         try {
           implementations.insert(library_.choose(query.op, device_, query.implementation).name);
         } catch (const core::Refusal&) {
@@ -206,22 +221,21 @@ class DeviceCalibration {
     for (const kernels::Implementation& implementation : library_.all()) {
       if (!implementations.contains(implementation.name)) continue;
       // Kernels that also run bf16 belong to the stage that moves the GPU.
-      if (stage.family == "gemm" && !stage.moves_gpu &&
-          implementation.types.contains(core::DataType::bf16))
+      if (stage.types == Types::quantised && implementation.types.contains(core::DataType::bf16))
         continue;
       for (FreeParameter& parameter : calibrate::implementation_parameters(implementation)) {
-        // What an earlier family fitted stays as it is.
-        const auto known = fits_.parameters.find(parameter.name);
-        if (known == fits_.parameters.end() || !fitted_.contains(parameter.name))
+        // What an earlier file fitted stays as it is.
+        if (stage.moves_gpu || !fitted_.contains(parameter.name))
           free.push_back(std::move(parameter));
       }
     }
     if (options_.only_harness) free.clear();
     for (const std::string& harness : harnesses) {
       // The constant of a file is what its bf16 rows, one kernel each, say; the others add gaps.
-      const bool of_bf16 = stage.family == "gemm" && !stage.moves_gpu &&
-                           !harness.ends_with(".gap") && fits_.parameters.contains(harness);
-      if (!of_bf16 && !fitted_.contains(harness))
+      const bool of_bf16 = stage.types == Types::quantised &&
+                           std::count(harness.begin(), harness.end(), '.') == 2 &&
+                           fits_.parameters.contains(harness);
+      if (!of_bf16 && (stage.moves_gpu || !fitted_.contains(harness)))
         free.push_back(calibrate::harness_parameter(harness));
     }
     for (const FreeParameter& parameter : free) fitted_.insert(parameter.name);
@@ -267,29 +281,18 @@ class DeviceCalibration {
       if (!times[i]) continue;
       const double error = std::log(*times[i] / rows.observations[i]);
       if (i >= rows.calls.size()) {
-        sizes["residual.power"].push_back(std::abs(error));
+        watts_errors_.push_back(std::abs(error));
         by_label["watts"].push_back(error);
         continue;
       }
-      if (stage.moves_power) {
-        by_label[rows.labels[i]].push_back(error);
-        continue;
-      }
       by_label[rows.labels[i]].push_back(error);
+      if (stage.moves_power) continue;
       // Where the harness is most of a row, its error says little about the kernel.
-      const double added = rows.calls[i].added_us(fits_);
-      if (added > kHarnessShare * *times[i]) continue;
-      const workload::Operator& op = rows.calls[i].kernels.back().op;
-      const std::string family = workload::family(op);
-      const std::string& implementations = last[i]->implementation;
-      const std::size_t joint = implementations.rfind(" + ");
-      sizes[gpu::residual_name(op, std::string_view{implementations}.substr(
-                                       joint == std::string::npos ? 0 : joint + 3))]
-          .push_back(std::abs(error));
-      sizes["residual." + family].push_back(std::abs(error));
-      sizes[fmt::format("residual.{}.{}", family, gpu::to_string(last[i]->binding))].push_back(
-          std::abs(error));
+      if (rows.calls[i].added_us(fits_) > kHarnessShare * *times[i]) continue;
+      for (const std::string& name : residual_names(rows.calls[i], *last[i]))
+        sizes[name].push_back(std::abs(error));
     }
+    if (stage.moves_power) sizes["residual.power"] = watts_errors_;
     for (auto& [name, values] : sizes) {
       if (values.size() < 10) continue;
       std::sort(values.begin(), values.end());
@@ -300,27 +303,50 @@ class DeviceCalibration {
           .standard_error = width / std::sqrt(static_cast<double>(values.size())),
           .grade = core::Grade::fitted,
           .unit = "1",
-          .source = fmt::format("90 % half-width of {} rows of {}", values.size(), stage.family)};
+          .source = fmt::format("90 % half-width of {} rows of {}", values.size(), stage.file)};
     }
-    for (auto& [label, errors] : by_label) {
-      std::sort(errors.begin(), errors.end());
-      const double bias = errors[errors.size() / 2];
-      std::vector<double> absolute = errors;
-      for (double& e : absolute) e = std::abs(e);
-      std::sort(absolute.begin(), absolute.end());
-      residual_lines_.push_back(
-          {fmt::format("{} {}", stage.family, label), errors.size(), absolute[absolute.size() / 2],
-           absolute[static_cast<std::size_t>(0.9 * static_cast<double>(absolute.size()))], bias});
-    }
+    for (auto& [label, errors] : by_label) note_residual(stage.file + " " + label, errors);
+  }
+
+  /// The names under which a row's error counts: of the kernel that the call is about, which is the
+  /// GEMM or attention in it, else the first.
+  [[nodiscard]] std::vector<std::string> residual_names(const MeasuredCall& call,
+                                                        const gpu::KernelResult& result) const {
+    const calibrate::KernelQuery* about = &call.kernels.front();
+    for (const calibrate::KernelQuery& query : call.kernels)
+      if (workload::family(query.op) != "stream") about = &query;
+    const std::string family = workload::family(about->op);
+    const std::string own = gpu::residual_name(
+        about->op, library_.choose(about->op, device_, about->implementation).name);
+    if (family == "grouped_gemm") return {own};
+    return {own, "residual." + family,
+            fmt::format("residual.{}.{}", family, gpu::to_string(result.binding))};
+  }
+
+  void note_residual(const std::string& label, std::vector<double>& errors) {
+    std::sort(errors.begin(), errors.end());
+    const double bias = errors[errors.size() / 2];
+    std::vector<double> absolute = errors;
+    for (double& e : absolute) e = std::abs(e);
+    std::sort(absolute.begin(), absolute.end());
+    residual_lines_[label] = {
+        label, errors.size(), absolute[absolute.size() / 2],
+        absolute[static_cast<std::size_t>(0.9 * static_cast<double>(absolute.size()))], bias};
   }
 
   void write() const {
     std::filesystem::create_directories(options_.out);
     const std::string path = fmt::format("{}/{}.yaml", options_.out, device_.name);
     std::ofstream file(path + ".partial", std::ios::binary);
-    file << calibrate::fit_text(device_.name, fits_, residual_lines_,
-                                {.half = options_.half,
-                                 .rows_per_family = options_.rows,
+    std::vector<calibrate::ResidualLine> lines;
+    for (const auto& [label, line] : residual_lines_) lines.push_back(line);
+    file << calibrate::fit_text(device_.name, fits_, lines,
+                                {.measurements_hash = core::sha256(read_),
+                                 .stages = options_.families,
+                                 .energies_from = options_.energies_from,
+                                 .half = options_.half,
+                                 .rows_per_stage = options_.rows,
+                                 .passes = options_.passes,
                                  .model_version = gpu::kModelVersion});
     file.close();
     if (!file) throw core::ConfigError({path, 0, 0}, "cannot be written");
@@ -334,7 +360,11 @@ class DeviceCalibration {
   kernels::ImplementationLibrary library_;
   calibrate::MeasurementMap map_;
   mutable std::set<std::string> fitted_;
-  std::vector<calibrate::ResidualLine> residual_lines_;
+  std::map<std::string, calibrate::ResidualLine> residual_lines_;  ///< By label; a later stage
+                                                                   ///< replaces an earlier one.
+  std::vector<double> watts_errors_;
+  mutable std::set<std::string> files_read_;
+  mutable std::string read_;  ///< Hashes of the files read, in their order.
 };
 
 }  // namespace

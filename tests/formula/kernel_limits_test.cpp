@@ -27,7 +27,8 @@ TEST_CASE("a large stream takes its bytes over reachable HBM", "[stream]") {
     const double rate = on.device.hbm.peak_rate.value() * on.device.hbm.reachable;
     const Stream adamw{
         .kind = StreamKind::adamw, .rows = 1'000'000'000, .columns = 1, .input = DataType::fp32};
-    const double bound = 30e9 / rate;
+    // 16 bytes read and 14 written an element; an unfitted device writes at 0.8 of its read rate.
+    const double bound = (16e9 + 14e9 / 0.8) / rate;
     const double time = core::to_seconds(on.gpu.run(adamw, {}).time).value();
     CAPTURE(name, time, bound);
     CHECK(time > 0.99 * bound);

@@ -29,7 +29,7 @@ struct Line {
 TEST_CASE("parameters are found through outliers", "[robust_fit]") {
   const Line line{20, 3};
   const RobustFit fit =
-      fit_robustly({{"base", 5, 1}, {"rate", 1, 1}}, std::vector<double>(40, 1.0), 0.05,
+      fit_robustly({{"base", 5, 1}, {"rate", 1, 1}}, std::vector<double>(40, 1.0), {.scale = 0.05},
                    [&](const std::vector<double>& p) { return line.log_ratios(p); });
   CHECK_THAT(fit.parameters[0].value, WithinRel(20, 0.02));
   CHECK_THAT(fit.parameters[1].value, WithinRel(3, 0.02));
@@ -39,9 +39,9 @@ TEST_CASE("parameters are found through outliers", "[robust_fit]") {
 
 TEST_CASE("what no row depends on stays at its prior and says so", "[robust_fit]") {
   const Line line{20, 3};
-  const RobustFit fit =
-      fit_robustly({{"base", 5, 1}, {"rate", 1, 1}, {"idle", 7, 0.5}}, std::vector<double>(40, 1.0),
-                   0.05, [&](const std::vector<double>& p) { return line.log_ratios(p); });
+  const RobustFit fit = fit_robustly(
+      {{"base", 5, 1}, {"rate", 1, 1}, {"idle", 7, 0.5}}, std::vector<double>(40, 1.0),
+      {.scale = 0.05}, [&](const std::vector<double>& p) { return line.log_ratios(p); });
   CHECK_THAT(fit.parameters[2].value, WithinRel(7, 1e-6));
   CHECK_FALSE(fit.parameters[2].moved_by_data);
   CHECK_THAT(fit.parameters[2].relative_error, WithinRel(0.5, 1e-3));
