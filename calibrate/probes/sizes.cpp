@@ -106,4 +106,75 @@ std::uint32_t shared_sum(int lane, int stride_words, int words, int rounds) {
   return sum * static_cast<std::uint32_t>(rounds);
 }
 
+std::vector<AttentionShape> attention_shapes(const SizeLimits& limits) {
+  struct Heads {
+    std::int64_t heads, kv_heads, head_dim, window;
+  };
+  const std::vector<Heads> groups =
+      limits.quick ? std::vector<Heads>{{32, 8, 128, 0}}
+                   : std::vector<Heads>{{32, 8, 128, 0},  {8, 1, 128, 0},   {4, 4, 128, 0},
+                                        {64, 64, 128, 0}, {64, 8, 64, 128}, {32, 32, 64, 0}};
+  const std::vector<std::int64_t> lengths =
+      limits.quick ? std::vector<std::int64_t>{1024, 8192}
+                   : std::vector<std::int64_t>{16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384};
+  const std::vector<std::int64_t> batches =
+      limits.quick ? std::vector<std::int64_t>{1} : std::vector<std::int64_t>{1, 2, 4, 8, 16, 32};
+  constexpr std::int64_t kMostTokens = 65536;
+  std::vector<AttentionShape> shapes;
+  for (const bool causal : {true, false})
+    for (const Heads& group : groups)
+      for (const std::int64_t batch : batches)
+        for (const std::int64_t length : lengths)
+          if (batch * length <= kMostTokens &&
+              (causal || (group.window == 0 && group.heads == group.kv_heads) || limits.quick))
+            shapes.push_back({batch, length, length, group.heads, group.kv_heads, group.head_dim,
+                              group.window, causal});
+  return shapes;
+}
+
+std::int64_t attention_bytes(const AttentionShape& shape) {
+  return 2 * shape.batch * shape.head_dim *
+         (2 * shape.q_length * shape.heads + 2 * shape.kv_length * shape.kv_heads);
+}
+
+std::vector<MlaDecodeShape> mla_decode_shapes(const SizeLimits& limits) {
+  constexpr std::int64_t kTokenBytes = 576 * 2;
+  std::vector<MlaDecodeShape> shapes;
+  for (const std::int64_t heads : limits.quick ? std::vector<std::int64_t>{16, 128}
+                                               : std::vector<std::int64_t>{16, 32, 64, 128})
+    for (const std::int64_t batch : limits.quick
+                                        ? std::vector<std::int64_t>{64}
+                                        : std::vector<std::int64_t>{1, 8, 32, 64, 128, 256})
+      for (const std::int64_t length :
+           limits.quick ? std::vector<std::int64_t>{4096}
+                        : std::vector<std::int64_t>{64, 512, 1024, 2048, 4096, 8192, 16384, 65536})
+        if (batch * length * kTokenBytes < limits.memory_bytes / 4)
+          shapes.push_back({batch, length, heads});
+  return shapes;
+}
+
+MlaSplits mla_splits(const MlaDecodeShape& shape, int sms, int heads_of_cta, int step_tokens) {
+  const auto up = [](std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit; };
+  const std::int64_t ctas = shape.batch * up(shape.heads, heads_of_cta);
+  const std::int64_t steps = up(shape.kv_length, step_tokens);
+  const std::int64_t wanted = std::clamp<std::int64_t>(up(2LL * sms, ctas), 1, steps);
+  const std::int64_t tokens = up(steps, wanted) * step_tokens;
+  return {.count = static_cast<int>(up(shape.kv_length, tokens)),
+          .tokens = static_cast<int>(tokens)};
+}
+
+std::vector<CastShape> cast_shapes(const SizeLimits& limits) {
+  const std::vector<std::int64_t> columns =
+      limits.quick ? std::vector<std::int64_t>{7168}
+                   : std::vector<std::int64_t>{512, 1536, 2048, 4096, 7168, 8192, 16384};
+  const std::vector<std::int64_t> rows =
+      limits.quick ? std::vector<std::int64_t>{16, 4096}
+                   : std::vector<std::int64_t>{1,   4,    16,   32,   64,   128,   256,  512,
+                                               768, 1024, 2048, 4096, 8192, 16384, 32768};
+  std::vector<CastShape> shapes;
+  for (const std::int64_t width : columns)
+    for (const std::int64_t height : rows) shapes.push_back({height, width});
+  return shapes;
+}
+
 }  // namespace tessera::calibrate::probes

@@ -61,4 +61,33 @@ TESSERA_HOST_DEVICE constexpr unsigned shared_word(unsigned lane, int stride_wor
 /// What a lane's sum is after `rounds` rounds of loads of `words` words.
 [[nodiscard]] std::uint32_t shared_sum(int lane, int stride_words, int words, int rounds);
 
+/// Prefill attention of heads of one GPU; `window` keys are seen, 0: all.
+struct AttentionShape {
+  std::int64_t batch, q_length, kv_length, heads, kv_heads, head_dim, window;
+  bool causal;
+};
+/// Causal (grouped and not, full and windowed) and bidirectional (encoders).
+[[nodiscard]] std::vector<AttentionShape> attention_shapes(const SizeLimits& limits);
+[[nodiscard]] std::int64_t attention_bytes(const AttentionShape& shape);
+
+/// Absorbed multi-head latent attention, one token a sequence.
+struct MlaDecodeShape {
+  std::int64_t batch, kv_length, heads;
+};
+[[nodiscard]] std::vector<MlaDecodeShape> mla_decode_shapes(const SizeLimits& limits);
+
+/// How the cache is split over CTAs: enough for two CTAs' worth of every SM, in whole steps.
+struct MlaSplits {
+  int count;
+  int tokens;  ///< Of one split; the last may have fewer, none is empty.
+};
+[[nodiscard]] MlaSplits mla_splits(const MlaDecodeShape& shape, int sms, int heads_of_cta,
+                                   int step_tokens);
+
+/// A matrix that is cast.
+struct CastShape {
+  std::int64_t rows, columns;
+};
+[[nodiscard]] std::vector<CastShape> cast_shapes(const SizeLimits& limits);
+
 }  // namespace tessera::calibrate::probes
