@@ -42,6 +42,12 @@ std::string quoted(const std::string& text) {
   return word + "'";
 }
 
+/// The command that prints a GPU's state once, or every so often with `more`.
+std::string smi_command(const std::string& smi, const std::string& uuid, const std::string& more) {
+  return "exec " + quoted(smi) + " --query-gpu=" + kSmiQuery +
+         " --format=csv,noheader,nounits --id=" + quoted(uuid) + more + " 2>/dev/null";
+}
+
 }  // namespace
 
 std::optional<DeviceState> parse_device_state(const std::string& line) {
@@ -59,9 +65,7 @@ std::optional<DeviceState> parse_device_state(const std::string& line) {
 }
 
 std::optional<DeviceState> query_device_state(const std::string& smi, const std::string& uuid) {
-  const std::string command = quoted(smi) + " --query-gpu=" + kSmiQuery +
-                              " --format=csv,noheader,nounits --id=" + quoted(uuid) +
-                              " 2>/dev/null";
+  const std::string command = smi_command(smi, uuid, "");
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe{popen(command.c_str(), "r"), pclose};
   std::array<char, 1024> line{};
   if (!pipe || std::fgets(line.data(), static_cast<int>(line.size()), pipe.get()) == nullptr)
@@ -125,6 +129,27 @@ std::optional<PowerSummary> summarize_power(const std::vector<DeviceState>& samp
   summary.power_w = power_sum / summary.samples;
   summary.sm_clock_mhz = summarize(clocks).median;
   return summary;
+}
+
+DeviceSampler::DeviceSampler(const std::string& smi, const std::string& uuid, int interval_ms)
+    : reader_([this, command = smi_command(smi, uuid, " -lms " + std::to_string(interval_ms))] {
+        FILE* pipe = popen(command.c_str(), "r");
+        if (pipe == nullptr) return;
+        std::array<char, 1024> line{};
+        while (!stopping_ &&
+               std::fgets(line.data(), static_cast<int>(line.size()), pipe) != nullptr)
+          if (auto state = parse_device_state(line.data())) samples_.push_back(std::move(*state));
+        pclose(pipe);  // the program ends at its next line, which nobody reads
+      }) {}
+
+DeviceSampler::~DeviceSampler() {
+  if (reader_.joinable()) stop();
+}
+
+std::vector<DeviceState> DeviceSampler::stop() {
+  stopping_ = true;
+  reader_.join();
+  return std::move(samples_);
 }
 
 }  // namespace tessera::calibrate::probes

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 /// What nvidia-smi says of a GPU.
@@ -51,5 +53,22 @@ struct PowerSummary {
 };
 [[nodiscard]] std::optional<PowerSummary> summarize_power(const std::vector<DeviceState>& samples,
                                                           std::size_t settle);
+
+/// Reads what nvidia-smi says of a GPU every `interval_ms`, beside the work that it does.
+class DeviceSampler {
+ public:
+  DeviceSampler(const std::string& smi, const std::string& uuid, int interval_ms);
+  ~DeviceSampler();
+  DeviceSampler(const DeviceSampler&) = delete;
+  DeviceSampler& operator=(const DeviceSampler&) = delete;
+
+  /// Ends the sampling; none when the program does not answer.
+  std::vector<DeviceState> stop();
+
+ private:
+  std::atomic<bool> stopping_{false};
+  std::vector<DeviceState> samples_;
+  std::thread reader_;
+};
 
 }  // namespace tessera::calibrate::probes

@@ -61,6 +61,13 @@ std::vector<GemmShape> gemm_shapes(const SizeLimits& limits) {
   return shapes;
 }
 
+std::vector<GemmShape> power_shapes(const SizeLimits& limits) {
+  if (limits.quick) return {{16, 8192, 8192}, {8192, 8192, 8192}};
+  return {{1, 8192, 8192},     {16, 8192, 8192},    {128, 8192, 8192},    {512, 8192, 8192},
+          {2048, 8192, 8192},  {8192, 8192, 8192},  {16384, 8192, 8192},  {4096, 4096, 7168},
+          {4096, 24576, 1536}, {1024, 7168, 16384}, {16384, 16384, 16384}};
+}
+
 std::vector<std::int64_t> launch_counts(const SizeLimits& limits) {
   if (limits.quick) return {1, 16, 256};
   return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};

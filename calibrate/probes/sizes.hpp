@@ -32,6 +32,9 @@ struct GemmShape {
 /// Rows from decode to prefill times the projections of models, and squares.
 [[nodiscard]] std::vector<GemmShape> gemm_shapes(const SizeLimits& limits);
 
+/// Products whose sustained power is measured: from weight streaming to all tensor cores busy.
+[[nodiscard]] std::vector<GemmShape> power_shapes(const SizeLimits& limits);
+
 /// Kernels in a graph or a stream of the launch probe.
 [[nodiscard]] std::vector<std::int64_t> launch_counts(const SizeLimits& limits);
 
