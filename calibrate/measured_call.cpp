@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "sim/core/config.hpp"
@@ -46,9 +47,22 @@ double bytes(std::int64_t rows, std::int64_t columns, double bits) {
   return static_cast<double>(rows) * static_cast<double>(columns) * bits / 8;
 }
 
+/// A row that the probes wrote (calibrate/probes): it times one kernel alone and says what it found
+/// in L2.
+bool probed(const CsvTable& table, std::size_t row) {
+  return table.text(row, "framework") == "tessera_probes";
+}
+
+/// Operand sets that replays of a probe's row cycled through, infinitely many when L2 was flushed
+/// between them; 1 for rows of other collections.
+double probed_sets(const CsvTable& table, std::size_t row) {
+  if (table.text(row, "operands") == "flushed") return std::numeric_limits<double>::infinity();
+  return table.number(row, "operand_sets").value_or(1);
+}
+
 /// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, and a
 /// set survives when all of them fit.
-gpu::ExecutionContext gemm_context(std::string_view framework, const Gemm& gemm,
+gpu::ExecutionContext gemm_context(const CsvTable& table, std::size_t row, const Gemm& gemm,
                                    const device::DeviceSpec& device) {
   const double a = bytes(gemm.m, gemm.k, core::activation_bits(gemm.type));
   const double b = bytes(gemm.n, gemm.k, core::weight_bits(gemm.type));
@@ -56,7 +70,9 @@ gpu::ExecutionContext gemm_context(std::string_view framework, const Gemm& gemm,
   const auto l2 = static_cast<double>(device.l2.size.value());
   gpu::ExecutionContext context;
   context.sustained = false;
-  if (framework == "trtllm") {
+  if (probed(table, row)) {
+    context.warm_activations = context.warm_weights = probed_sets(table, row) * (a + b + c) < l2;
+  } else if (table.text(row, "framework") == "trtllm") {
     const double sets = std::min(kTrtllmWeightSets, std::ceil(l2 / b));
     context.warm_activations = a + c < l2;
     context.warm_weights = sets * b + a + c < l2;
@@ -75,11 +91,12 @@ KernelQuery scale_of_maxima(const device::DeviceSpec& device) {
           {}};
 }
 
-/// The activation's quantisation that a call runs before its GEMM: nothing for bf16.
+/// The activation's quantisation that a call runs before its GEMM: nothing for bf16, nor for a
+/// probe, which times the GEMM alone.
 void add_quantisation(const CsvTable& table, std::size_t row, const Gemm& gemm,
                       const device::DeviceSpec& device, const gpu::ExecutionContext& context,
                       MeasuredCall& call) {
-  if (gemm.type == DataType::bf16 || gemm.type == DataType::fp16) return;
+  if (gemm.type == DataType::bf16 || gemm.type == DataType::fp16 || probed(table, row)) return;
   if (gemm.type == DataType::fp8 && table.text(row, "framework") == "trtllm") {
     call.kernels.push_back(
         {Stream{.kind = StreamKind::compute_scale, .rows = gemm.m, .columns = gemm.k},
@@ -103,7 +120,7 @@ MeasuredCall gemm_call(const CsvTable& table, std::size_t row, const device::Dev
   if (gemm.type == DataType::fp8 && table.text(row, "framework") == "sglang")
     gemm.type = DataType::fp8_token;
   MeasuredCall call;
-  gpu::ExecutionContext context = gemm_context(table.text(row, "framework"), gemm, device);
+  gpu::ExecutionContext context = gemm_context(table, row, gemm, device);
   add_quantisation(table, row, gemm, device, context, call);
   if (!call.kernels.empty()) context.warm_activations = true;  // just written
   call.kernels.push_back({gemm, context, as.implementation});
@@ -127,9 +144,10 @@ MeasuredCall quantize_call(const CsvTable& table, std::size_t row, const device:
       table.text(row, "op") == "compute_scale" ? StreamKind::compute_scale : StreamKind::quantize;
   if (stream.kind == StreamKind::quantize) stream.output = data_type(table.text(row, "dtype"));
   MeasuredCall call;
-  call.kernels.push_back(
-      {stream, replayed(bytes(stream.rows, stream.columns, 24), device), as.implementation});
-  if (stream.kind == StreamKind::compute_scale) call.kernels.push_back(scale_of_maxima(device));
+  const double touched = probed_sets(table, row) * bytes(stream.rows, stream.columns, 24);
+  call.kernels.push_back({stream, replayed(touched, device), as.implementation});
+  if (stream.kind == StreamKind::compute_scale && !probed(table, row))
+    call.kernels.push_back(scale_of_maxima(device));
   return call;
 }
 

@@ -1,0 +1,37 @@
+#include "calibrate/measured_call.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "models/device/device_file.hpp"
+
+namespace tessera::calibrate {
+namespace {
+
+/// The call of one GEMM row: 6 MiB of operands and result a set in BF16, L2 of H100 50 MB.
+MeasuredCall gemm_call(const std::string& framework, const std::string& dtype,
+                       const std::string& operands, const std::string& sets) {
+  const CsvTable table = CsvTable::parse(
+      "gpu,framework,op,dtype,kernel,M,N,K,operands,operand_sets\n"
+      "h100_sxm," +
+          framework + ",gemm," + dtype + ",cublaslt,1024,1024,1024," + operands + "," + sets + "\n",
+      "gemm.csv");
+  return MeasurementMap::load().call("gemm", table, 0, device::load_device("h100_sxm"));
+}
+
+}  // namespace
+
+TEST_CASE("a probe's row times its GEMM alone, in the state of L2 that it names", "[measured]") {
+  const MeasuredCall cycled = gemm_call("tessera_probes", "bfloat16", "cycled", "6");
+  REQUIRE(cycled.kernels.size() == 1);
+  CHECK(cycled.kernels[0].context.warm_weights);  // 6 sets of 6 MiB fit
+  CHECK_FALSE(
+      gemm_call("tessera_probes", "bfloat16", "cycled", "12").kernels[0].context.warm_weights);
+  CHECK(gemm_call("tessera_probes", "bfloat16", "warm", "1").kernels[0].context.warm_weights);
+  CHECK_FALSE(
+      gemm_call("tessera_probes", "bfloat16", "flushed", "1").kernels[0].context.warm_weights);
+  CHECK(gemm_call("tessera_probes", "fp8", "cycled", "6").kernels.size() == 1);
+  CHECK(gemm_call("trtllm", "fp8", "", "").kernels.size() > 1);  // casts before its GEMM
+  CHECK(cycled.harness == "harness.gemm.tessera_probes");
+}
+
+}  // namespace tessera::calibrate
