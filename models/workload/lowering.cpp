@@ -79,6 +79,22 @@ class PartBuilder {
                 DataType type) {
     list.push_back({name, Gemm{.m = tokens_, .n = n, .k = k, .type = type}, pass});
   }
+  /// Causal, every head with keys of its own: expanded MLA.
+  void attend(List& list, Pass pass, const std::string& name) {
+    const LatentAttention& m = a_.attention;
+    list.push_back({name,
+                    Attention{.batch = sequences_,
+                              .q_length = length_,
+                              .kv_length = length_,
+                              .heads = m.heads,
+                              .kv_heads = m.heads,
+                              .qk_dim = m.qk_dim(),
+                              .v_dim = m.value_dim,
+                              .type = p_.attention,
+                              .cache_type = p_.attention,
+                              .backward = pass == Pass::input_gradient},
+                    pass});
+  }
   /// dW[n,k] += dy^T[n,tokens] x[tokens,k]
   void weight_gradient(List& list, const std::string& name, int64_t n, int64_t k, DataType type) {
     list.push_back({name + " weight_gradient",
@@ -190,17 +206,7 @@ void PartBuilder::attention_forward() {
            p_.linear);
   latent_norms(list, Pass::forward, "");
   up_projections(list, Pass::forward, "");
-  list.push_back({"attention",
-                  Attention{.batch = sequences_,
-                            .q_length = length_,
-                            .kv_length = length_,
-                            .heads = m.heads,
-                            .kv_heads = m.heads,
-                            .qk_dim = m.qk_dim(),
-                            .v_dim = m.value_dim,
-                            .type = p_.attention,
-                            .cache_type = p_.attention},
-                  Pass::forward});
+  attend(list, Pass::forward, "attention");
   if (fp8_) {
     stream(list, Pass::forward, "attention_output cast", StreamKind::quantize, tokens_,
            m.heads * m.value_dim, DataType::bf16, p_.linear);
@@ -220,18 +226,7 @@ void PartBuilder::attention_gradient() {
   multiply(list, kPass, "o input_gradient", m.heads * m.value_dim, a_.hidden, p_.linear);
   if (recompute_.rms_norm) latent_norms(list, kPass, " recompute");
   if (recompute_.mla_up_projection) up_projections(list, kPass, " recompute");
-  list.push_back({"attention gradient",
-                  Attention{.batch = sequences_,
-                            .q_length = length_,
-                            .kv_length = length_,
-                            .heads = m.heads,
-                            .kv_heads = m.heads,
-                            .qk_dim = m.qk_dim(),
-                            .v_dim = m.value_dim,
-                            .type = p_.attention,
-                            .cache_type = p_.attention,
-                            .backward = true},
-                  kPass});
+  attend(list, kPass, "attention gradient");
   stream(list, kPass, "rotary key gradient", StreamKind::unpermute, tokens_, m.rope_dim,
          DataType::bf16, DataType::bf16, static_cast<int>(m.heads));
   stream(list, kPass, "rotary gradient", StreamKind::rotary, tokens_, (m.heads + 1) * m.rope_dim,
