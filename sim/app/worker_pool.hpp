@@ -34,9 +34,9 @@ struct WorkOutcome {
 ///
 /// `finished`, when given, is called in this process as each outcome arrives. The work sees this
 /// process as it was when its worker was forked; what it changes is lost but for the bytes that it
-/// returns. `workers_memory`, when given, gets an upper bound on what the workers that lived at once
-/// had resident together: the sum of their peaks, in which pages that they share count for each.
-/// Requires: jobs >= 1; no other thread of this process is running.
+/// returns. `workers_memory`, when given, gets an upper bound on what the workers that lived at
+/// once had resident together: the sum of their peaks, in which pages that they share count for
+/// each. Requires: jobs >= 1; no other thread of this process is running.
 std::vector<WorkOutcome> work_in_processes(
     std::size_t count, int jobs, const std::function<std::string(std::size_t)>& work,
     const std::function<void(std::size_t, const WorkOutcome&)>& finished = {},
