@@ -1,0 +1,26 @@
+#pragma once
+
+#include "calibrate/measured_call.hpp"
+#include "calibrate/measured_row.hpp"
+
+/// From a row of each measurement file to the kernels of the call that it timed. All throw
+/// core::Refusal with the reason when Tessera has no model of it.
+namespace tessera::calibrate {
+
+/// gemm.csv: the activation's quantisation, then the product.
+MeasuredCall gemm_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                       const MeasuredAs& as);
+/// quantize.csv: a static cast, or an amax pass.
+MeasuredCall quantize_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                           const MeasuredAs& as);
+/// attention_context.csv
+MeasuredCall attention_context_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                                    const MeasuredAs& as);
+/// moe.csv
+MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                      const MeasuredAs& as);
+
+/// The second launch of an amax pass: from the maximum of each CTA to one scale.
+[[nodiscard]] KernelQuery scale_of_maxima(const device::DeviceSpec& device);
+
+}  // namespace tessera::calibrate

@@ -1,0 +1,80 @@
+#include <algorithm>
+#include <cmath>
+
+#include "calibrate/measured_families.hpp"
+
+namespace tessera::calibrate {
+
+using core::DataType;
+using workload::Gemm;
+using workload::Stream;
+using workload::StreamKind;
+
+namespace {
+
+/// Distinct weights that the trtllm collection replays at most, and operand sets that the sglang
+/// one does (measurements README).
+constexpr double kTrtllmWeightSets = 5;
+constexpr double kSglangOperandSets = 6;
+
+/// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, and a
+/// set survives when all of them fit.
+gpu::ExecutionContext gemm_context(const MeasuredRow& row, const Gemm& gemm,
+                                   const device::DeviceSpec& device) {
+  const double a = bytes_of(gemm.m, gemm.k, core::activation_bits(gemm.type));
+  const double b = bytes_of(gemm.n, gemm.k, core::weight_bits(gemm.type));
+  const double c = bytes_of(gemm.m, gemm.n, core::activation_bits(gemm.output));
+  const auto l2 = static_cast<double>(device.l2.size.value());
+  gpu::ExecutionContext context;
+  context.sustained = false;
+  if (row.probed()) {
+    context.warm_activations = context.warm_weights = row.operand_sets() * (a + b + c) < l2;
+  } else if (row.text("framework") == "trtllm") {
+    const double sets = std::min(kTrtllmWeightSets, std::ceil(l2 / b));
+    context.warm_activations = a + c < l2;
+    context.warm_weights = sets * b + a + c < l2;
+  } else {
+    context.warm_activations = context.warm_weights = kSglangOperandSets * (a + b + c) < l2;
+  }
+  return context;
+}
+
+/// The activation's quantisation that a call runs before its GEMM: nothing for bf16, nor for a
+/// probe, which times the GEMM alone.
+void add_quantisation(const MeasuredRow& row, const Gemm& gemm, const device::DeviceSpec& device,
+                      const gpu::ExecutionContext& context, MeasuredCall& call) {
+  if (gemm.type == DataType::bf16 || gemm.type == DataType::fp16 || row.probed()) return;
+  if (gemm.type == DataType::fp8 && row.text("framework") == "trtllm") {
+    call.kernels.push_back(
+        {Stream{.kind = StreamKind::compute_scale, .rows = gemm.m, .columns = gemm.k},
+         context,
+         {}});
+    call.kernels.push_back(scale_of_maxima(device));
+  }
+  call.kernels.push_back(
+      {Stream{.kind = StreamKind::quantize, .rows = gemm.m, .columns = gemm.k, .output = gemm.type},
+       context,
+       {}});
+}
+
+}  // namespace
+
+MeasuredCall gemm_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                       const MeasuredAs& as) {
+  Gemm gemm{.m = row.size("M"), .n = row.size("N"), .k = row.size("K")};
+  gemm.type = row.type("dtype");
+  // sglang's fp8 rows quantise each token by itself (implementations.csv: "quantise per token +
+  // gemm").
+  if (gemm.type == DataType::fp8 && row.text("framework") == "sglang")
+    gemm.type = DataType::fp8_token;
+  MeasuredCall call;
+  gpu::ExecutionContext context = gemm_context(row, gemm, device);
+  add_quantisation(row, gemm, device, context, call);
+  if (!call.kernels.empty()) context.warm_activations = true;  // just written
+  call.kernels.push_back({gemm, context, as.implementation});
+  call.type = core::to_string(gemm.type);
+  if (as.prepares_scales) call.prepared_rows = static_cast<double>(gemm.n);
+  return call;
+}
+
+}  // namespace tessera::calibrate
