@@ -121,6 +121,7 @@ struct Parameter {
   core::Grade grade = core::Grade::assumed;
   std::string unit;
   std::string source;
+  std::string fitted_on;  ///< The calibration's stage that moved it last; empty: none did.
 };
 
 /// A file of calibrate/fits: parameters by name ("hbm.reachable", "gemm.prologue_cycles"), and what

@@ -22,7 +22,8 @@ Parameter read_parameter(const core::ConfigNode& node) {
           .standard_error = node.number("standard_error", 0, kLargest),
           .grade = node.choice("grade", kGrades),
           .unit = node.text("unit"),
-          .source = node.text("source")};
+          .source = node.text("source"),
+          .fitted_on = node.text_or("fitted_on", "")};
 }
 
 std::string hash_of(const core::ConfigDocument& document) {

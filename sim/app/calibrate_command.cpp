@@ -37,7 +37,8 @@ void add_calibrate_command(CLI::App& program) {
       ->check(CLI::IsMember({"fit", "all"}));
   command->add_option(
       "--start", options->start,
-      "Folder of fits to start from and to keep what is not fitted (default: the priors)");
+      "Folder of fits to start from: what no named stage fits is kept, with its residuals and "
+      "provenance (default: the priors)");
   command->add_flag("--only-harness", options->only_harness,
                     "Fit what the harness adds, and nothing of the GPU or its kernels");
   command->add_option(

@@ -12,7 +12,7 @@
 #include <set>
 
 #include "calibrate/fit.hpp"
-#include "calibrate/fit_text.hpp"
+#include "calibrate/fit_record.hpp"
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "sim/app/gpu_timer.hpp"
@@ -31,6 +31,7 @@ struct Rows {
   std::vector<MeasuredCall> calls;
   std::vector<double> observations;  ///< Microseconds; then watts, if they are fitted.
   std::vector<std::string> labels;   ///< framework and type, for the report
+  std::string file_hash;             ///< SHA-256 of the file
 };
 
 enum class Types { all, bf16, quantised };
@@ -38,6 +39,7 @@ enum class Types { all, bf16, quantised };
 /// One part of a file that is fitted by itself: "gemm" in bf16 moves the GPU, its other types only
 /// their kernels.
 struct Stage {
+  std::string name;
   std::string file;
   Types types = Types::all;
   bool moves_gpu = false;
@@ -47,7 +49,8 @@ struct Stage {
 Stage stage_of(const std::string& name) {
   constexpr std::string_view kQuantised = "_quantised";
   const bool quantised = name.ends_with(kQuantised);
-  Stage stage{.file = quantised ? name.substr(0, name.size() - kQuantised.size()) : name};
+  Stage stage{.name = name,
+              .file = quantised ? name.substr(0, name.size() - kQuantised.size()) : name};
   stage.moves_power = stage.file.starts_with("power_");
   stage.moves_gpu = name == "gemm";
   if (stage.file.ends_with("gemm")) stage.types = quantised ? Types::quantised : Types::bf16;
@@ -72,33 +75,47 @@ class DeviceCalibration {
   DeviceCalibration(const CalibrationOptions& options, const std::string& name)
       : options_(options),
         device_(device::load_device(name)),
-        fits_(options.start.empty() ? device::FitSet{.name = name}
-                                    : device::load_fit_for(device_, options.start)),
+        record_(start_of(options, device_)),
         library_(kernels::ImplementationLibrary::load()),
         map_(calibrate::MeasurementMap::load()) {}
 
   void run() {
     if (!options_.energies_from.empty()) transfer_energies();
+    const auto& again = options_.families;
+    std::erase_if(record_.stages, [&](const calibrate::StageRecord& stage) {
+      return std::find(again.begin(), again.end(), stage.stage) != again.end();
+    });
     for (const std::string& family : options_.families) fit_stage(stage_of(family));
     transfer_to_grouped();
     write();
   }
 
  private:
+  /// The shipped fit whole, with what each of its stages found; of another device's its parameters
+  /// alone.
+  static calibrate::FitRecord start_of(const CalibrationOptions& options,
+                                       const device::DeviceSpec& device) {
+    if (options.start.empty()) return {.fits = {.name = device.name}};
+    const std::vector<std::string> known = core::names_in(options.start);
+    if (std::find(known.begin(), known.end(), device.name) != known.end())
+      return calibrate::load_fit_record(device.name, options.start);
+    return {.fits = device::load_fit_for(device, options.start)};
+  }
+
   /// A grouped kernel that no row timed by itself multiplies as the dense kernel of its library
   /// does.
   void transfer_to_grouped() {
     for (const kernels::Implementation& grouped : library_.all()) {
       const std::size_t at = grouped.name.find("_grouped");
       const std::string name = grouped.name + ".tensor_scale";
-      if (at == std::string::npos || fitted_.contains(name)) continue;
+      if (at == std::string::npos || fitted_.contains(name) || settled(name)) continue;
       const std::string dense = std::string{grouped.name}.erase(at, std::string{"_grouped"}.size());
-      const auto found = fits_.parameters.find(dense + ".tensor_scale");
-      if (found == fits_.parameters.end()) continue;
+      const auto found = record_.fits.parameters.find(dense + ".tensor_scale");
+      if (found == record_.fits.parameters.end()) continue;
       device::Parameter parameter = found->second;
       parameter.grade = core::worst(parameter.grade, core::Grade::transferred);
       parameter.source = "of " + dense;
-      fits_.parameters[name] = parameter;
+      record_.fits.parameters[name] = parameter;
     }
   }
 
@@ -110,13 +127,14 @@ class DeviceCalibration {
     for (auto [name, parameter] : other.parameters) {
       if (!name.starts_with("power.") || name == "power.response_ms") continue;
       parameter.grade = core::worst(parameter.grade, core::Grade::transferred);
-      parameter.source = "fitted on " + options_.energies_from;
-      fits_.parameters[name] = parameter;
+      parameter.source = "of " + options_.energies_from;
+      record_.fits.parameters[name] = parameter;
     }
   }
 
   void fit_stage(const Stage& stage) {
     const Rows rows = select(stage);
+    forget(stage);
     const std::string what = fmt::format("{} {}{}", device_.name, stage.file,
                                          stage.types == Types::bf16        ? " bf16"
                                          : stage.types == Types::quantised ? " quantised"
@@ -130,20 +148,50 @@ class DeviceCalibration {
     const calibrate::Evaluate evaluate = [&](const device::FitSet& fits, gpu::Fidelity fidelity) {
       return evaluate_rows(stage, rows, fits, fidelity, last);
     };
-    if (options_.passes > 0) move_parameters(what, free, rows, evaluate);
+    if (options_.passes > 0) move_parameters(stage.name, what, free, rows, evaluate);
     keep_residuals(stage, rows, evaluate, last);
+    record_.stages.push_back({.stage = stage.name,
+                              .half = options_.half,
+                              .rows = rows.calls.size(),
+                              .passes = options_.passes,
+                              .model_version = gpu::kModelVersion,
+                              .measurements_hash = rows.file_hash});
   }
 
-  void move_parameters(const std::string& what, const std::vector<FreeParameter>& free,
-                       const Rows& rows, const calibrate::Evaluate& evaluate) {
+  /// Drops the residuals that an earlier run of the stage left.
+  void forget(const Stage& stage) {
+    std::erase_if(record_.residuals,
+                  [&](const calibrate::ResidualLine& line) { return line.stage == stage.name; });
+    std::erase_if(record_.fits.parameters, [&](const auto& entry) {
+      return entry.first.starts_with("residual.") && entry.second.fitted_on == stage.name;
+    });
+  }
+
+  /// Whether an earlier calibration's stage, which this run does not repeat, moved the parameter.
+  [[nodiscard]] bool settled(const std::string& name) const {
+    const auto found = record_.fits.parameters.find(name);
+    if (found == record_.fits.parameters.end() || found->second.fitted_on.empty()) return false;
+    const auto& again = options_.families;
+    return std::find(again.begin(), again.end(), found->second.fitted_on) == again.end();
+  }
+
+  /// Whether a stage may move a parameter: no stage before it has.
+  [[nodiscard]] bool movable(const std::string& name) const {
+    return !fitted_.contains(name) && !settled(name);
+  }
+
+  void move_parameters(const std::string& stage, const std::string& what,
+                       const std::vector<FreeParameter>& free, const Rows& rows,
+                       const calibrate::Evaluate& evaluate) {
     const calibrate::FitReport report = calibrate::fit(
-        fits_, free, rows.observations, evaluate, {.passes = options_.passes},
+        record_.fits, free, rows.observations, evaluate, {.passes = options_.passes},
         [&](const std::string& line) { fmt::print(stderr, "{}: {}\n", what, line); });
-    fits_ = report.fits;
+    record_.fits = report.fits;
     fmt::print("{}: {} rows, median |log error| at cycle {:.1f} % before, {:.1f} % after\n", what,
                rows.calls.size(), 100 * report.median_before, 100 * report.median_after);
     for (const FreeParameter& parameter : free) {
-      const device::Parameter& fitted = fits_.parameters.at(parameter.name);
+      device::Parameter& fitted = record_.fits.parameters.at(parameter.name);
+      fitted.fitted_on = stage;
       fmt::print("  {:<44}{:>12.5g} +- {:<10.3g}{} (prior {:.5g})\n", parameter.name, fitted.value,
                  fitted.standard_error, parameter.unit, parameter.prior);
     }
@@ -155,7 +203,7 @@ class DeviceCalibration {
     std::vector<double> watts;
     const std::string path = options_.measurements + "/" + stage.file + ".csv";
     const CsvTable table = CsvTable::load(path);
-    if (files_read_.insert(path).second) read_ += core::sha256(bytes_of(path));
+    rows.file_hash = core::sha256(bytes_of(path));
     std::vector<std::pair<std::string, std::size_t>> order;  // spread by hash
     for (std::size_t row = 0; row < table.size(); ++row) {
       if (table.text(row, "gpu") != device_.name) continue;
@@ -200,7 +248,7 @@ class DeviceCalibration {
       std::set<std::string> harnesses;
       for (const MeasuredCall& call : rows.calls) add_constants(call, harnesses);
       for (const std::string& harness : harnesses)
-        if (!fitted_.contains(harness)) free.push_back(calibrate::harness_parameter(harness));
+        if (movable(harness)) free.push_back(calibrate::harness_parameter(harness));
       for (const FreeParameter& parameter : free) fitted_.insert(parameter.name);
       return free;
     }
@@ -225,8 +273,7 @@ class DeviceCalibration {
         continue;
       for (FreeParameter& parameter : calibrate::implementation_parameters(implementation)) {
         // What an earlier file fitted stays as it is.
-        if (stage.moves_gpu || !fitted_.contains(parameter.name))
-          free.push_back(std::move(parameter));
+        if (stage.moves_gpu || movable(parameter.name)) free.push_back(std::move(parameter));
       }
     }
     if (options_.only_harness) free.clear();
@@ -234,8 +281,8 @@ class DeviceCalibration {
       // The constant of a file is what its bf16 rows, one kernel each, say; the others add gaps.
       const bool of_bf16 = stage.types == Types::quantised &&
                            std::count(harness.begin(), harness.end(), '.') == 2 &&
-                           fits_.parameters.contains(harness);
-      if (!of_bf16 && (stage.moves_gpu || !fitted_.contains(harness)))
+                           record_.fits.parameters.contains(harness);
+      if (!of_bf16 && (stage.moves_gpu || movable(harness)))
         free.push_back(calibrate::harness_parameter(harness));
     }
     for (const FreeParameter& parameter : free) fitted_.insert(parameter.name);
@@ -274,7 +321,7 @@ class DeviceCalibration {
   /// The 90 % half-width of |log(measured / predicted)| by what binds the kernel.
   void keep_residuals(const Stage& stage, const Rows& rows, const calibrate::Evaluate& evaluate,
                       const std::vector<std::optional<gpu::KernelResult>>& last) {
-    const auto times = evaluate(fits_, gpu::Fidelity::cycle);
+    const auto times = evaluate(record_.fits, gpu::Fidelity::cycle);
     std::map<std::string, std::vector<double>> sizes;
     std::map<std::string, std::vector<double>> by_label;
     for (std::size_t i = 0; i < times.size(); ++i) {
@@ -288,7 +335,7 @@ class DeviceCalibration {
       by_label[rows.labels[i]].push_back(error);
       if (stage.moves_power) continue;
       // Where the harness is most of a row, its error says little about the kernel.
-      if (rows.calls[i].added_us(fits_) > kHarnessShare * *times[i]) continue;
+      if (rows.calls[i].added_us(record_.fits) > kHarnessShare * *times[i]) continue;
       for (const std::string& name : residual_names(rows.calls[i], *last[i]))
         sizes[name].push_back(std::abs(error));
     }
@@ -298,14 +345,16 @@ class DeviceCalibration {
       std::sort(values.begin(), values.end());
       const double width =
           std::exp(values[static_cast<std::size_t>(0.9 * static_cast<double>(values.size()))]) - 1;
-      fits_.parameters[name] = {
+      record_.fits.parameters[name] = {
           .value = width,
           .standard_error = width / std::sqrt(static_cast<double>(values.size())),
           .grade = core::Grade::fitted,
           .unit = "1",
-          .source = fmt::format("90 % half-width of {} rows of {}", values.size(), stage.file)};
+          .source = fmt::format("90 % half-width of {} rows of {}", values.size(), stage.file),
+          .fitted_on = stage.name};
     }
-    for (auto& [label, errors] : by_label) note_residual(stage.file + " " + label, errors);
+    for (auto& [label, errors] : by_label)
+      note_residual(stage.name, stage.file + " " + label, errors);
   }
 
   /// The names under which a row's error counts: of the kernel that the call is about, which is the
@@ -323,31 +372,29 @@ class DeviceCalibration {
             fmt::format("residual.{}.{}", family, gpu::to_string(result.binding))};
   }
 
-  void note_residual(const std::string& label, std::vector<double>& errors) {
+  void note_residual(const std::string& stage, const std::string& label,
+                     std::vector<double>& errors) {
     std::sort(errors.begin(), errors.end());
     const double bias = errors[errors.size() / 2];
     std::vector<double> absolute = errors;
     for (double& e : absolute) e = std::abs(e);
     std::sort(absolute.begin(), absolute.end());
-    residual_lines_[label] = {
-        label, errors.size(), absolute[absolute.size() / 2],
-        absolute[static_cast<std::size_t>(0.9 * static_cast<double>(absolute.size()))], bias};
+    std::erase_if(record_.residuals, [&](const calibrate::ResidualLine& line) {
+      return line.group == label;  // of an earlier pass of the stage
+    });
+    record_.residuals.push_back(
+        {label, stage, errors.size(), absolute[absolute.size() / 2],
+         absolute[static_cast<std::size_t>(0.9 * static_cast<double>(absolute.size()))], bias});
   }
 
-  void write() const {
+  void write() {
     std::filesystem::create_directories(options_.out);
     const std::string path = fmt::format("{}/{}.yaml", options_.out, device_.name);
     std::ofstream file(path + ".partial", std::ios::binary);
-    std::vector<calibrate::ResidualLine> lines;
-    for (const auto& [label, line] : residual_lines_) lines.push_back(line);
-    file << calibrate::fit_text(device_.name, fits_, lines,
-                                {.measurements_hash = core::sha256(read_),
-                                 .stages = options_.families,
-                                 .energies_from = options_.energies_from,
-                                 .half = options_.half,
-                                 .rows_per_stage = options_.rows,
-                                 .passes = options_.passes,
-                                 .model_version = gpu::kModelVersion});
+    std::sort(record_.residuals.begin(), record_.residuals.end(),
+              [](const auto& a, const auto& b) { return a.group < b.group; });
+    if (!options_.energies_from.empty()) record_.energies_from = options_.energies_from;
+    file << calibrate::fit_text(device_.name, record_);
     file.close();
     if (!file) throw core::ConfigError({path, 0, 0}, "cannot be written");
     std::filesystem::rename(path + ".partial", path);
@@ -356,15 +403,11 @@ class DeviceCalibration {
 
   const CalibrationOptions& options_;
   device::DeviceSpec device_;
-  device::FitSet fits_;
+  calibrate::FitRecord record_;
   kernels::ImplementationLibrary library_;
   calibrate::MeasurementMap map_;
   mutable std::set<std::string> fitted_;
-  std::map<std::string, calibrate::ResidualLine> residual_lines_;  ///< By label; a later stage
-                                                                   ///< replaces an earlier one.
   std::vector<double> watts_errors_;
-  mutable std::set<std::string> files_read_;
-  mutable std::string read_;  ///< Hashes of the files read, in their order.
 };
 
 }  // namespace

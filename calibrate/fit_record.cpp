@@ -1,0 +1,83 @@
+#include "calibrate/fit_record.hpp"
+
+#include <fmt/format.h>
+
+#include "models/device/fit_file.hpp"
+#include "sim/core/config.hpp"
+#include "sim/core/result.hpp"
+
+namespace tessera::calibrate {
+namespace {
+
+/// Larger than any number of rows, passes or |log error| in a fit.
+constexpr std::int64_t kMany = 1'000'000'000;
+
+ResidualLine read_residual(const std::string& group, const core::ConfigNode& node) {
+  return {.group = group,
+          .stage = node.text("stage"),
+          .rows = static_cast<std::size_t>(node.integer("rows", 1, kMany)),
+          .median = node.number("median", 0, kMany),
+          .p90 = node.number("p90", 0, kMany),
+          .bias = node.number("bias", -kMany, kMany)};
+}
+
+StageRecord read_stage(const core::ConfigNode& node) {
+  return {.stage = node.text("stage"),
+          .half = node.text("half"),
+          .rows = static_cast<std::size_t>(node.integer("rows", 1, kMany)),
+          .passes = static_cast<int>(node.integer("passes", 0, 100)),
+          .model_version = node.text("model_version"),
+          .measurements_hash = node.text("sha256")};
+}
+
+}  // namespace
+
+std::string fit_text(const std::string& device, const FitRecord& record) {
+  std::string text = fmt::format(
+      "# Parameters of {} and of its kernels, fitted by `tessera calibrate`. Not edited by "
+      "hand.\nparameters:\n",
+      device);
+  for (const auto& [name, p] : record.fits.parameters)
+    text += fmt::format(
+        "  {}: {{value: {:.6g}, unit: \"{}\", standard_error: {:.3g}, grade: {}, {}source: "
+        "\"{}\"}}\n",
+        name, p.value, p.unit.empty() ? "1" : p.unit, p.standard_error, core::to_string(p.grade),
+        p.fitted_on.empty() ? "" : "fitted_on: " + p.fitted_on + ", ", p.source);
+  text += "residuals:  # |log error| at cycle fidelity on the fitted rows\n";
+  for (const ResidualLine& line : record.residuals)
+    text +=
+        fmt::format("  {}: {{stage: {}, rows: {}, median: {:.4f}, p90: {:.4f}, bias: {:+.4f}}}\n",
+                    line.group, line.stage, line.rows, line.median, line.p90, line.bias);
+  text += fmt::format(
+      "provenance:\n"
+      "  measurements: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c\"\n{}"
+      "  stages:\n",
+      record.energies_from.empty() ? "" : "  energies_from: " + record.energies_from + "\n");
+  for (const StageRecord& stage : record.stages)
+    text += fmt::format(
+        "    - {{stage: {}, half: {}, rows: {}, passes: {}, model_version: \"{}\", sha256: {}}}\n",
+        stage.stage, stage.half, stage.rows, stage.passes, stage.model_version,
+        stage.measurements_hash);
+  return text;
+}
+
+FitRecord load_fit_record(const std::string& name, const std::string& folder) {
+  const auto document = core::ConfigDocument::load(name, device::fit_options(folder));
+  const core::ConfigNode root = document.root();
+  FitRecord record;
+  const core::ConfigNode residuals = root.optional_object("residuals");
+  if (residuals.present())
+    for (const std::string& group : residuals.keys())
+      record.residuals.push_back(read_residual(group, residuals.object(group)));
+  const core::ConfigNode provenance = root.optional_object("provenance");
+  if (provenance.present()) {
+    provenance.ignore("measurements");
+    record.energies_from = provenance.text_or("energies_from", "");
+    for (const core::ConfigNode& stage : provenance.optional_list("stages"))
+      record.stages.push_back(read_stage(stage));
+  }
+  record.fits = device::read_fit(document);  // finishes the document
+  return record;
+}
+
+}  // namespace tessera::calibrate
