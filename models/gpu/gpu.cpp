@@ -197,16 +197,37 @@ double Gpu::add_passes(const workload::Operator& op, const kernels::Implementati
   return 1.0 + static_cast<double>(passes.size());
 }
 
+std::vector<std::unique_ptr<kernels::TileKernel>> Gpu::launches(
+    const workload::Operator& op, const kernels::Implementation& implementation,
+    const ExecutionContext& context, const Machine& machine) const {
+  const kernels::Residency residency{.activations = context.warm_activations,
+                                     .weights = context.warm_weights,
+                                     .outputs = context.warm_activations};
+  return kernels::make_launches(op, device_, implementation, residency, machine.gpc_sizes);
+}
+
+core::Activity Gpu::activity(const workload::Operator& op, const ExecutionContext& context,
+                             const std::string& name) const {
+  if (fidelity_ == Fidelity::analytical)
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        "a timeline needs fidelity cycle: the closed form has no time in a kernel");
+  const Machine on = machine(context);
+  auto candidates = launches(op, library_.choose(op, device_, name), context, on);
+  Launch chosen;
+  simulate(on, candidates, context, chosen);
+  TileEngine engine{on, *chosen.kernel, true};
+  ActivityRecorder recorder{static_cast<std::size_t>(on.sms)};
+  const LaunchTotals totals = engine.run(&recorder);
+  return recorder.activity(totals.cycles);
+}
+
 KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& context,
                       const std::string& name) {
   const kernels::Implementation& implementation = library_.choose(op, device_, name);
   const Machine on = machine(context);
-  const kernels::Residency residency{.activations = context.warm_activations,
-                                     .weights = context.warm_weights,
-                                     .outputs = context.warm_activations};
-  auto launches = kernels::make_launches(op, device_, implementation, residency, on.gpc_sizes);
+  auto candidates = launches(op, implementation, context, on);
   Launch chosen;
-  LaunchTotals totals = simulate(on, launches, context, chosen);
+  LaunchTotals totals = simulate(on, candidates, context, chosen);
   const double launched = add_passes(op, implementation, on, context, totals, chosen);
   const kernels::LaunchPlan& plan = chosen.kernel->plan();
 

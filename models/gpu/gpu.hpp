@@ -27,12 +27,22 @@ class Gpu : public KernelTimer {
   KernelResult run(const workload::Operator& op, const ExecutionContext& context,
                    const std::string& implementation = {}) override;
 
+  /// What pipes, memory levels and warp roles do over the time of the kernel's main launch, every
+  /// wave simulated, with the launch that run() chooses. Passes before and after it are left out.
+  /// Throws core::Refusal at analytical fidelity, which has no time inside a kernel.
+  [[nodiscard]] core::Activity activity(const workload::Operator& op,
+                                        const ExecutionContext& context,
+                                        const std::string& implementation = {}) const;
+
   [[nodiscard]] const device::DeviceSpec& device() const { return device_; }
 
  private:
   struct Launch;
   void apply(const device::FitSet& fits);
   [[nodiscard]] Machine machine(const ExecutionContext& context) const;
+  [[nodiscard]] std::vector<std::unique_ptr<kernels::TileKernel>> launches(
+      const workload::Operator& op, const kernels::Implementation& implementation,
+      const ExecutionContext& context, const Machine& machine) const;
   [[nodiscard]] LaunchTotals simulate(const Machine& machine,
                                       std::vector<std::unique_ptr<kernels::TileKernel>>& launches,
                                       const ExecutionContext& context, Launch& chosen) const;

@@ -119,6 +119,27 @@ std::pair<std::int64_t, std::int64_t> TileEngine::Server::reserve(std::int64_t n
   return {start / kFraction, (free_at + kFraction - 1) / kFraction};
 }
 
+std::pair<double, double> TileEngine::Server::last(std::int64_t fractions) const {
+  return {static_cast<double>(free_at - fractions) / kFraction,
+          static_cast<double>(free_at) / kFraction};
+}
+
+/// From now on; {start, end} in whole cycles.
+std::pair<std::int64_t, std::int64_t> TileEngine::reserve_l2(double bytes) {
+  const std::int64_t taken = fractions(bytes, machine_.l2_bytes);
+  const auto reserved = l2_.reserve(wheel_.now(), taken);
+  if (recorder_ != nullptr) recorder_->l2(l2_.last(taken).first, l2_.last(taken).second);
+  return reserved;
+}
+
+/// From now on, at the rate of reads or of writes; the end in whole cycles.
+std::int64_t TileEngine::reserve_hbm(double bytes, double bytes_per_cycle) {
+  const std::int64_t taken = fractions(bytes, bytes_per_cycle);
+  const std::int64_t end = hbm_.reserve(wheel_.now(), taken).second;
+  if (recorder_ != nullptr) recorder_->hbm(hbm_.last(taken).first, hbm_.last(taken).second);
+  return end;
+}
+
 TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel, bool exact)
     : machine_(machine),
       kernel_(kernel),
@@ -138,7 +159,8 @@ TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel
 
 TileEngine::~TileEngine() = default;
 
-LaunchTotals TileEngine::run() {
+LaunchTotals TileEngine::run(ActivityRecorder* recorder) {
+  recorder_ = recorder;
   const auto cluster_size = static_cast<std::size_t>(plan_.cluster);
   std::size_t first_sm = 0;
   std::vector<std::vector<std::size_t>> places;  // the SMs of each cluster slot
@@ -319,7 +341,10 @@ bool TileEngine::execute(Role& role, const Instruction& instruction) {
       return true;
     case Opcode::mma: {
       const auto cycles = static_cast<double>(instruction.cycles) * machine_.tensor_scale;
-      const auto [start, end] = sm.tensor.reserve(now, std::llround(cycles * kFraction));
+      const std::int64_t taken = std::llround(cycles * kFraction);
+      const std::int64_t end = sm.tensor.reserve(now, taken).second;
+      if (recorder_ != nullptr)
+        recorder_->tensor(cta.sm, sm.tensor.last(taken).first, sm.tensor.last(taken).second);
       totals_.tensor_cycles += cycles;
       totals_.mma_instructions += 1;
       totals_.shared_memory_bytes += instruction.shared_memory_bytes;
@@ -331,6 +356,9 @@ bool TileEngine::execute(Role& role, const Instruction& instruction) {
     case Opcode::compute: {
       Server& pipe = sm.pipes[static_cast<std::size_t>(instruction.pipe)];
       const auto [start, end] = pipe.reserve(now, instruction.cycles * kFraction);
+      if (recorder_ != nullptr)
+        recorder_->pipe(cta.sm, instruction.pipe, static_cast<double>(start),
+                        static_cast<double>(end));
       totals_.pipe_cycles[static_cast<std::size_t>(instruction.pipe)] +=
           static_cast<double>(instruction.cycles);
       if (end == now) return true;
@@ -402,15 +430,14 @@ void TileEngine::load_at_l2(std::uint32_t index) {
   const L2Cache::Lookup found = l2_cache_.read(load.box, now, window);
   load.merged = found.merged;
   if (found.written_back > 0) {
-    hbm_.reserve(now, fractions(static_cast<double>(found.written_back), machine_.hbm_write_bytes));
+    reserve_hbm(static_cast<double>(found.written_back), machine_.hbm_write_bytes);
     totals_.hbm_write_bytes += static_cast<double>(found.written_back);
   }
   std::int64_t ready = found.ready;
   if (found.hit) {
     totals_.l2_hit_bytes += sliced_bytes(load);
   } else {
-    const auto [start, end] = hbm_.reserve(now, fractions(load.box.bytes, machine_.hbm_bytes));
-    ready = end + std::llround(machine_.hbm_latency);
+    ready = reserve_hbm(load.box.bytes, machine_.hbm_bytes) + std::llround(machine_.hbm_latency);
     l2_cache_.fill(ready, window);
     totals_.hbm_read_bytes += load.box.bytes;
   }
@@ -425,7 +452,7 @@ void TileEngine::load_at_l2(std::uint32_t index) {
 void TileEngine::load_from_l2(std::uint32_t index) {
   Load& load = loads_[index];
   const std::int64_t now = wheel_.now();
-  const auto [start, end] = l2_.reserve(now, fractions(sliced_bytes(load), machine_.l2_bytes));
+  const auto [start, end] = reserve_l2(sliced_bytes(load));
   totals_.l2_read_bytes += sliced_bytes(load);
   const std::int64_t port = fractions(load.box.bytes, machine_.sm_port_bytes);
   std::int64_t arrival = end;
@@ -471,8 +498,7 @@ void TileEngine::issue_store(Role& role, const Instruction& instruction) {
 
 void TileEngine::store_at_l2(std::uint32_t index) {
   const Load& load = loads_[index];
-  const std::int64_t now = wheel_.now();
-  const auto [start, end] = l2_.reserve(now, fractions(load.box.bytes, machine_.l2_bytes));
+  const std::int64_t end = reserve_l2(load.box.bytes).second;
   if (load.remote) {
     wheel_.schedule(end, {EventKind::stored, 0, index, nullptr});
     return;
@@ -482,10 +508,8 @@ void TileEngine::store_at_l2(std::uint32_t index) {
   std::int64_t accepted = end;
   if (written.written_back > 0) {
     // A write waits for the place that an older dirty box leaves.
-    accepted =
-        std::max(accepted, hbm_.reserve(now, fractions(static_cast<double>(written.written_back),
-                                                       machine_.hbm_write_bytes))
-                               .second);
+    accepted = std::max(
+        accepted, reserve_hbm(static_cast<double>(written.written_back), machine_.hbm_write_bytes));
     totals_.hbm_write_bytes += static_cast<double>(written.written_back);
   }
   wheel_.schedule(accepted, {EventKind::stored, 0, index, nullptr});
@@ -525,6 +549,9 @@ void TileEngine::arrive_one(CtaState& cta, kernels::Barrier barrier, Resource ca
       continue;
     }
     *link = role.next_waiting;
+    if (recorder_ != nullptr)
+      recorder_->waited(role.cta->sm, cause, static_cast<double>(role.blocked_since),
+                        static_cast<double>(wheel_.now()));
     totals_.stall_cycles[static_cast<std::size_t>(cause)] +=
         static_cast<double>(wheel_.now() - role.blocked_since);
     // Through the wheel, so that a chain of arrivals does not recurse.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "models/gpu/activity_recorder.hpp"
 #include "models/gpu/kernel_result.hpp"
 #include "models/gpu/l2_cache.hpp"
 #include "models/gpu/machine.hpp"
@@ -49,7 +50,8 @@ class TileEngine : public kernels::TileSource {
   TileEngine(const Machine& machine, const kernels::TileKernel& kernel, bool exact);
   ~TileEngine() override;
 
-  LaunchTotals run();
+  /// `recorder`, unless null, is told of everything that happens; skipped waves it does not see.
+  LaunchTotals run(ActivityRecorder* recorder = nullptr);
   [[nodiscard]] std::uint64_t events() const { return wheel_.processed(); }
 
   std::int64_t tile(const kernels::Cta& cta, std::size_t i) override;
@@ -93,12 +95,16 @@ class TileEngine : public kernels::TileSource {
     /// Reserves `units` from `now` on; returns {start, end}, rounded to whole cycles (start down,
     /// end up).
     std::pair<std::int64_t, std::int64_t> reserve(std::int64_t now, std::int64_t fractions);
+    /// The last reservation in cycles, exactly, for the recorder.
+    [[nodiscard]] std::pair<double, double> last(std::int64_t fractions) const;
   };
 
   void start_cluster(Cluster& cluster);
   void run_role(Role& role);
   bool execute(Role& role, const kernels::Instruction& instruction);
   void issue_load(Role& role, const kernels::Instruction& instruction);
+  std::pair<std::int64_t, std::int64_t> reserve_l2(double bytes);
+  std::int64_t reserve_hbm(double bytes, double bytes_per_cycle);
   [[nodiscard]] double sliced_bytes(const Load& load) const;
   void load_at_l2(std::uint32_t index);
   void load_from_l2(std::uint32_t index);
@@ -119,6 +125,7 @@ class TileEngine : public kernels::TileSource {
   const kernels::TileKernel& kernel_;
   const kernels::LaunchPlan& plan_;
   const bool exact_;
+  ActivityRecorder* recorder_ = nullptr;
   core::TimingWheel<Event> wheel_;
   L2Cache l2_cache_;
   Server l2_;

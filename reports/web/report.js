@@ -6,6 +6,7 @@ import {BarChart, CustomChart, HeatmapChart, LineChart, ScatterChart} from 'echa
 import {AriaComponent, DataZoomComponent, GridComponent, LegendComponent, LegendScrollComponent,
         MarkLineComponent, TooltipComponent, VisualMapComponent} from 'echarts/components';
 import {SVGRenderer} from 'echarts/renderers';
+import {activityMap, activityMeans} from './activity.js';
 import {bars} from './comparison.js';
 import {tick} from './format.js';
 import {roofline} from './roofline.js';
@@ -44,6 +45,8 @@ const figures = {
   timeline: (colours) => gantt(data.timeline, shownProcess(), colours, makeColours(data.timeline.categories)),
   sensitivity: (colours, width) => tornado(data.result.sensitivity.filter((row) => !row.refused), width, colours),
   'compare-phases': (colours) => stack(data.phases, {unit: 's'}, colours, makeColours()),
+  'activity-mean': (colours) => activityMeans(data.activity, colours, makeColours()),
+  'activity-map': (colours) => activityMap(data.activity, Number(document.getElementById('activity-track').value), colours),
   'compare-memory': (colours) => stack(data.memory, {unit: 'B'}, colours, makeColours()),
 };
 
@@ -73,7 +76,8 @@ addEventListener('resize', () => charts.forEach((one) => {
   draw(one);
 }));
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
-document.getElementById('timeline-process')?.addEventListener('change', redraw);
+for (const id of ['timeline-process', 'activity-track'])
+  document.getElementById(id)?.addEventListener('change', redraw);
 
 /** Cells carry the number they show in data-value; others sort by text. */
 function sortBy(table, column, ascending) {

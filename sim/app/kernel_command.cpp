@@ -1,15 +1,19 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
 
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "models/gpu/gpu.hpp"
+#include "reports/activity.hpp"
 #include "sim/app/command.hpp"
 #include "sim/app/counter_report.hpp"
 #include "sim/app/kernel_arguments.hpp"
 #include "sim/app/kernel_batch.hpp"
 #include "sim/app/kernel_report.hpp"
+#include "sim/app/kernel_timeline.hpp"
+#include "sim/app/output_file.hpp"
 #include "sim/app/worker_pool.hpp"
 
 namespace tessera::app {
@@ -30,6 +34,7 @@ struct KernelOptions {
   int sms = 0;
   int jobs = available_cores();
   bool counters = false;
+  bool timeline = false;
   bool exact = false;
   bool burst = false;
   bool warm = false;
@@ -37,6 +42,17 @@ struct KernelOptions {
 
 gpu::Fidelity fidelity_of(const KernelOptions& options) {
   return options.fidelity == "cycle" ? gpu::Fidelity::cycle : gpu::Fidelity::analytical;
+}
+
+/// The timeline as text; with --out also as a page and a table.
+std::string timeline_text(const KernelOptions& options, const core::Activity& activity,
+                          const std::string& title) {
+  if (!options.out.empty()) {
+    std::filesystem::create_directories(options.out);
+    write_output_file(options.out + "/timeline.html", reports::to_activity_html(title, activity));
+    write_output_file(options.out + "/timeline.csv", reports::to_activity_csv(activity));
+  }
+  return activity_strips(activity);
 }
 
 void run_one(const KernelOptions& options) {
@@ -62,6 +78,12 @@ void run_one(const KernelOptions& options) {
   const bool json = options.format == "json";
   std::string text =
       json ? kernel_json(device, op, result) : kernel_table(device, op, result, options.counters);
+  if (options.timeline) {
+    const core::Activity activity = gpu.activity(op, context, options.implementation);
+    const std::string title = workload::describe(op) + " on " + device.name;
+    const std::string strips = timeline_text(options, activity, title);
+    if (!json) text += strips;
+  }
   if (!options.compare.empty()) {
     const auto comparison =
         compare_with_ncu(result, workload::family(op), options.compare, options.compare_kernel);
@@ -70,7 +92,21 @@ void run_one(const KernelOptions& options) {
   fmt::print("{}", text);
 }
 
+/// Options that go with each other, and those that do not.
+void check(const KernelOptions& options) {
+  const auto refuse = [](const char* text) {
+    throw core::ConfigError({"command line", 0, 0}, text);
+  };
+  if (options.timeline && !options.batch.empty())
+    refuse("--timeline is for one kernel; it does not go with --batch");
+  if (options.batch.empty() && !options.timeline && !options.out.empty())
+    refuse("--out needs --batch or --timeline: nothing else writes files");
+  if (options.timeline && options.format == "json" && options.out.empty())
+    refuse("--timeline with --format json needs --out: where to write timeline.csv and .html");
+}
+
 void run(const KernelOptions& options) {
+  check(options);
   const bool names_kernel = !options.compare_kernel.empty();
   if (options.compare.empty() ? names_kernel : !options.batch.empty())
     throw core::ConfigError({"command line", 0, 0},
@@ -111,6 +147,9 @@ void add_kernel_command(CLI::App& program) {
   command->add_option("--sms", options->sms, "SMs given to the kernel (default: all)");
   command->add_flag("--counters", options->counters,
                     "Counters under Nsight Compute's names, and stalls");
+  command->add_flag("--timeline", options->timeline,
+                    "Pipes, memory levels and waiting warp roles over the kernel's time; with "
+                    "--out DIR also timeline.html (SM by SM) and timeline.csv");
   command->add_flag("--exact", options->exact,
                     "Simulate every wave; no extrapolation of the steady state");
   command->add_flag("--burst", options->burst,
@@ -122,7 +161,8 @@ void add_kernel_command(CLI::App& program) {
   command->add_option("--compare-kernel", options->compare_kernel,
                       "Which kernel of the export: a part of its name, or the number of a launch");
   command->add_option("--batch", options->batch, "Predict every row of a measurement file");
-  command->add_option("--out", options->out, "Where --batch writes");
+  command->add_option("--out", options->out,
+                      "File that --batch writes; folder that --timeline writes");
   command->add_option("--jobs", options->jobs, "Worker processes (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->callback([options] { run(*options); });

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "reports/activity.hpp"
 #include "reports/report.hpp"
 #include "tests/end_to_end/web_driver.hpp"
 #include "tests/sample_result.hpp"
@@ -146,6 +147,23 @@ TEST_CASE("a comparison page shows its results side by side", "[report]") {
                           ".dataset.value;") == "11.5");
   CHECK(browser->evaluate("return document.querySelector('.refused').textContent;") ==
         "c refused. does_not_fit: 96 GB of 80 GB");
+  CHECK(browser->console_problems().empty());
+  CHECK(browser->network_requests().empty());
+}
+
+TEST_CASE("the timeline of a kernel shows each SM", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  tessera::core::Activity activity{.cycles = 400, .bin_cycles = 100};
+  activity.tracks = {{"tensor pipe", "of its cycles", {{1, 0.5, 1, 0}, {0.25, 1, 1, 1}}},
+                     {"HBM", "of what it can move", {{0.5, 0.25, 0, 0}}}};
+  const fs::path file = directory.path / "timeline.html";
+  std::ofstream(file) << tessera::reports::to_activity_html("gemm <a>", activity);
+  browser->open(file);
+  REQUIRE(draw_all_charts(*browser));
+  CHECK(browser->evaluate("return document.title;") == "gemm <a>");
+  CHECK(browser->evaluate("return document.querySelectorAll('#activity-track option').length;") ==
+        2);
   CHECK(browser->console_problems().empty());
   CHECK(browser->network_requests().empty());
 }
