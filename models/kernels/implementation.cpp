@@ -46,33 +46,41 @@ bool Implementation::is_default(const workload::Operator& op,
   return !type || default_for.contains(*type);
 }
 
+namespace {
+
+/// The number that `cost` names; null when the implementation has none.
+double* find_cost(Implementation& implementation, const std::string& cost) {
+  const std::map<std::string, double*> costs = {
+      {"prologue", &implementation.costs.prologue_cycles},
+      {"epilogue", &implementation.costs.epilogue_cycles},
+      {"step", &implementation.costs.step_cycles},
+      {"chain", &implementation.costs.chain_cycles},
+      {"issue", &implementation.costs.issue_cycles},
+      {"reduction", &implementation.costs.reduction_cycles},
+      {"mma_latency", &implementation.costs.mma_latency_cycles},
+      {"tensor_scale", &implementation.costs.tensor_scale}};
+  if (const auto found = costs.find(cost); found != costs.end()) return found->second;
+  const auto found = implementation.parameters.find(cost);
+  return found == implementation.parameters.end() ? nullptr : &found->second;
+}
+
+}  // namespace
+
 bool apply_cost(std::vector<Implementation>& implementations, const std::string& name,
                 double value) {
   const std::size_t dot = name.find('.');
   if (dot == std::string::npos) return false;
-  const std::string cost = name.substr(dot + 1);
+  const std::string owner = name.substr(0, dot), cost = name.substr(dot + 1);
+  bool applied = false;
   for (Implementation& implementation : implementations) {
-    if (implementation.name != name.substr(0, dot)) continue;
-    const std::map<std::string, double*> costs = {
-        {"prologue", &implementation.costs.prologue_cycles},
-        {"epilogue", &implementation.costs.epilogue_cycles},
-        {"step", &implementation.costs.step_cycles},
-        {"chain", &implementation.costs.chain_cycles},
-        {"issue", &implementation.costs.issue_cycles},
-        {"reduction", &implementation.costs.reduction_cycles},
-        {"mma_latency", &implementation.costs.mma_latency_cycles},
-        {"tensor_scale", &implementation.costs.tensor_scale}};
-    if (const auto found = costs.find(cost); found != costs.end()) {
-      *found->second = value;
-      return true;
-    }
-    if (const auto found = implementation.parameters.find(cost);
-        found != implementation.parameters.end()) {
-      found->second = value;
-      return true;
+    const bool inherits = implementation.base == owner && !implementation.stated.contains(cost);
+    if (implementation.name != owner && !inherits) continue;
+    if (double* const found = find_cost(implementation, cost)) {
+      *found = value;
+      applied = true;
     }
   }
-  return false;
+  return applied;
 }
 
 }  // namespace tessera::kernels

@@ -86,6 +86,10 @@ struct Implementation {
   ImplementationCosts costs;
   /// Raw parameters of the family beyond those above, by name.
   std::map<std::string, double> parameters;
+  /// The implementation that its file extends, and the costs and parameters that the file states
+  /// itself: fits of the other one hold for the rest.
+  std::string base;
+  std::set<std::string> stated;
   std::string text;  ///< Canonical text of all fields; part of cache keys.
 
   [[nodiscard]] bool can_run(const workload::Operator& op, const device::DeviceSpec& device) const;
@@ -96,6 +100,7 @@ struct Implementation {
 
 /// Sets the cost or parameter that `name` ("cublas_hopper.prologue",
 /// "flash_attention_3.softmax_scale") stands for; false when no implementation has it.
+/// An implementation that extends this one takes the value too where its own file states none.
 bool apply_cost(std::vector<Implementation>& implementations, const std::string& name,
                 double value);
 

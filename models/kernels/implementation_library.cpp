@@ -81,6 +81,22 @@ ImplementationCosts read_costs(const ConfigNode& node) {
 
 }  // namespace
 
+namespace {
+
+/// What the file extends, and which costs and parameters it states itself.
+void read_inheritance(const core::ConfigDocument& document, Implementation& result) {
+  if (document.files().size() < 2) return;
+  result.base = document.files()[1].stem().string();
+  for (const char* section : {"costs", "parameters"}) {
+    if (!document.root().has(section)) continue;
+    const ConfigNode node = document.root().object(section);
+    for (const std::string& key : node.keys())
+      if (node.origin(key).file == document.file()) result.stated.insert(key);
+  }
+}
+
+}  // namespace
+
 Implementation read_implementation(const core::ConfigDocument& document) {
   const ConfigNode root = document.root();
   Implementation result;
@@ -113,6 +129,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
     for (const std::string& key : parameters.keys())
       result.parameters[key] = parameters.number(key, -1e9, 1e9);
   }
+  read_inheritance(document, result);
   result.text = document.resolved(false).dump();
   document.finish();
   return result;
@@ -132,6 +149,20 @@ ImplementationLibrary ImplementationLibrary::load(const std::filesystem::path& d
   for (const std::string& name : core::names_in("hw_configs/kernels", data_root))
     if (name != "measured_as") implementations.push_back(load_implementation(name, data_root));
   return ImplementationLibrary{std::move(implementations)};
+}
+
+std::string ImplementationLibrary::add(const std::string& name_or_path) {
+  const bool is_path = name_or_path.find('/') != std::string::npos ||
+                       name_or_path.ends_with(".yaml") || find(name_or_path) == nullptr;
+  if (!is_path) return name_or_path;
+  Implementation own = load_implementation(name_or_path);  // or the error that suggests a name
+  if (find(own.name) != nullptr)
+    throw core::ConfigError({name_or_path, 0, 0},
+                            fmt::format("an implementation called '{}' ships with the program; "
+                                        "expected a file name of its own",
+                                        own.name));
+  implementations_.push_back(std::move(own));
+  return implementations_.back().name;
 }
 
 const Implementation* ImplementationLibrary::find(const std::string& name) const {

@@ -18,6 +18,10 @@ class ImplementationLibrary {
   explicit ImplementationLibrary(std::vector<Implementation> implementations)
       : implementations_(std::move(implementations)) {}
 
+  /// The name of an implementation of this library, or of the one in a user's file, which is added.
+  /// Throws core::ConfigError when there is none, or its name is taken.
+  std::string add(const std::string& name_or_path);
+
   /// The named one, or the device's default for `op` when `name` is empty. Throws core::Refusal
   /// when there is none or it cannot run `op` on `device`.
   [[nodiscard]] const Implementation& choose(const workload::Operator& op,

@@ -73,13 +73,16 @@ void run_one(const KernelOptions& options) {
   context.exact = options.exact;
   context.sustained = !options.burst;
   context.warm_activations = context.warm_weights = options.warm;
-  gpu::Gpu gpu{device, fits, kernels::ImplementationLibrary::load(), fidelity_of(options)};
-  const gpu::KernelResult result = gpu.run(op, context, options.implementation);
+  auto library = kernels::ImplementationLibrary::load();
+  const std::string implementation =
+      options.implementation.empty() ? std::string{} : library.add(options.implementation);
+  gpu::Gpu gpu{device, fits, std::move(library), fidelity_of(options)};
+  const gpu::KernelResult result = gpu.run(op, context, implementation);
   const bool json = options.format == "json";
   std::string text =
       json ? kernel_json(device, op, result) : kernel_table(device, op, result, options.counters);
   if (options.timeline) {
-    const core::Activity activity = gpu.activity(op, context, options.implementation);
+    const core::Activity activity = gpu.activity(op, context, implementation);
     const std::string title = workload::describe(op) + " on " + device.name;
     const std::string strips = timeline_text(options, activity, title);
     if (!json) text += strips;
@@ -137,8 +140,10 @@ void add_kernel_command(CLI::App& program) {
   command->add_option("arguments", options->arguments,
                       "Shape as NAME=VALUE, for example M=8192 N=8192 K=8192 dtype=bf16");
   command->add_option("--device", options->device, "GPU of hw_configs/devices, or a file");
-  command->add_option("--implementation", options->implementation,
-                      "Kernel implementation of hw_configs/kernels (default: the device's)");
+  command->add_option(
+      "--implementation", options->implementation,
+      "Kernel implementation of hw_configs/kernels, or your own file, which may say "
+      "`extends: cublas_hopper` and what differs (default: the device's)");
   command->add_option("--fidelity", options->fidelity, "cycle or analytical")
       ->check(CLI::IsMember({"cycle", "analytical"}));
   command->add_option("--fits", options->fits, "Folder of fits instead of those that ship");
