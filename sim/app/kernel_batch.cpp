@@ -20,6 +20,7 @@ namespace {
 struct Prediction {
   double microseconds = 0, lower = 0, upper = 0;
   double watts = 0;
+  gpu::Resource binding = gpu::Resource::latency;
 };
 
 /// Half-width of the 90 % interval of board power. // assumed until calibrate states the residuals
@@ -31,7 +32,7 @@ std::string four_digits(double value) { return fmt::format("{:.4f}", value); }
 /// Predicts the rows of one GPU into `predictions`; counts what cannot be modelled.
 class GpuRows {
  public:
-  GpuRows(const KernelBatchOptions& options, const std::string& gpu)
+  GpuRows(const PredictionOptions& options, const std::string& gpu)
       : device_(device::load_device(gpu)),
         fits_(options.fits.empty() ? device::load_fit_for(device_)
                                    : device::load_fit_for(device_, options.fits)),
@@ -80,7 +81,8 @@ class GpuRows {
     return {.microseconds = core::to_microseconds(sum.time) + added,
             .lower = core::to_microseconds(sum.lower) + added,
             .upper = core::to_microseconds(sum.upper) + added,
-            .watts = sum.power.value()};
+            .watts = sum.power.value(),
+            .binding = sum.binding};
   }
 
   device::DeviceSpec device_;
@@ -89,23 +91,35 @@ class GpuRows {
   std::vector<std::pair<std::size_t, calibrate::MeasuredCall>> calls_;
 };
 
+/// Columns of what was predicted; a row without a prediction leaves its fields empty.
+void append_predictions(const std::vector<std::optional<Prediction>>& predictions,
+                        calibrate::CsvTable& table) {
+  const auto column = [&](auto field) {
+    std::vector<std::string> values;
+    for (const auto& prediction : predictions)
+      values.push_back(prediction ? four_digits(field(*prediction)) : std::string{});
+    return values;
+  };
+  table.append("predicted_us", column([](const Prediction& p) { return p.microseconds; }));
+  table.append("lower_us", column([](const Prediction& p) { return p.lower; }));
+  table.append("upper_us", column([](const Prediction& p) { return p.upper; }));
+  if (!table.has("power_w")) return;
+  table.append("predicted_power_w", column([](const Prediction& p) { return p.watts; }));
+  table.append("lower_power_w",
+               column([](const Prediction& p) { return p.watts / (1 + kPowerHalfWidth); }));
+  table.append("upper_power_w",
+               column([](const Prediction& p) { return p.watts * (1 + kPowerHalfWidth); }));
+}
+
 }  // namespace
 
-void predict_batch(const KernelBatchOptions& options) {
-  calibrate::CsvTable table = calibrate::CsvTable::load(options.input);
-  if (!table.has("gpu"))
-    throw core::ConfigError({options.input, 1, 1}, "found no column 'gpu'; expected a kernel file");
-  const std::string file = std::filesystem::path(options.input).stem().string();
-  std::map<std::string, std::size_t> reasons;
-  const auto finish = [&] {
-    write_output_file(options.output, table.to_text());
-    for (const auto& [reason, count] : reasons)
-      fmt::print(stderr, "{} rows not modelled: {}\n", count, reason);
-  };
+std::vector<std::string> predict_table(calibrate::CsvTable& table, const std::string& file,
+                                       const PredictionOptions& options,
+                                       std::map<std::string, std::size_t>& reasons) {
+  std::vector<std::string> binding(table.size());
   if (holds_collectives(file)) {
     predict_collectives(table, file, options.fits, reasons);
-    finish();
-    return;
+    return binding;
   }
   const auto map = calibrate::MeasurementMap::load();
   std::map<std::string, GpuRows> gpus;
@@ -117,24 +131,23 @@ void predict_batch(const KernelBatchOptions& options) {
   }
   std::vector<std::optional<Prediction>> predictions(table.size());
   for (auto& [name, rows] : gpus) rows.predict(options.jobs, predictions, reasons);
+  append_predictions(predictions, table);
+  for (std::size_t row = 0; row < table.size(); ++row)
+    if (predictions[row]) binding[row] = gpu::to_string(predictions[row]->binding);
+  return binding;
+}
 
-  const auto column = [&](auto field) {
-    std::vector<std::string> values;
-    for (const auto& prediction : predictions)
-      values.push_back(prediction ? four_digits(field(*prediction)) : std::string{});
-    return values;
-  };
-  table.append("predicted_us", column([](const Prediction& p) { return p.microseconds; }));
-  table.append("lower_us", column([](const Prediction& p) { return p.lower; }));
-  table.append("upper_us", column([](const Prediction& p) { return p.upper; }));
-  if (table.has("power_w")) {
-    table.append("predicted_power_w", column([](const Prediction& p) { return p.watts; }));
-    table.append("lower_power_w",
-                 column([](const Prediction& p) { return p.watts / (1 + kPowerHalfWidth); }));
-    table.append("upper_power_w",
-                 column([](const Prediction& p) { return p.watts * (1 + kPowerHalfWidth); }));
-  }
-  finish();
+void predict_batch(const KernelBatchOptions& options) {
+  calibrate::CsvTable table = calibrate::CsvTable::load(options.input);
+  if (!table.has("gpu"))
+    throw core::ConfigError({options.input, 1, 1}, "found no column 'gpu'; expected a kernel file");
+  std::map<std::string, std::size_t> reasons;
+  predict_table(table, std::filesystem::path(options.input).stem().string(),
+                {.fits = options.fits, .fidelity = options.fidelity, .jobs = options.jobs},
+                reasons);
+  write_output_file(options.output, table.to_text());
+  for (const auto& [reason, count] : reasons)
+    fmt::print(stderr, "{} rows not modelled: {}\n", count, reason);
 }
 
 }  // namespace tessera::app
