@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/device/fit_file.hpp"
 #include "sim/core/config.hpp"
 #include "sim/core/result.hpp"
@@ -18,7 +20,10 @@ ResidualLine read_residual(const std::string& group, const core::ConfigNode& nod
           .rows = static_cast<std::size_t>(node.integer("rows", 1, kMany)),
           .median = node.number("median", 0, kMany),
           .p90 = node.number("p90", 0, kMany),
-          .bias = node.number("bias", -kMany, kMany)};
+          .bias = node.number("bias", -kMany, kMany),
+          .lower = node.number_or("lower", -kMany, kMany, 0),
+          .upper = node.number_or("upper", -kMany, kMany, 0),
+          .inside = node.number_or("inside", 0, 1, 0)};
 }
 
 StageRecord read_stage(const core::ConfigNode& node) {
@@ -43,11 +48,15 @@ std::string fit_text(const std::string& device, const FitRecord& record) {
         "\"{}\"}}\n",
         name, p.value, p.unit.empty() ? "1" : p.unit, p.standard_error, core::to_string(p.grade),
         p.fitted_on.empty() ? "" : "fitted_on: " + p.fitted_on + ", ", p.source);
-  text += "residuals:  # |log error| at cycle fidelity on the fitted rows\n";
+  text +=
+      "residuals:  # log error at cycle fidelity on rows of the fitted half; lower, upper: 90 % of "
+      "log(measured / predicted)\n";
   for (const ResidualLine& line : record.residuals)
-    text +=
-        fmt::format("  {}: {{stage: {}, rows: {}, median: {:.4f}, p90: {:.4f}, bias: {:+.4f}}}\n",
-                    line.group, line.stage, line.rows, line.median, line.p90, line.bias);
+    text += fmt::format(
+        "  {}: {{stage: {}, rows: {}, median: {:.4f}, p90: {:.4f}, bias: {:+.4f}, lower: {:+.4f}, "
+        "upper: {:+.4f}, inside: {:.3f}}}\n",
+        line.group, line.stage, line.rows, line.median, line.p90, line.bias, line.lower, line.upper,
+        line.inside);
   text += fmt::format(
       "provenance:\n"
       "  measurements: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c\"\n{}"
@@ -59,6 +68,16 @@ std::string fit_text(const std::string& device, const FitRecord& record) {
         stage.stage, stage.half, stage.rows, stage.passes, stage.model_version,
         stage.measurements_hash);
   return text;
+}
+
+DeviceRecord load_record_for(const device::DeviceSpec& device, const std::string& folder) {
+  const std::vector<std::string> known = core::names_in(folder);
+  const bool own = std::find(known.begin(), known.end(), device.name) != known.end();
+  DeviceRecord found{
+      .record = load_fit_record(own ? device.name : to_string(device.generation), folder),
+      .transferred = !own};
+  found.record.fits = device::load_fit_for(device, folder);
+  return found;
 }
 
 FitRecord load_fit_record(const std::string& name, const std::string& folder) {

@@ -7,14 +7,17 @@
 
 namespace tessera::calibrate {
 
-/// Errors of one group of fitted rows at cycle fidelity, as logarithms.
+/// Errors of one group of rows of the fitted half at cycle fidelity, as logarithms.
 struct ResidualLine {
   std::string group;  ///< "gemm trtllm bfloat16"
   std::string stage;  ///< That measured them.
   std::size_t rows = 0;
   double median = 0;  ///< Of |log error|.
   double p90 = 0;
-  double bias = 0;  ///< Median, signed.
+  double bias = 0;  ///< Median of log(predicted / measured).
+  /// Ends of the 90 % interval of log(measured / predicted); both 0 where it is not known.
+  double lower = 0, upper = 0;
+  double inside = 0;  ///< Share of rows inside the interval that the other rows make.
 };
 
 /// How one stage of a calibration came to what it left in the file.
@@ -37,6 +40,14 @@ struct FitRecord {
 
 /// The text of a fit file.
 std::string fit_text(const std::string& device, const FitRecord& record);
+
+/// What describes a device: the record of its own fit of `folder`, or of its generation's, whose
+/// parameters are then graded no better than transferred.
+struct DeviceRecord {
+  FitRecord record;
+  bool transferred = false;
+};
+DeviceRecord load_record_for(const device::DeviceSpec& device, const std::string& folder);
 
 /// Reads a device's own fit file of `folder` whole; one that only extends another's has no
 /// residuals and no stages. Throws core::ConfigError with all mistakes.

@@ -20,6 +20,16 @@ const std::map<std::string_view, CallOfRow> kFamilies = {
     {"moe", moe_call},
 };
 
+/// The expert loads of a power law are one draw that nobody recorded; its spread is part of the
+/// residual.
+std::string residual_group(const std::string& file, const CsvTable& table, std::size_t row) {
+  std::string group =
+      fmt::format("{} {} {}", file, table.text(row, "framework"), table.text(row, "dtype"));
+  const std::string_view routing = table.text(row, "routing");
+  if (!routing.empty()) group += routing.starts_with("power_law") ? " power_law" : " balanced";
+  return group;
+}
+
 bool matches(const std::string& wanted, std::string_view found) {
   return wanted.empty() || wanted == found;
 }
@@ -90,6 +100,7 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
   MeasuredCall call = found->second(MeasuredRow{table, row}, device, as);
   for (KernelQuery& query : call.kernels) query.context.sustained = power;
   call.harness = fmt::format("harness.{}.{}", file, table.text(row, "framework"));
+  call.residual_group = residual_group(file, table, row);
   return call;
 }
 

@@ -25,6 +25,7 @@ struct MeasuredCall {
   std::string harness;  ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
   std::string type;     ///< Of the call where a file has several: kernels of one type follow each
                         ///< other closer than those of another. Else empty.
+  std::string residual_group;  ///< Calls that err alike: "gemm trtllm bfloat16".
   double prepared_rows = 0;  ///< Rows of weight scales that every call expands and packs anew.
 
   /// One constant of the harness and how often it falls on the call.

@@ -58,7 +58,8 @@ std::string group_of(const ScoredFile& file, const Scored& number,
                      const std::vector<std::string>& by) {
   std::vector<std::string> values;
   for (const std::string& column : by) {
-    std::string value = column == "file" ? file.file : std::string{file.table.text(number.row, column)};
+    std::string value =
+        column == "file" ? file.file : std::string{file.table.text(number.row, column)};
     values.push_back(value.empty() ? "-" : std::move(value));
   }
   if (!number.part.empty()) values.push_back(number.part);

@@ -22,8 +22,6 @@ namespace {
 constexpr std::size_t kLongCandidates = 2;
 constexpr std::size_t kShortCandidates = 6;
 constexpr double kShortCycles = 50'000;
-/// How much wider an interval is where the fit is another device's or another kernel's. // assumed
-constexpr double kTransferWidening = 1.5;
 /// Half-width of the 90 % interval of a kernel family that no fit describes. // assumed
 constexpr double kUnfittedHalfWidth = 0.5;
 /// A benchmark repeats a kernel about this often before its clock is read off. Measured bursts are

@@ -15,6 +15,10 @@ namespace tessera::gpu {
 /// fits.
 inline constexpr const char* kModelVersion = "4";
 
+/// How much wider, in the logarithm, an interval is where the fit is another device's or another
+/// kernel's. // assumed
+inline constexpr double kTransferWidening = 1.5;
+
 /// One GPU: device description, calibrated parameters and kernel implementations.
 class Gpu : public KernelTimer {
  public:

@@ -29,6 +29,10 @@ void add_calibrate_command(CLI::App& program) {
   command->add_option("--rows", options->rows, "Rows of a family that are fitted, at most")
       ->check(CLI::Range(20, 2000));
   command
+      ->add_option("--residual-rows", options->residual_rows,
+                   "Rows of a family on which residuals and intervals are taken, at most")
+      ->check(CLI::Range(20, 100000));
+  command
       ->add_option("--passes", options->passes,
                    "Corrections of the closed form by simulation; 0: keep the parameters, take the "
                    "residuals")

@@ -11,6 +11,7 @@
 #include <map>
 #include <set>
 
+#include "calibrate/call_residuals.hpp"
 #include "calibrate/fit.hpp"
 #include "calibrate/fit_record.hpp"
 #include "models/device/device_file.hpp"
@@ -30,8 +31,6 @@ using calibrate::MeasuredCall;
 struct Rows {
   std::vector<MeasuredCall> calls;
   std::vector<double> observations;  ///< Microseconds; then watts, if they are fitted.
-  std::vector<std::string> labels;   ///< framework and type, for the report
-  std::string file_hash;             ///< SHA-256 of the file
 };
 
 enum class Types { all, bf16, quantised };
@@ -83,7 +82,9 @@ class DeviceCalibration {
     if (!options_.energies_from.empty()) transfer_energies();
     const auto& again = options_.families;
     std::erase_if(record_.stages, [&](const calibrate::StageRecord& stage) {
-      return std::find(again.begin(), again.end(), stage.stage) != again.end();
+      const bool repeated = std::find(again.begin(), again.end(), stage.stage) != again.end();
+      if (repeated) earlier_[stage.stage] = stage;
+      return repeated;
     });
     for (const std::string& family : options_.families) fit_stage(stage_of(family));
     transfer_to_grouped();
@@ -133,7 +134,8 @@ class DeviceCalibration {
   }
 
   void fit_stage(const Stage& stage) {
-    const Rows rows = select(stage);
+    const CsvTable table = CsvTable::load(path_of(stage));
+    const Rows rows = select(stage, table, options_.rows);
     forget(stage);
     const std::string what = fmt::format("{} {}{}", device_.name, stage.file,
                                          stage.types == Types::bf16        ? " bf16"
@@ -149,13 +151,25 @@ class DeviceCalibration {
       return evaluate_rows(stage, rows, fits, fidelity, last);
     };
     if (options_.passes > 0) move_parameters(stage.name, what, free, rows, evaluate);
-    keep_residuals(stage, rows, evaluate, last);
-    record_.stages.push_back({.stage = stage.name,
-                              .half = options_.half,
-                              .rows = rows.calls.size(),
-                              .passes = options_.passes,
-                              .model_version = gpu::kModelVersion,
-                              .measurements_hash = rows.file_hash});
+    // More rows than were fitted, so that the residuals speak for rows that the fit has not seen.
+    const Rows seen = select(stage, table, std::max(options_.rows, options_.residual_rows));
+    keep_residuals(stage, seen);
+    calibrate::StageRecord done{.stage = stage.name,
+                                .half = options_.half,
+                                .rows = rows.calls.size(),
+                                .passes = options_.passes,
+                                .model_version = gpu::kModelVersion,
+                                .measurements_hash = core::sha256(bytes_of(path_of(stage)))};
+    if (const auto before = earlier_.find(stage.name);
+        options_.passes == 0 && before != earlier_.end()) {
+      done.rows = before->second.rows;  // the parameters are still those
+      done.passes = before->second.passes;
+    }
+    record_.stages.push_back(std::move(done));
+  }
+
+  [[nodiscard]] std::string path_of(const Stage& stage) const {
+    return options_.measurements + "/" + stage.file + ".csv";
   }
 
   /// Drops the residuals that an earlier run of the stage left.
@@ -198,12 +212,11 @@ class DeviceCalibration {
     for (const std::string& pair : report.entangled) fmt::print("  cannot tell apart: {}\n", pair);
   }
 
-  [[nodiscard]] Rows select(const Stage& stage) const {
+  /// The first `most` rows in the order of their hashes: of two selections the smaller is a part of
+  /// the larger.
+  [[nodiscard]] Rows select(const Stage& stage, const CsvTable& table, std::size_t most) const {
     Rows rows;
     std::vector<double> watts;
-    const std::string path = options_.measurements + "/" + stage.file + ".csv";
-    const CsvTable table = CsvTable::load(path);
-    rows.file_hash = core::sha256(bytes_of(path));
     std::vector<std::pair<std::string, std::size_t>> order;  // spread by hash
     for (std::size_t row = 0; row < table.size(); ++row) {
       if (table.text(row, "gpu") != device_.name) continue;
@@ -214,15 +227,13 @@ class DeviceCalibration {
     }
     std::sort(order.begin(), order.end());
     for (const auto& [hash, row] : order) {
-      if (rows.calls.size() >= options_.rows) break;
+      if (rows.calls.size() >= most) break;
       const auto measured = table.number(row, "latency_us");
       if (!measured || *measured <= 0) continue;
       try {
         MeasuredCall call = map_.call(stage.file, table, row, device_);
         rows.observations.push_back(*measured);
         rows.calls.push_back(std::move(call));
-        rows.labels.push_back(
-            fmt::format("{} {}", table.text(row, "framework"), table.text(row, "dtype")));
         if (stage.moves_power) watts.push_back(table.number(row, "power_w").value_or(0));
       } catch (const core::Refusal&) {
         continue;  // counted where predictions are made
@@ -318,21 +329,24 @@ class DeviceCalibration {
     return times;
   }
 
-  /// The 90 % half-width of |log(measured / predicted)| by what binds the kernel.
-  void keep_residuals(const Stage& stage, const Rows& rows, const calibrate::Evaluate& evaluate,
-                      const std::vector<std::optional<gpu::KernelResult>>& last) {
-    const auto times = evaluate(record_.fits, gpu::Fidelity::cycle);
+  /// The residuals of calls by their group, and of kernels, as the 90 % half-width of
+  /// |log(measured / predicted)|, by implementation and by what binds them.
+  void keep_residuals(const Stage& stage, const Rows& rows) {
+    std::vector<std::optional<gpu::KernelResult>> last;
+    const auto times = evaluate_rows(stage, rows, record_.fits, gpu::Fidelity::cycle, last);
     std::map<std::string, std::vector<double>> sizes;
-    std::map<std::string, std::vector<double>> by_label;
+    std::map<std::string, std::vector<calibrate::CallError>> groups;
     for (std::size_t i = 0; i < times.size(); ++i) {
       if (!times[i]) continue;
       const double error = std::log(*times[i] / rows.observations[i]);
+      const MeasuredCall& call = rows.calls[i % rows.calls.size()];
+      const double duration = *times[i % rows.calls.size()];
       if (i >= rows.calls.size()) {
         watts_errors_.push_back(std::abs(error));
-        by_label["watts"].push_back(error);
+        groups[call.residual_group + " watts"].push_back({duration, -error});
         continue;
       }
-      by_label[rows.labels[i]].push_back(error);
+      groups[call.residual_group].push_back({duration, -error});
       if (stage.moves_power) continue;
       // Where the harness is most of a row, its error says little about the kernel.
       if (rows.calls[i].added_us(record_.fits) > kHarnessShare * *times[i]) continue;
@@ -353,8 +367,7 @@ class DeviceCalibration {
           .source = fmt::format("90 % half-width of {} rows of {}", values.size(), stage.file),
           .fitted_on = stage.name};
     }
-    for (auto& [label, errors] : by_label)
-      note_residual(stage.name, stage.file + " " + label, errors);
+    for (const auto& [group, errors] : groups) note_residuals(stage.name, group, errors);
   }
 
   /// The names under which a row's error counts: of the kernel that the call is about, which is the
@@ -372,19 +385,14 @@ class DeviceCalibration {
             fmt::format("residual.{}.{}", family, gpu::to_string(result.binding))};
   }
 
-  void note_residual(const std::string& stage, const std::string& label,
-                     std::vector<double>& errors) {
-    std::sort(errors.begin(), errors.end());
-    const double bias = errors[errors.size() / 2];
-    std::vector<double> absolute = errors;
-    for (double& e : absolute) e = std::abs(e);
-    std::sort(absolute.begin(), absolute.end());
-    std::erase_if(record_.residuals, [&](const calibrate::ResidualLine& line) {
-      return line.group == label;  // of an earlier pass of the stage
-    });
-    record_.residuals.push_back(
-        {label, stage, errors.size(), absolute[absolute.size() / 2],
-         absolute[static_cast<std::size_t>(0.9 * static_cast<double>(absolute.size()))], bias});
+  void note_residuals(const std::string& stage, const std::string& group,
+                      const std::vector<calibrate::CallError>& errors) {
+    for (calibrate::ResidualLine& line : calibrate::residual_lines(group, stage, errors)) {
+      std::erase_if(record_.residuals, [&](const calibrate::ResidualLine& old) {
+        return old.group == line.group;  // of an earlier pass of the stage
+      });
+      record_.residuals.push_back(std::move(line));
+    }
   }
 
   void write() {
@@ -408,6 +416,7 @@ class DeviceCalibration {
   calibrate::MeasurementMap map_;
   mutable std::set<std::string> fitted_;
   std::vector<double> watts_errors_;
+  std::map<std::string, calibrate::StageRecord> earlier_;  ///< Of stages that this run repeats.
 };
 
 }  // namespace

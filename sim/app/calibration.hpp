@@ -26,6 +26,7 @@ struct CalibrationOptions {
       energies_from;  ///< Device whose fitted energies stand in where watts were not measured.
   bool only_harness = false;  ///< Fit what the harness adds and nothing of the GPU or its kernels.
   std::size_t rows = 240;
+  std::size_t residual_rows = 600;  ///< Rows of a stage that residuals are taken on, at most.
   int passes = 2;
   int jobs = 1;
 };

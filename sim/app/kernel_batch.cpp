@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 
+#include "calibrate/call_residuals.hpp"
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "sim/app/collective_batch.hpp"
@@ -19,23 +20,26 @@ namespace {
 
 struct Prediction {
   double microseconds = 0, lower = 0, upper = 0;
-  double watts = 0;
+  double watts = 0, lower_watts = 0, upper_watts = 0;
   gpu::Resource binding = gpu::Resource::latency;
 };
 
-/// Half-width of the 90 % interval of board power. // assumed until calibrate states the residuals
-/// of power_*
-constexpr double kPowerHalfWidth = 0.2;
+/// The 90 % interval of board power where no fit has seen watts. // assumed
+constexpr calibrate::CallIntervals::Factors kUnfittedPower = {.lower = 0.7, .upper = 1.4};
 
 std::string four_digits(double value) { return fmt::format("{:.4f}", value); }
 
 /// Predicts the rows of one GPU into `predictions`; counts what cannot be modelled.
 class GpuRows {
  public:
+  GpuRows(const GpuRows&) = delete;  // holds references to its own parts
+  GpuRows& operator=(const GpuRows&) = delete;
   GpuRows(const PredictionOptions& options, const std::string& gpu)
       : device_(device::load_device(gpu)),
-        fits_(options.fits.empty() ? device::load_fit_for(device_)
-                                   : device::load_fit_for(device_, options.fits)),
+        found_(calibrate::load_record_for(
+            device_, options.fits.empty() ? device::kFitFolder : options.fits)),
+        fits_(found_.record.fits),
+        intervals_(found_.record.residuals, found_.transferred),
         gpu_(device_, fits_, kernels::ImplementationLibrary::load(), options.fidelity) {}
 
   void add(const std::string& file, const calibrate::MeasurementMap& map,
@@ -78,15 +82,27 @@ class GpuRows {
                                    const std::vector<gpu::KernelResult>& results) const {
     const gpu::KernelResult sum = gpu::in_sequence(results);
     const double added = call.added_us(fits_);
-    return {.microseconds = core::to_microseconds(sum.time) + added,
-            .lower = core::to_microseconds(sum.lower) + added,
-            .upper = core::to_microseconds(sum.upper) + added,
-            .watts = sum.power.value(),
-            .binding = sum.binding};
+    Prediction prediction{.microseconds = core::to_microseconds(sum.time) + added,
+                          .lower = core::to_microseconds(sum.lower) + added,
+                          .upper = core::to_microseconds(sum.upper) + added,
+                          .watts = sum.power.value(),
+                          .binding = sum.binding};
+    // What calls of this kind were seen to differ by says more than the sum of their kernels' ends.
+    if (const auto factors = intervals_.around(call.residual_group, prediction.microseconds)) {
+      prediction.lower = prediction.microseconds * factors->lower;
+      prediction.upper = prediction.microseconds * factors->upper;
+    }
+    const auto power = intervals_.around(call.residual_group + " watts", prediction.microseconds)
+                           .value_or(kUnfittedPower);
+    prediction.lower_watts = prediction.watts * power.lower;
+    prediction.upper_watts = prediction.watts * power.upper;
+    return prediction;
   }
 
   device::DeviceSpec device_;
-  device::FitSet fits_;
+  calibrate::DeviceRecord found_;
+  const device::FitSet& fits_;
+  calibrate::CallIntervals intervals_;
   gpu::Gpu gpu_;
   std::vector<std::pair<std::size_t, calibrate::MeasuredCall>> calls_;
 };
@@ -105,10 +121,8 @@ void append_predictions(const std::vector<std::optional<Prediction>>& prediction
   table.append("upper_us", column([](const Prediction& p) { return p.upper; }));
   if (!table.has("power_w")) return;
   table.append("predicted_power_w", column([](const Prediction& p) { return p.watts; }));
-  table.append("lower_power_w",
-               column([](const Prediction& p) { return p.watts / (1 + kPowerHalfWidth); }));
-  table.append("upper_power_w",
-               column([](const Prediction& p) { return p.watts * (1 + kPowerHalfWidth); }));
+  table.append("lower_power_w", column([](const Prediction& p) { return p.lower_watts; }));
+  table.append("upper_power_w", column([](const Prediction& p) { return p.upper_watts; }));
 }
 
 }  // namespace
