@@ -1,34 +1,126 @@
+#include <algorithm>
+
 #include "calibrate/measured_families.hpp"
 
 namespace tessera::calibrate {
 
+using workload::Attention;
 using workload::Stream;
 using workload::StreamKind;
 
-/// Prefill attention; the trtllm collection appends keys and values to the cache in the same call.
+namespace {
+
+/// Query heads of a key head that TensorRT-LLM's kernels for grouped queries take
+/// (xqaDispatcher.cpp, trtllm-gen's limit of query heads in a CTA).
+constexpr std::int64_t kMostGroupedHeads = 32;
+
+/// What all attention rows say. `queries` and `keys` are per sequence.
+Attention attention_of(const MeasuredRow& row, std::int64_t queries, std::int64_t keys) {
+  Attention attention{.batch = row.size("batch"), .q_length = queries, .kv_length = keys};
+  attention.heads = attention.kv_heads = row.size("num_heads");
+  attention.qk_dim = attention.v_dim = row.size("head_dim");
+  attention.type = attention.cache_type = row.type("dtype");
+  return attention;
+}
+
+/// The same with the columns that encoders do not have.
+Attention causal_attention_of(const MeasuredRow& row, std::int64_t queries, std::int64_t keys) {
+  Attention attention = attention_of(row, queries, keys);
+  attention.kv_heads = row.size("num_kv_heads");
+  attention.window = row.size("win");
+  attention.cache_type = row.type("kv_dtype");
+  if (attention.kv_heads < 1 || attention.heads % attention.kv_heads != 0)
+    refuse_row("key heads that do not divide the query heads");
+  return attention;
+}
+
+/// Bytes of queries, outputs and of the keys and values that are read.
+double touched_bytes(const Attention& a) {
+  const std::int64_t keys =
+      a.window > 0 ? std::min(a.kv_length, a.window + a.q_length - 1) : a.kv_length;
+  return bytes_of(a.batch * a.q_length, a.heads * (a.qk_dim + a.v_dim),
+                  core::activation_bits(a.type)) +
+         bytes_of(a.batch * keys, a.kv_heads * (a.qk_dim + a.v_dim),
+                  core::activation_bits(a.cache_type));
+}
+
+/// The new tokens' keys and values, written to the cache: in one copy, narrowed on the way.
+Stream append(const Attention& a) {
+  return {.kind = StreamKind::copy,
+          .rows = a.batch * a.q_length,
+          .columns = a.kv_heads * (a.qk_dim + a.v_dim),
+          .output = a.cache_type};
+}
+
+/// A cast of `heads` heads of the new tokens to the cache's type, in a kernel of its own.
+Stream cast(const Attention& a, std::int64_t heads) {
+  return {.kind = StreamKind::quantize,
+          .rows = a.batch * a.q_length,
+          .columns = heads * a.qk_dim,
+          .output = a.cache_type};
+}
+
+}  // namespace
+
+/// Prefill attention. Both collections also write keys and values to the cache in the same call
+/// (sglang by the layer's save_kv_cache, trtllm in the kernel before attention), and quantise for
+/// it; what the cache holds already, sglang reads from its pages.
 MeasuredCall attention_context_call(const MeasuredRow& row, const device::DeviceSpec& device,
                                     const MeasuredAs& as) {
-  workload::Attention attention{.batch = row.size("batch")};
-  attention.q_length = attention.kv_length = row.size("isl");
-  attention.heads = row.size("num_heads");
-  attention.kv_heads = row.size("num_kv_heads");
-  attention.qk_dim = attention.v_dim = row.size("head_dim");
-  attention.window = row.size("win");
-  attention.type = row.type("dtype");
-  attention.cache_type = row.type("kv_dtype");
-  const std::int64_t tokens = attention.batch * attention.q_length;
-  const std::int64_t columns = (2 * attention.heads + 2 * attention.kv_heads) * attention.qk_dim;
+  const std::int64_t length = row.size("isl");
+  const Attention attention = causal_attention_of(row, length, length);
   const gpu::ExecutionContext context =
-      replayed(bytes_of(tokens, columns, core::activation_bits(attention.type)), device);
+      replayed(row.operand_sets() * touched_bytes(attention), device);
   MeasuredCall call;
-  if (row.text("framework") == "trtllm")
-    call.kernels.push_back({Stream{.kind = StreamKind::copy,
-                                   .rows = tokens,
-                                   .columns = 2 * attention.kv_heads * attention.qk_dim,
-                                   .output = attention.cache_type},
-                            context,
-                            {}});
+  if (!row.probed()) {
+    call.kernels.push_back({append(attention), context, {}});
+    call.type = attention.cache_type == attention.type ? "" : "narrow_cache";
+  }
   call.kernels.push_back({attention, context, as.implementation});
+  return call;
+}
+
+/// Decode attention of one token a sequence against a cache that holds it. sglang: the layer
+/// appends, after casts of keys and values to a narrower cache and before one of the queries;
+/// trtllm: rotation and append are one kernel, or part of attention where that is the kernel of
+/// ungrouped queries.
+MeasuredCall attention_generation_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                                       const MeasuredAs& as) {
+  const Attention attention =
+      causal_attention_of(row, 1, std::max<std::int64_t>(2, row.size("kv_len")));
+  const gpu::ExecutionContext context =
+      replayed(row.operand_sets() * touched_bytes(attention), device);
+  const bool narrow = attention.cache_type != attention.type;
+  const std::int64_t group = attention.heads / attention.kv_heads;
+  std::string implementation = as.implementation;
+  bool fused = as.appends_itself;
+  if (!as.ungrouped.empty() && ((group == 1 && as.groups_only) || group > kMostGroupedHeads)) {
+    implementation = as.ungrouped;
+    fused = true;
+  }
+  MeasuredCall call;
+  const auto before = [&](const Stream& stream) { call.kernels.push_back({stream, context, {}}); };
+  if (!row.probed() && !fused) before(append(attention));
+  if (narrow && row.text("framework") == "sglang") {
+    before(cast(attention, attention.kv_heads));
+    before(cast(attention, attention.kv_heads));
+    if (!as.keeps_queries) before(cast(attention, attention.heads));
+  }
+  call.type = narrow ? "narrow_cache" : "";
+  call.kernels.push_back({attention, context, implementation});
+  return call;
+}
+
+/// Bidirectional attention without a cache.
+MeasuredCall encoder_attention_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                                    const MeasuredAs& as) {
+  const std::int64_t length = row.size("isl");
+  Attention attention = attention_of(row, length, length);
+  attention.causal = false;
+  MeasuredCall call;
+  call.kernels.push_back({attention,
+                          replayed(row.operand_sets() * touched_bytes(attention), device),
+                          as.implementation});
   return call;
 }
 

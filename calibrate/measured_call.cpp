@@ -17,6 +17,8 @@ const std::map<std::string_view, CallOfRow> kFamilies = {
     {"gemm", gemm_call},
     {"quantize", quantize_call},
     {"attention_context", attention_context_call},
+    {"attention_generation", attention_generation_call},
+    {"encoder_attention", encoder_attention_call},
     {"moe", moe_call},
 };
 
@@ -70,6 +72,10 @@ MeasurementMap MeasurementMap::load() {
                          .kv_dtype = node.text_or("kv_dtype", ""),
                          .gpu = node.text_or("gpu", ""),
                          .implementation = node.text_or("implementation", ""),
+                         .ungrouped = node.text_or("ungrouped", ""),
+                         .groups_only = node.boolean_or("groups_only", false),
+                         .appends_itself = node.boolean_or("appends_itself", false),
+                         .keeps_queries = node.boolean_or("keeps_queries", false),
                          .prepares_scales = node.boolean_or("prepares_scales", false)});
   document.finish();
   return map;

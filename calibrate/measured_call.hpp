@@ -49,6 +49,11 @@ struct MeasuredAs {
   std::string kv_dtype;
   std::string gpu;
   std::string implementation;    ///< "" : the device's default.
+  std::string ungrouped;         ///< Decode: runs instead where too many query heads share a key
+                                 ///< head.
+  bool groups_only = false;      ///< Decode: it also runs where none share one.
+  bool appends_itself = false;   ///< Decode: `implementation` writes the new token to the cache.
+  bool keeps_queries = false;    ///< Decode: queries are not cast to a narrower cache's type.
   bool prepares_scales = false;  ///< The call also expands the weights' scales to rows and packs
                                  ///< them.
 };

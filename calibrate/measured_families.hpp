@@ -16,6 +16,12 @@ MeasuredCall quantize_call(const MeasuredRow& row, const device::DeviceSpec& dev
 /// attention_context.csv
 MeasuredCall attention_context_call(const MeasuredRow& row, const device::DeviceSpec& device,
                                     const MeasuredAs& as);
+/// attention_generation.csv
+MeasuredCall attention_generation_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                                       const MeasuredAs& as);
+/// encoder_attention.csv
+MeasuredCall encoder_attention_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                                    const MeasuredAs& as);
 /// moe.csv
 MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
                       const MeasuredAs& as);

@@ -420,7 +420,9 @@ std::vector<WarmBox> AttentionForward::warm_boxes() const {
 /// Registers a thread of a Hopper warpgroup needs: outputs, scores, their 16-bit copy, the rest.
 bool fits_registers(const TileShape& tile, int consumers, std::int64_t v_dim) {
   constexpr double kOthers = 24;  // assumed: addresses, maxima, sums
-  const double needed = static_cast<double>(v_dim) / 2 + 0.75 * tile.n + kOthers;
+  // Two warpgroups share the columns of wider values (hopper/tile_size.h).
+  const double columns = static_cast<double>(v_dim > 256 ? v_dim / 2 : v_dim);
+  const double needed = columns / 2 + 0.75 * tile.n + kOthers;
   return needed <= (consumers > 2 ? 160 : 240);  // setmaxnreg of FlashAttention-3
 }
 
@@ -429,8 +431,11 @@ bool fit(const Attention& a, const device::DeviceSpec& device, const Implementat
          AttentionConfiguration& how) {
   const bool tmem = how.tile.schedule == GemmSchedule::tmem;
   how.consumers = std::max(1, how.tile.m / (tmem ? 128 : 64));
-  if (tmem && how.consumers * (how.tile.n + a.v_dim) > device.sm.tensor_memory.value() / 512)
-    return false;  // columns of 128 lanes x 4 B
+  // Columns of 128 lanes x 4 B; a tile of 64 rows fills half of the lanes.
+  const std::int64_t lanes = std::min(128, how.tile.m);
+  if (tmem &&
+      how.consumers * (how.tile.n + a.v_dim) * lanes / 128 > device.sm.tensor_memory.value() / 512)
+    return false;
   if (how.tile.schedule == GemmSchedule::pingpong &&
       !fits_registers(how.tile, how.consumers, a.v_dim))
     return false;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -37,6 +38,22 @@ enum class Accumulation {
 enum class TileChoice {
   fastest,       ///< As if it had timed them all: the best of the candidates is simulated.
   fewest_waves,  ///< Fewest waves, then the fullest last wave, then the least waste (DeepGEMM).
+};
+
+/// How a decode kernel cuts the keys of a sequence over CTAs.
+enum class KeySplit {
+  none,
+  fill,       ///< As many parts as the places of the machine hold at once.
+  efficient,  ///< The fewest whose waves are nearly as full as they get (FlashAttention).
+};
+
+/// What only attention kernels for few queries a sequence have.
+struct DecodeTraits {
+  int packed_heads = 1;  ///< Query heads of a key head in one CTA, at most; 1: none share its keys.
+  KeySplit split = KeySplit::none;
+  int least_tiles = 1;  ///< Tiles of keys in a part.
+  int most_splits = 64;
+  int stages = 2;  ///< Tiles of keys in flight per CTA, at most.
 };
 
 /// One tile shape that an implementation can launch.
@@ -82,6 +99,7 @@ struct Implementation {
   Accumulation accumulation = Accumulation::loaded;
   ValueWidth values = ValueWidth::own;  ///< Attention with values narrower than keys.
   TileChoice choice = TileChoice::fastest;
+  std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
   int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.
   ImplementationCosts costs;
   /// Raw parameters of the family beyond those above, by name.

@@ -36,6 +36,8 @@ const std::vector<std::pair<std::string, std::string>> kFamilies = {
     {"exchange", "exchange"}};
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
+const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
+    {"none", KeySplit::none}, {"fill", KeySplit::fill}, {"efficient", KeySplit::efficient}};
 constexpr double kMostCycles = 1e6;
 
 std::set<core::DataType> read_types(const ConfigNode& node) {
@@ -77,6 +79,19 @@ ImplementationCosts read_costs(const ConfigNode& node) {
   costs.mma_latency_cycles = cycles("mma_latency");
   costs.tensor_scale = node.number_or("tensor_scale", 1, 10, 1);
   return costs;
+}
+
+DecodeTraits read_decode(const ConfigNode& node) {
+  const auto count = [&](const char* key, int most, int otherwise) {
+    return static_cast<int>(node.integer_or(key, 1, most, otherwise));
+  };
+  DecodeTraits traits;
+  traits.packed_heads = count("packed_heads", 1024, traits.packed_heads);
+  traits.split = node.choice("split", kKeySplits);
+  traits.least_tiles = count("least_tiles", 1024, traits.least_tiles);
+  traits.most_splits = count("most_splits", 1024, traits.most_splits);
+  traits.stages = count("stages", 64, traits.stages);
+  return traits;
 }
 
 }  // namespace
@@ -122,6 +137,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("accumulation")) result.accumulation = root.choice("accumulation", kAccumulations);
   if (root.has("values")) result.values = root.choice("values", kValueWidths);
   if (root.has("choice")) result.choice = root.choice("choice", kChoices);
+  if (root.has("decode")) result.decode = read_decode(root.object("decode"));
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
   if (root.has("costs")) result.costs = read_costs(root.object("costs"));
   if (root.has("parameters")) {

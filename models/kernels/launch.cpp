@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "models/kernels/decode_attention.hpp"
 #include "models/kernels/exchange.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/grouped_gemm.hpp"
@@ -39,9 +40,13 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
   if (const auto* exchange = std::get_if<workload::Exchange>(&op))
     launches.push_back(make_exchange(*exchange, device, implementation, residency, gpc_sizes));
   if (const auto* attention = std::get_if<workload::Attention>(&op)) {
-    launches = attention->backward ? make_attention_backward(*attention, device, implementation)
-                                   : make_attention(multiplied(*attention, implementation), device,
-                                                    implementation, residency, gpc_sizes);
+    if (attention->backward) {
+      launches = make_attention_backward(*attention, device, implementation);
+    } else {
+      const auto make = implementation.decode ? make_decode_attention : make_attention;
+      launches = make(multiplied(*attention, implementation), device, implementation, residency,
+                      gpc_sizes);
+    }
   }
   if (launches.empty())
     throw core::Refusal(core::RefusalKind::outside_model,

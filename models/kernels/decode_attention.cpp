@@ -1,0 +1,439 @@
+#include "models/kernels/decode_attention.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "models/kernels/flash_attention.hpp"
+#include "models/kernels/stream.hpp"
+
+namespace tessera::kernels {
+
+using workload::Attention;
+
+namespace {
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+constexpr std::uint32_t kQueries = 1;
+constexpr std::uint32_t kKeys = 2;
+constexpr std::uint32_t kValues = 3;
+constexpr std::uint32_t kOutputs = 4;
+constexpr std::uint32_t kPartials = 5;
+constexpr double kBarrierBytes = 1024;  ///< Of shared memory. // assumed
+constexpr double kPartialBytes = 4;     ///< Parts are kept in FP32.
+constexpr double kStatisticBytes = 8;   ///< Maximum and sum of a row of a part, FP32.
+/// FlashAttention takes the fewest parts whose waves are at least this full, against the best
+/// (hopper/heuristics.h, num_splits_heuristic).
+constexpr double kEfficientEnough = 0.85;
+/// It cuts nothing once this part of the places has work (ibid.).
+constexpr double kFullEnough = 0.8;
+
+/// One tile shape on one device.
+struct DecodeConfiguration {
+  TileShape tile;
+  int resident = 1;
+  std::int64_t stages = 1;
+  std::int64_t split = 1;
+};
+
+class DecodeAttention : public TileKernel {
+ public:
+  DecodeAttention(const Attention& attention, const device::DeviceSpec& device,
+                  const Implementation& implementation, const DecodeConfiguration& how,
+                  const Residency& residency);
+
+  [[nodiscard]] std::vector<TileProgram> roles(const Cta& cta) const override;
+  [[nodiscard]] std::vector<WarmBox> warm_boxes() const override;
+
+ private:
+  /// Where a work item lies.
+  struct Place {
+    std::int64_t key_head = 0;  ///< Counted over all sequences.
+    std::int64_t head = 0;      ///< Group of query heads, counted over all sequences.
+    std::int64_t split = 0;
+    std::int64_t rows = 0;
+    KeyRange keys;  ///< In tiles.
+  };
+
+  [[nodiscard]] Barrier keys_full(std::int64_t stage) const { return at(stage); }
+  [[nodiscard]] Barrier keys_empty(std::int64_t stage) const { return at(stages_ + stage); }
+  [[nodiscard]] Barrier values_full(std::int64_t stage) const { return at(2 * stages_ + stage); }
+  [[nodiscard]] Barrier values_empty(std::int64_t stage) const { return at(3 * stages_ + stage); }
+  [[nodiscard]] Barrier queries_full() const { return at(4 * stages_); }
+  [[nodiscard]] Barrier queries_empty() const { return at(4 * stages_ + 1); }
+  [[nodiscard]] Barrier partials(int consumer) const { return own(0, consumer); }
+  [[nodiscard]] Barrier scores(int consumer) const { return own(1, consumer); }
+  [[nodiscard]] Barrier outputs(int consumer) const { return own(2, consumer); }
+  [[nodiscard]] Barrier own(std::int64_t kind, int consumer) const {
+    return at(4 * stages_ + 2 + kind * consumers_ + consumer);
+  }
+  static Barrier at(std::int64_t index) { return static_cast<Barrier>(index); }
+
+  TileProgram producer(const Cta& cta) const;
+  TileProgram consumer(const Cta& cta, int index) const;
+
+  [[nodiscard]] Place place(std::int64_t tile) const;
+  [[nodiscard]] std::int64_t keys_inside(std::int64_t tile) const;
+  [[nodiscard]] Box query_box(const Place& at) const;
+  [[nodiscard]] Box key_box(std::int64_t key_head, std::int64_t tile, bool values) const;
+  [[nodiscard]] Box output_box(const Place& at, int consumer, std::int64_t part) const;
+  void describe_costs(const device::DeviceSpec& device, const Implementation& implementation);
+  void describe_launch(const device::DeviceSpec& device, const Implementation& implementation);
+
+  Attention attention_;
+  TileShape tile_;
+  int consumers_;
+  std::int64_t stages_;
+  std::int64_t split_;
+  Residency residency_;
+  bool asynchronous_;        ///< Products run beside the warps that issue them.
+  std::int64_t packed_ = 1;  ///< Query rows of a work item.
+  std::int64_t groups_ = 1;  ///< Work items that a key head's rows make, before its keys are cut.
+  KeyRange visible_;         ///< Tiles of keys that are read.
+  std::int64_t score_cycles_ = 0;  ///< Tensor pipe, one consumer, one tile of keys.
+  std::int64_t value_cycles_ = 0;
+  std::int64_t fp32_cycles_ = 0;
+  std::int64_t sfu_cycles_ = 0;
+  std::int64_t latency_cycles_ = 0;
+  std::int64_t epilogue_cycles_ = 0;
+  std::int64_t reduction_cycles_ = 0;
+  double key_bytes_ = 2;  ///< Per element of keys and values.
+  double element_bytes_ = 2;
+};
+
+DecodeAttention::DecodeAttention(const Attention& attention, const device::DeviceSpec& device,
+                                 const Implementation& implementation,
+                                 const DecodeConfiguration& how, const Residency& residency)
+    : attention_(attention),
+      tile_(how.tile),
+      consumers_(std::max(1, how.tile.consumers)),
+      stages_(how.stages),
+      split_(how.split),
+      residency_(residency),
+      asynchronous_(how.tile.schedule != GemmSchedule::multistage),
+      key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
+      element_bytes_(core::activation_bits(attention.type) / 8.0) {
+  const std::int64_t rows = attention_.q_length * attention_.heads / attention_.kv_heads;
+  packed_ = std::min<std::int64_t>({rows, tile_.m, implementation.decode->packed_heads});
+  groups_ = divide_up(rows, packed_);
+  visible_ = keys_needed(attention_, 0, attention_.q_length, tile_.n);
+  plan_.tiles = attention_.batch * attention_.kv_heads * groups_ * split_;
+  plan_.ctas_per_sm = how.resident;
+  plan_.period = split_;
+  describe_costs(device, implementation);
+  describe_launch(device, implementation);
+}
+
+void DecodeAttention::describe_costs(const device::DeviceSpec& device,
+                                     const Implementation& implementation) {
+  const ImplementationCosts& costs = implementation.costs;
+  const double rows = static_cast<double>(tile_.m) / consumers_;
+  const double keys = tile_.n;
+  const auto qk = static_cast<double>(attention_.qk_dim);
+  const auto v = static_cast<double>(attention_.v_dim);
+  const double scores = rows * keys;
+  const double own = parameter(implementation, "core_fp32");
+  double fp32 = scores * parameter(implementation, "softmax_fp32") + rows * v;
+  if (own > 0) {
+    fp32 += own * static_cast<double>(packed_) / consumers_ * keys * (qk + v);
+  } else {
+    const double rate = device.sm.tensor_flops.at(attention_.type);
+    const auto cycles = [&](double n, double k) {
+      return std::llround(costs.tensor_scale * mma_cycles(device.generation, rate, rows, n, k));
+    };
+    score_cycles_ = cycles(keys, qk);
+    value_cycles_ = cycles(v, keys);
+  }
+  if (attention_.cache_type != attention_.type)
+    fp32 += parameter(implementation, "widen_fp32") * keys * (qk + v) / consumers_;
+  fp32_cycles_ = std::llround(fp32 / device.sm.fp32_lanes);
+  sfu_cycles_ =
+      std::llround(scores / device.sm.sfu_lanes + scores / (2.0 * device.sm.conversion_lanes));
+  latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.step_cycles);
+  epilogue_cycles_ = std::llround(costs.epilogue_cycles);
+  reduction_cycles_ = std::llround(costs.reduction_cycles);
+}
+
+void DecodeAttention::describe_launch(const device::DeviceSpec& device,
+                                      const Implementation& implementation) {
+  const ImplementationCosts& costs = implementation.costs;
+  plan_.name = fmt::format("decode {}x{} {}{}", tile_.m, tile_.n, to_string(tile_.schedule),
+                           split_ > 1 ? fmt::format(" split {}", split_) : "");
+  plan_.barriers = static_cast<int>(4 * stages_ + 2 + 3 * consumers_);
+  plan_.persistent = implementation.persistent;
+  plan_.stages = static_cast<int>(stages_);
+  plan_.serial_step = true;
+  plan_.lanes = consumers_;
+  double keys_read = 0;
+  for (std::int64_t k = visible_.first; k < visible_.last; ++k)
+    keys_read += static_cast<double>(keys_inside(k));
+  const auto steps = static_cast<double>(visible_.last - visible_.first);
+  const auto qk = static_cast<double>(attention_.qk_dim);
+  const auto v = static_cast<double>(attention_.v_dim);
+  plan_.steps = steps / static_cast<double>(split_);
+  plan_.longest_steps = std::ceil(plan_.steps);
+  plan_.step.tensor = static_cast<double>(consumers_ * (score_cycles_ + value_cycles_));
+  if (asynchronous_) plan_.unwaited_tensor = static_cast<double>(consumers_ * value_cycles_);
+  plan_.step.sfu = static_cast<double>(consumers_ * sfu_cycles_);
+  plan_.step.fp32 = static_cast<double>(consumers_ * fp32_cycles_);
+  plan_.step.waiting = static_cast<double>(latency_cycles_);
+  plan_.step.load_bytes = keys_read / steps * (qk + v) * key_bytes_;
+  plan_.step.loads = 2;
+  plan_.issue_cycles = costs.issue_cycles;
+  plan_.prologue_cycles = costs.prologue_cycles;
+  const auto rows = static_cast<double>(packed_);
+  plan_.epilogue_cycles = costs.epilogue_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
+  plan_.epilogue.load_bytes =
+      rows * qk * element_bytes_ + (split_ > 1 ? rows * v * kPartialBytes : 0);
+  plan_.store_bytes = rows * v * (split_ > 1 ? kPartialBytes : element_bytes_);
+  const auto queries = static_cast<double>(attention_.batch * attention_.q_length);
+  const auto heads = static_cast<double>(attention_.heads);
+  plan_.read_bytes = queries * heads * qk * element_bytes_ +
+                     static_cast<double>(attention_.batch * attention_.kv_heads) * keys_read *
+                         (qk + v) * key_bytes_;
+  plan_.warm_bytes = residency_.activations ? plan_.read_bytes : 0;
+  plan_.write_bytes = queries * heads * v * element_bytes_;
+  plan_.flops =
+      parameter(implementation, "core_fp32") > 0
+          ? 0
+          : static_cast<double>(plan_.tiles) * plan_.steps * 2 * tile_.m * tile_.n * (qk + v);
+  plan_.fp32_operations = static_cast<double>(plan_.tiles) * plan_.steps * plan_.step.fp32 *
+                          static_cast<double>(device.sm.fp32_lanes);
+}
+
+/// Parts of one row group first, then the row groups of a key head, which read the same keys.
+DecodeAttention::Place DecodeAttention::place(std::int64_t tile) const {
+  Place at;
+  at.split = tile % split_;
+  at.head = tile / split_;
+  at.key_head = at.head / groups_;
+  const std::int64_t rows = attention_.q_length * attention_.heads / attention_.kv_heads;
+  at.rows = std::min(packed_, rows - at.head % groups_ * packed_);
+  const std::int64_t count = visible_.last - visible_.first;
+  at.keys = {visible_.first + count * at.split / split_,
+             visible_.first + count * (at.split + 1) / split_};
+  return at;
+}
+
+/// Keys of a tile that are read: those in memory, and in the window.
+std::int64_t DecodeAttention::keys_inside(std::int64_t tile) const {
+  std::int64_t first = tile * tile_.n;
+  const std::int64_t last = std::min(first + tile_.n, attention_.kv_length);
+  if (attention_.window > 0)
+    first = std::max(first, attention_.kv_length - attention_.q_length - attention_.window + 1);
+  return std::max<std::int64_t>(0, last - first);
+}
+
+Box DecodeAttention::query_box(const Place& at) const {
+  return {.tensor = kQueries,
+          .row = static_cast<std::uint32_t>(at.head),
+          .bytes = static_cast<std::uint32_t>(static_cast<double>(at.rows * attention_.qk_dim) *
+                                              element_bytes_)};
+}
+
+Box DecodeAttention::key_box(std::int64_t key_head, std::int64_t tile, bool values) const {
+  const std::int64_t width = values ? attention_.v_dim : attention_.qk_dim;
+  return {.tensor = values ? kValues : kKeys,
+          .row = static_cast<std::uint32_t>(key_head),
+          .column = static_cast<std::uint32_t>(tile),
+          .bytes = static_cast<std::uint32_t>(static_cast<double>(keys_inside(tile) * width) *
+                                              key_bytes_)};
+}
+
+Box DecodeAttention::output_box(const Place& at, int consumer, std::int64_t part) const {
+  const double rows = static_cast<double>(at.rows) / consumers_;
+  const double width = static_cast<double>(attention_.v_dim);
+  const double bytes = part < 0 ? width * element_bytes_ : width * kPartialBytes + kStatisticBytes;
+  return {.tensor = part < 0 ? kOutputs : kPartials,
+          .row = static_cast<std::uint32_t>(at.head),
+          .column = static_cast<std::uint32_t>(part < 0 ? consumer : consumer * split_ + part),
+          .bytes = static_cast<std::uint32_t>(std::ceil(rows * bytes))};
+}
+
+std::vector<TileProgram> DecodeAttention::roles(const Cta& cta) const {
+  std::vector<TileProgram> programs;
+  programs.push_back(producer(cta));
+  for (int i = 0; i < consumers_; ++i) programs.push_back(consumer(cta, i));
+  return programs;
+}
+
+/// Queries once a work item, then keys and values as stages become free.
+TileProgram DecodeAttention::producer(const Cta& cta) const {
+  co_await delay(std::llround(plan_.prologue_cycles));
+  std::int64_t use = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const Place at = place(tile);
+    co_await wait(queries_empty(), static_cast<std::int64_t>(t) * consumers_);
+    co_await load(query_box(at), queries_full());
+    for (std::int64_t k = at.keys.first; k < at.keys.last; ++k, ++use) {
+      const std::int64_t stage = use % stages_;
+      co_await wait(keys_empty(stage), use / stages_ * consumers_);
+      co_await load(key_box(at.key_head, k, false), keys_full(stage));
+      co_await wait(values_empty(stage), use / stages_ * consumers_);
+      co_await load(key_box(at.key_head, k, true), values_full(stage));
+    }
+  }
+}
+
+/// Warps that score a tile of keys, exponentiate and multiply with its values, one tile after
+/// another; where products are asynchronous, that with the values ends beside the next scores.
+TileProgram DecodeAttention::consumer(const Cta& cta, int index) const {
+  const auto operand = static_cast<std::uint32_t>(
+      static_cast<double>(tile_.n * (attention_.qk_dim + attention_.v_dim)) * key_bytes_ / 2);
+  std::int64_t use = 0;
+  std::int64_t written = 0;
+  std::int64_t summed = 0;
+  for (std::size_t t = 0;; ++t) {
+    const std::int64_t tile = cta.tile(t);
+    if (tile < 0) break;
+    const Place at = place(tile);
+    co_await wait(queries_full(), static_cast<std::int64_t>(t) + 1);
+    for (std::int64_t k = at.keys.first; k < at.keys.last; ++k, ++use) {
+      const std::int64_t stage = use % stages_;
+      co_await wait(keys_full(stage), use / stages_ + 1);
+      co_await mma(score_cycles_, operand, scores(index));
+      co_await wait(scores(index), use + 1);
+      co_await signal(keys_empty(stage));
+      co_await delay(latency_cycles_);
+      co_await compute(Pipe::fp32, fp32_cycles_);
+      co_await compute(Pipe::sfu, sfu_cycles_);
+      co_await wait(values_full(stage), use / stages_ + 1);
+      if (asynchronous_) {
+        co_await mma(value_cycles_, operand, values_empty(stage));
+      } else {
+        co_await mma(value_cycles_, operand, outputs(index));
+        co_await wait(outputs(index), ++written);
+        co_await signal(values_empty(stage));
+      }
+    }
+    if (asynchronous_) {
+      co_await mma(0, 0, outputs(index));
+      co_await wait(outputs(index), ++written);
+    }
+    co_await signal(queries_empty());
+    co_await delay(epilogue_cycles_);
+    if (split_ > 1) {
+      co_await store(output_box(at, index, at.split));
+      if (cta.source->arrive(tile / split_ * consumers_ + index) < split_ - 1) continue;
+      co_await delay(reduction_cycles_);
+      for (std::int64_t part = 0; part < split_; ++part)
+        co_await load(output_box(at, index, part), partials(index));
+      summed += split_;
+      co_await wait(partials(index), summed);
+    }
+    co_await store(output_box(at, index, -1));
+  }
+}
+
+std::vector<WarmBox> DecodeAttention::warm_boxes() const {
+  std::vector<WarmBox> boxes;
+  if (!residency_.activations) return boxes;
+  for (std::int64_t tile = 0; tile < plan_.tiles; tile += split_) {
+    const Place at = place(tile);
+    for (int i = 0; i < consumers_; ++i)
+      if (residency_.outputs) boxes.push_back({output_box(at, i, -1), true});
+    boxes.push_back({query_box(at), false});
+  }
+  for (std::int64_t head = 0; head < attention_.batch * attention_.kv_heads; ++head)
+    for (std::int64_t k = visible_.first; k < visible_.last; ++k) {
+      boxes.push_back({key_box(head, k, false), false});
+      boxes.push_back({key_box(head, k, true), false});
+    }
+  return boxes;
+}
+
+/// Whether the tile fits; fills how many CTAs share an SM and how many stages each has.
+bool fit(const Attention& a, const device::DeviceSpec& device, const Implementation& implementation,
+         DecodeConfiguration& how) {
+  const double cache = core::activation_bits(a.cache_type) / 8.0;
+  const double queries =
+      static_cast<double>(how.tile.m * a.qk_dim) * core::activation_bits(a.type) / 8.0;
+  const double stage = static_cast<double>(how.tile.n * (a.qk_dim + a.v_dim)) * cache;
+  const auto cta = static_cast<double>(device.sm.shared_memory_per_cta.value());
+  const auto sm = static_cast<double>(device.sm.shared_memory.value());
+  const double least = queries + stage + kBarrierBytes;
+  if (least > cta) return false;
+  how.resident = std::clamp(static_cast<int>(sm / least), 1, how.tile.ctas_per_sm);
+  const double room = std::min(cta, sm / how.resident) - queries - kBarrierBytes;
+  how.stages = std::clamp<std::int64_t>(static_cast<std::int64_t>(room / stage), 1,
+                                        implementation.decode->stages);
+  return true;
+}
+
+/// The smallest tile that holds the rows of a work item, else the largest that fits.
+std::vector<DecodeConfiguration> configurations(const Attention& a,
+                                                const device::DeviceSpec& device,
+                                                const Implementation& implementation) {
+  const std::int64_t rows = std::min<std::int64_t>(a.q_length * a.heads / a.kv_heads,
+                                                   implementation.decode->packed_heads);
+  std::vector<DecodeConfiguration> fitting;
+  for (const TileShape& tile : implementation.tiles) {
+    DecodeConfiguration how{.tile = tile};
+    if (fit(a, device, implementation, how)) fitting.push_back(how);
+  }
+  std::int64_t best = 0;
+  for (const DecodeConfiguration& how : fitting) {
+    const std::int64_t m = how.tile.m;
+    const bool better =
+        best == 0 || (m >= rows && (best < rows || m < best)) || (best < rows && m > best);
+    if (better) best = m;
+  }
+  std::erase_if(fitting, [&](const DecodeConfiguration& how) { return how.tile.m != best; });
+  return fitting;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> decode_splits(const Implementation& implementation, std::int64_t ctas,
+                                        std::int64_t slots, std::int64_t key_tiles) {
+  const DecodeTraits& traits = *implementation.decode;
+  const std::int64_t most =
+      std::clamp<std::int64_t>(key_tiles / std::max(1, traits.least_tiles), 1, traits.most_splits);
+  switch (traits.split) {
+    case KeySplit::none:
+      return {1};
+    case KeySplit::fill:
+      return {std::clamp<std::int64_t>(slots / std::max<std::int64_t>(1, ctas), 1, most)};
+    case KeySplit::efficient:
+      break;
+  }
+  if (static_cast<double>(ctas) >= kFullEnough * static_cast<double>(slots)) return {1};
+  const auto efficiency = [&](std::int64_t parts) {
+    const double waves = static_cast<double>(ctas * parts) / static_cast<double>(slots);
+    return waves / std::ceil(waves);
+  };
+  const std::int64_t limit = std::min(most, slots);
+  double best = 0;
+  for (std::int64_t parts = 1; parts <= limit; ++parts) best = std::max(best, efficiency(parts));
+  for (std::int64_t parts = 1; parts <= limit; ++parts)
+    if (efficiency(parts) >= kEfficientEnough * best) return {parts};
+  return {1};
+}
+
+std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& attention,
+                                                               const device::DeviceSpec& device,
+                                                               const Implementation& implementation,
+                                                               const Residency& residency,
+                                                               const std::vector<int>& gpc_sizes) {
+  const std::int64_t sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), std::int64_t{0});
+  std::vector<std::unique_ptr<TileKernel>> launches;
+  for (DecodeConfiguration how : configurations(attention, device, implementation)) {
+    const KeyRange keys = keys_needed(attention, 0, attention.q_length, how.tile.n);
+    const std::int64_t uncut =
+        DecodeAttention{attention, device, implementation, how, residency}.plan().tiles;
+    for (const std::int64_t split :
+         decode_splits(implementation, uncut, sms * how.resident, keys.last - keys.first)) {
+      how.split = split;
+      launches.push_back(
+          std::make_unique<DecodeAttention>(attention, device, implementation, how, residency));
+    }
+  }
+  return launches;
+}
+
+}  // namespace tessera::kernels

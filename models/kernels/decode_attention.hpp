@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "models/device/device_spec.hpp"
+#include "models/kernels/gemm.hpp"
+#include "models/kernels/implementation.hpp"
+#include "models/kernels/tile_kernel.hpp"
+#include "models/workload/operators.hpp"
+
+namespace tessera::kernels {
+
+/// O = softmax(Q K^T) V for few queries a sequence. A CTA takes the query heads of one key head
+/// (`DecodeTraits::packed_heads` at most, filled up to `TileShape::m` rows) and one part of the
+/// keys, in tiles of `TileShape::n`; the last CTA of a sequence and head to arrive adds up the
+/// parts, FP32 sums with their maxima and row sums. A window shortens what is read.
+///
+/// Reads of `implementation`: `decode`; the parameters `softmax_fp32` (lane operations per score),
+/// `widen_fp32` (per element of a cache of another type than the queries), and `core_fp32` (per
+/// multiply-add where CUDA cores do the products, else 0); costs prologue (start of a CTA to its
+/// first load), step (per tile of keys, beside its pipes), mma_latency, epilogue, reduction (from
+/// a part's store to the sum of parts, a second launch where a library has one) and issue.
+std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const workload::Attention& attention,
+                                                               const device::DeviceSpec& device,
+                                                               const Implementation& implementation,
+                                                               const Residency& residency,
+                                                               const std::vector<int>& gpc_sizes);
+
+/// Parts into which keys of `key_tiles` tiles are cut when `ctas` work items would otherwise run on
+/// `slots` places. Never empty; each part has a tile at least.
+[[nodiscard]] std::vector<std::int64_t> decode_splits(const Implementation& implementation,
+                                                      std::int64_t ctas, std::int64_t slots,
+                                                      std::int64_t key_tiles);
+
+}  // namespace tessera::kernels

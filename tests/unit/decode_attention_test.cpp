@@ -1,0 +1,165 @@
+#include <catch2/catch_test_macros.hpp>
+
+#include "calibrate/measured_call.hpp"
+#include "models/device/device_file.hpp"
+#include "models/gpu/gpu.hpp"
+#include "models/kernels/decode_attention.hpp"
+#include "models/kernels/implementation_library.hpp"
+
+namespace tessera {
+namespace {
+
+using core::DataType;
+using kernels::DecodeTraits;
+using kernels::Implementation;
+using kernels::KeySplit;
+using workload::Attention;
+
+const kernels::ImplementationLibrary& library() {
+  static const auto kLibrary = kernels::ImplementationLibrary::load();
+  return kLibrary;
+}
+
+Implementation cutting(KeySplit split, int least_tiles, int most) {
+  Implementation implementation;
+  implementation.decode =
+      DecodeTraits{.split = split, .least_tiles = least_tiles, .most_splits = most};
+  return implementation;
+}
+
+std::vector<std::int64_t> parts(const Implementation& implementation, std::int64_t ctas,
+                                std::int64_t slots, std::int64_t tiles) {
+  return kernels::decode_splits(implementation, ctas, slots, tiles);
+}
+
+gpu::KernelResult run(const std::string& device, const Attention& attention,
+                      gpu::Fidelity fidelity = gpu::Fidelity::cycle, bool warm = false,
+                      const std::string& name = {}) {
+  gpu::Gpu on{device::load_device(device), {}, library(), fidelity};
+  gpu::ExecutionContext context;
+  context.warm_activations = context.warm_weights = warm;
+  return on.run(attention, context, name);
+}
+
+Attention decode(std::int64_t batch, std::int64_t keys, std::int64_t heads, std::int64_t kv_heads) {
+  return {.batch = batch, .q_length = 1, .kv_length = keys, .heads = heads, .kv_heads = kv_heads};
+}
+
+calibrate::MeasuredCall generation(const std::string& gpu, const std::string& framework,
+                                   const std::string& kernel, int heads, int kv_heads,
+                                   const std::string& kv_dtype) {
+  const calibrate::CsvTable table = calibrate::CsvTable::parse(
+      "gpu,framework,op,dtype,kernel,batch,kv_len,num_heads,num_kv_heads,head_dim,win,kv_dtype\n" +
+          gpu + "," + framework + ",attn_gen,bfloat16," + kernel + ",4,1024," +
+          std::to_string(heads) + "," + std::to_string(kv_heads) + ",128,0," + kv_dtype + "\n",
+      "attention_generation.csv");
+  return calibrate::MeasurementMap::load().call("attention_generation", table, 0,
+                                                device::load_device(gpu));
+}
+
+}  // namespace
+
+TEST_CASE("keys are cut until the places of the machine have work", "[decode]") {
+  const Implementation fill = cutting(KeySplit::fill, 1, 64);
+  CHECK(parts(fill, 1, 132, 1000) == std::vector<std::int64_t>{64});  // most_splits
+  CHECK(parts(fill, 4, 132, 1000) == std::vector<std::int64_t>{33});
+  CHECK(parts(fill, 66, 132, 1000) == std::vector<std::int64_t>{2});
+  CHECK(parts(fill, 67, 132, 1000) == std::vector<std::int64_t>{1});
+  CHECK(parts(fill, 4, 132, 7) == std::vector<std::int64_t>{7});  // a tile each
+  CHECK(parts(cutting(KeySplit::fill, 4, 64), 4, 132, 7) == std::vector<std::int64_t>{1});
+  CHECK(parts(cutting(KeySplit::none, 1, 64), 1, 132, 1000) == std::vector<std::int64_t>{1});
+}
+
+TEST_CASE("FlashAttention takes the fewest parts that fill their waves", "[decode]") {
+  const Implementation efficient = cutting(KeySplit::efficient, 1, 128);
+  // 106 of 132 SMs are four fifths: enough.
+  CHECK(parts(efficient, 106, 132, 100) == std::vector<std::int64_t>{1});
+  // 64 x 2 fill 0.97 of a wave.
+  CHECK(parts(efficient, 64, 132, 100) == std::vector<std::int64_t>{2});
+  // 8 x 14 = 112 of 132 are 0.848, 8 x 15 are 0.909 of a best of 0.97 (8 x 16), of which 85 % is
+  // 0.824: 14 parts.
+  CHECK(parts(efficient, 8, 132, 16) == std::vector<std::int64_t>{14});
+}
+
+TEST_CASE("a query a sequence runs a decode kernel, more of them none", "[decode]") {
+  for (const std::string device : {"a100_sxm", "h200_sxm", "b200_sxm", "rtx_pro_6000_server"}) {
+    const device::DeviceSpec spec = device::load_device(device);
+    Attention attention = decode(4, 1024, 32, 8);
+    CHECK(library().choose(attention, spec, {}).decode.has_value());
+    attention.q_length = 1024;
+    CHECK_FALSE(library().choose(attention, spec, {}).decode.has_value());
+    attention.q_length = attention.kv_length = 1;  // the first token of a prompt
+    CHECK_FALSE(library().choose(attention, spec, {}).decode.has_value());
+  }
+}
+
+TEST_CASE("decoding reads the cache once, and no faster than HBM", "[decode]") {
+  for (const gpu::Fidelity fidelity : {gpu::Fidelity::cycle, gpu::Fidelity::analytical}) {
+    const auto result = run("h200_sxm", decode(64, 8192, 32, 8), fidelity);
+    const double cache = 64.0 * 8192 * 8 * 256 * 2;  // keys and values of 128 each, 2 B
+    CHECK(result.hbm_bytes >= cache);
+    CHECK(result.hbm_bytes < 1.02 * cache);
+    CHECK(core::to_seconds(core::Time{result.time}).value() > cache / 4.8e12);
+    CHECK(core::to_seconds(core::Time{result.time}).value() < 1.5 * cache / 4.8e12);
+  }
+}
+
+TEST_CASE("grouped queries share what is read; a window ends it", "[decode]") {
+  const double grouped = run("h200_sxm", decode(16, 8192, 32, 4)).hbm_bytes;
+  const double own = run("h200_sxm", decode(16, 8192, 32, 32)).hbm_bytes;
+  CHECK(own > 7.5 * grouped);
+  Attention window = decode(16, 8192, 32, 4);
+  window.window = 1024;
+  CHECK(run("h200_sxm", window).hbm_bytes < grouped / 7.5);
+  CHECK(run("h200_sxm", window).time < run("h200_sxm", decode(16, 8192, 32, 4)).time);
+}
+
+TEST_CASE("a cache in L2 is not read from HBM", "[decode]") {
+  const Attention attention = decode(1, 4096, 32, 8);  // 16 MiB
+  const auto warm = run("h200_sxm", attention, gpu::Fidelity::cycle, true);
+  const auto cold = run("h200_sxm", attention);
+  CHECK(warm.hbm_bytes == 0);
+  CHECK(cold.hbm_bytes > 16e6);
+  CHECK(warm.time < cold.time);
+}
+
+TEST_CASE("cutting keys of few sequences pays", "[decode]") {
+  std::vector<Implementation> all = library().all();
+  all.push_back(*library().find("flash_attention_3_decode"));
+  all.back().name = "whole";
+  all.back().decode->split = KeySplit::none;
+  const device::DeviceSpec device = device::load_device("h200_sxm");
+  gpu::Gpu on{device, {}, kernels::ImplementationLibrary{all}, gpu::Fidelity::cycle};
+  const Attention attention = decode(1, 32768, 8, 8);
+  const auto time = [&](const std::string& name) { return on.run(attention, {}, name).time; };
+  CHECK(4 * time("flash_attention_3_decode") < time("whole"));
+}
+
+TEST_CASE("decode rows name the kernel that ran", "[measured]") {
+  const auto last = [](const calibrate::MeasuredCall& call) {
+    return call.kernels.back().implementation;
+  };
+  CHECK(last(generation("h200_sxm", "trtllm", "torch_flow", 32, 8, "bfloat16")) ==
+        "trtllm_xqa_hopper");
+  CHECK(last(generation("h200_sxm", "trtllm", "torch_flow", 32, 32, "bfloat16")) ==
+        "trtllm_mmha_hopper");
+  CHECK(last(generation("h200_sxm", "trtllm", "torch_flow", 64, 1, "bfloat16")) ==
+        "trtllm_mmha_hopper");
+  CHECK(last(generation("b200_sxm", "trtllm", "torch_flow", 32, 32, "bfloat16")) ==
+        "trtllm_gen_decode");
+  CHECK(last(generation("b200_sxm", "trtllm", "torch_flow", 64, 1, "bfloat16")) ==
+        "trtllm_mmha_blackwell");
+}
+
+TEST_CASE("what surrounds decode attention in a measured call", "[measured]") {
+  const auto kernels = [](const calibrate::MeasuredCall& call) { return call.kernels.size(); };
+  CHECK(kernels(generation("h200_sxm", "trtllm", "torch_flow", 32, 8, "bfloat16")) == 2);
+  CHECK(kernels(generation("h200_sxm", "trtllm", "torch_flow", 32, 8, "fp8")) == 1);
+  CHECK(kernels(generation("h200_sxm", "trtllm", "torch_flow", 32, 32, "bfloat16")) == 1);
+  CHECK(kernels(generation("h200_sxm", "sglang", "fa3", 32, 8, "bfloat16")) == 2);
+  CHECK(kernels(generation("h200_sxm", "sglang", "fa3", 32, 8, "fp8")) == 5);
+  CHECK(kernels(generation("h200_sxm", "sglang", "triton", 32, 8, "fp8")) == 4);
+  CHECK(kernels(generation("h200_sxm", "tessera_probes", "probe", 32, 8, "bfloat16")) == 1);
+}
+
+}  // namespace tessera
