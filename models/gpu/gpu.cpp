@@ -166,6 +166,13 @@ LaunchTotals Gpu::simulate(const Machine& machine,
   return best;
 }
 
+/// Time of a call during which no CTA runs: a graph's launches, or, launched one by one, what the
+/// host takes longer to enqueue the next than the GPU to run this one.
+double Gpu::idle_us(double launches, double busy_us, const ExecutionContext& context) const {
+  const double launched = launch_us_ * launches;
+  return std::max(launched, context.enqueue_us * launches - busy_us);
+}
+
 /// Share of the time during which the power limit has acted: it needs some milliseconds to respond.
 double Gpu::limited_share(core::Seconds at_boost, const ExecutionContext& context) const {
   if (context.sustained) return 1.0;
@@ -243,7 +250,8 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   // What is HBM-bound does not slow down with the SM clock.
   const double clock_bound = result.binding == Resource::hbm ? 1 - used.hbm : 1.0;
   const PowerState power =
-      settle_power(device_, dynamic, at_boost, core::Seconds{launch_us_ * launched * 1e-6},
+      settle_power(device_, dynamic, at_boost,
+                   core::Seconds{idle_us(launched, at_boost.value() * 1e6, context) * 1e-6},
                    {.clock_bound = clock_bound, .limited = limited_share(at_boost, context)});
   if (power.slowdown > 1.05) result.binding = Resource::power;
   result.cycles = core::Cycles<core::SmClock>{std::ceil(totals.cycles)};
@@ -251,8 +259,9 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   result.power = power.power;
   result.energy = power.energy;
   const core::Time busy = core::to_time(core::Seconds{at_boost.value() * power.slowdown});
-  result.time = busy + core::Time{std::llround(launch_us_ * launched * 1e6)};
-  if (core::to_microseconds(busy) < launch_us_) result.binding = Resource::launch;
+  const double idle = idle_us(launched, core::to_microseconds(busy), context);
+  result.time = busy + core::Time{std::llround(idle * 1e6)};
+  if (core::to_microseconds(busy) < idle / launched) result.binding = Resource::launch;
   fill_counters(on, plan, totals, result);
   add_interval(op, result);
   return result;

@@ -53,6 +53,8 @@ class Gpu : public KernelTimer {
   double add_passes(const workload::Operator& op, const kernels::Implementation& implementation,
                     const Machine& machine, const ExecutionContext& context, LaunchTotals& totals,
                     Launch& chosen) const;
+  [[nodiscard]] double idle_us(double launches, double busy_us,
+                               const ExecutionContext& context) const;
   [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
   void add_interval(const workload::Operator& op, KernelResult& result) const;
 

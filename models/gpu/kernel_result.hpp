@@ -21,6 +21,8 @@ struct ExecutionContext {
       true;  ///< Clock under the power limit for seconds; false: a burst at boost clock.
   double hbm_share = 1.0;  ///< Part of HBM left by neighbours, (0, 1].
   double l2_share = 1.0;   ///< Part of L2 bandwidth left by neighbours, (0, 1].
+  double enqueue_us = 0;   ///< The host launches one by one and takes this long for each; 0:
+                           ///< replayed from a CUDA graph.
   bool exact = false;      ///< Simulate every wave instead of extrapolating the steady state.
   friend auto operator<=>(const ExecutionContext&, const ExecutionContext&) = default;
 };

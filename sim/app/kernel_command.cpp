@@ -38,6 +38,9 @@ struct KernelOptions {
   bool exact = false;
   bool burst = false;
   bool warm = false;
+  double enqueue_us = 0;
+  double hbm_share = 1;
+  double l2_share = 1;
 };
 
 gpu::Fidelity fidelity_of(const KernelOptions& options) {
@@ -72,6 +75,9 @@ void run_one(const KernelOptions& options) {
   context.sms = options.sms;
   context.exact = options.exact;
   context.sustained = !options.burst;
+  context.enqueue_us = options.enqueue_us;
+  context.hbm_share = options.hbm_share;
+  context.l2_share = options.l2_share;
   context.warm_activations = context.warm_weights = options.warm;
   auto library = kernels::ImplementationLibrary::load();
   const std::string implementation =
@@ -161,6 +167,16 @@ void add_kernel_command(CLI::App& program) {
                     "A burst of a few ms at boost clock instead of sustained");
   command->add_flag("--warm", options->warm,
                     "Operands are in L2 before the kernel starts, where they fit");
+  command
+      ->add_option("--enqueue-us", options->enqueue_us,
+                   "The host launches kernels one by one and takes this long for each: 1.85 was "
+                   "measured in plain CUDA beside B300, 4 to 6 is common through a framework "
+                   "(default: replayed from a CUDA graph)")
+      ->check(CLI::Range(0.0, 1e6));
+  command->add_option("--hbm-share", options->hbm_share, "Part of HBM that neighbours leave it")
+      ->check(CLI::Range(0.01, 1.0));
+  command->add_option("--l2-share", options->l2_share, "Part of L2's rate that neighbours leave it")
+      ->check(CLI::Range(0.01, 1.0));
   command->add_option("--compare", options->compare,
                       "Set predicted counters against an export of ncu --csv");
   command->add_option("--compare-kernel", options->compare_kernel,

@@ -52,6 +52,21 @@ TEST_CASE("half of HBM takes a stream twice as long", "[stream]") {
   CHECK(half < 2.1 * whole);
 }
 
+TEST_CASE("a short kernel launched by the host waits for the next launch, a long one does not",
+          "[stream]") {
+  Case on{"h800_sxm"};
+  const Stream small{.kind = StreamKind::copy, .rows = 8, .columns = 128};
+  const Stream large{.kind = StreamKind::copy, .rows = 65536, .columns = 7168};
+  const auto time = [&](const Stream& stream, double enqueue_us) {
+    return core::to_microseconds(on.gpu.run(stream, {.enqueue_us = enqueue_us}).time);
+  };
+  CHECK(time(small, 0) < 3);
+  CHECK(time(small, 5) > 4.999);
+  CHECK(time(small, 5) < 5.001);
+  CHECK(time(small, 0.1) == time(small, 0));
+  CHECK(time(large, 5) == time(large, 0));
+}
+
 TEST_CASE("long attention keeps the tensor pipe most of its time", "[flash_attention]") {
   Case on{"h800_sxm"};
   const workload::Attention attention{
