@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <numeric>
 
 #include "models/device/cluster_file.hpp"
@@ -33,22 +34,65 @@ std::optional<CollectiveKind> kind_of(std::string_view name) {
   if (name == "reduce_scatter") return CollectiveKind::reduce_scatter;
   if (name == "all_gather") return CollectiveKind::all_gather;
   if (name == "alltoall") return CollectiveKind::all_to_all;
+  if (name == "send_recv") return CollectiveKind::send_receive;
   return std::nullopt;
 }
 
-void add_nccl(const CsvTable& table, std::size_t row, CollectiveRow base,
+/// `count` GPUs, `per_node` on each node of `node_size`.
+std::vector<int> spread(int count, int per_node, int node_size) {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < count; ++rank)
+    ranks.push_back(rank / per_node * node_size + rank % per_node);
+  return ranks;
+}
+
+/// nccl-tests, and torch.distributed's calls of NCCL.
+void add_nccl(const CsvTable& table, std::size_t row, CollectiveRow base, int node_size,
               std::vector<CollectiveRow>& rows) {
   const auto kind = kind_of(table.text(row, "collective"));
   const auto measured = table.number(row, "latency_us");
-  if (!kind || !measured) return;
+  const int count = integer(table, row, "ranks");
+  const int per_node = count / base.nodes;
+  if (!kind || !measured)
+    throw core::Refusal(core::RefusalKind::outside_model, "a collective that is not modelled");
+  if (count < 2 || per_node * base.nodes != count || per_node > node_size)
+    throw core::Refusal(core::RefusalKind::illegal_combination,
+                        "ranks that do not fill their nodes evenly");
   const std::string type{table.text(row, "dtype")};
   CollectiveRequest request{.kind = *kind,
-                            .ranks = first(integer(table, row, "ranks")),
+                            .ranks = spread(count, per_node, node_size),
                             .bytes = core::Bytes{table.number(row, "bytes").value_or(0)},
                             .type = type == "int8" ? core::DataType::int8 : core::DataType::fp16};
-  base.family = "nccl";
   base.group = fabric::to_string(*kind) + " " + type;
   base.measured_us = *measured;
+  base.column = "latency_us";
+  base.request = std::move(request);
+  rows.push_back(std::move(base));
+}
+
+/// All-reduce by an inference library: `kernel` ends in _eager where the host launches each call.
+void add_direct(const CsvTable& table, std::size_t row, CollectiveRow base,
+                std::vector<CollectiveRow>& rows) {
+  constexpr double kElementBytes = 2;
+  const std::string library{table.text(row, "framework")};
+  const auto measured = table.number(row, "latency_us");
+  fabric::DirectReduceRequest request;
+  if (library == "vllm") {
+    request.library = fabric::ReduceLibrary::vllm;
+  } else if (library == "sglang") {
+    request.library = fabric::ReduceLibrary::sglang;
+  } else if (library == "trtllm") {
+    request.library = fabric::ReduceLibrary::trtllm;
+  } else {
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        fmt::format("all-reduce of {} is not modelled", library));
+  }
+  request.ranks = first(integer(table, row, "ranks"));
+  request.bytes = core::Bytes{table.number(row, "elements").value_or(0) * kElementBytes};
+  request.eager = std::string{table.text(row, "kernel")}.ends_with("_eager");
+  base.group = library + (request.eager ? " eager" : " graph");
+  if (request.eager) base.family += "_eager";
+  base.measured_us = measured.value_or(0);
   base.column = "latency_us";
   base.request = std::move(request);
   rows.push_back(std::move(base));
@@ -63,13 +107,14 @@ void add_deepep(const CsvTable& table, std::size_t row, CollectiveRow base, bool
   request.hidden = integer(table, row, "hidden");
   const int groups = low_latency ? 1 : base.nodes;
   // DeepEP's own benchmark limits tokens to four nodes; low latency knows no nodes.
-  request.routing = {.experts = integer(table, row, "experts"),
+  const int ranks = static_cast<int>(request.ranks.size());
+  // Where experts do not divide, the last ranks hold fewer.
+  const int experts_of_rank = (integer(table, row, "experts") + ranks - 1) / ranks;
+  request.routing = {.experts = experts_of_rank * ranks,
                      .top_k = integer(table, row, "topk"),
                      .groups = groups,
                      .group_limit = std::min(groups, 4)};
   if (!low_latency) request.sms = integer(table, row, "sms");
-  base.family = low_latency ? "deepep_ll" : "deepep_normal";
-  if (request.routing.experts % static_cast<int>(request.ranks.size()) != 0) return;
   for (const bool dispatch : {true, false}) {
     base.column = dispatch ? "dispatch_us" : "combine_us";
     const auto measured = table.number(row, base.column);
@@ -92,9 +137,6 @@ const fabric::Topology& MeasuredClusters::cluster(const std::string& gpu, int no
   if (topology) return *topology;
   (void)device(gpu);
   const device::NodeSpec& node = nodes_.at(gpu);
-  if (node.nvlink_domain.switches == 0)
-    throw core::Refusal(core::RefusalKind::outside_model,
-                        fmt::format("{} has no NVLink; its collectives are not modelled", gpu));
   const device::ClusterSpec cluster{
       .name = gpu,
       .node = node,
@@ -115,19 +157,45 @@ const fabric::Topology& MeasuredClusters::cluster(const std::string& gpu, int no
 }
 
 const device::DeviceSpec& MeasuredClusters::device(const std::string& gpu) {
-  auto found = nodes_.find(gpu);
-  if (found == nodes_.end()) {
-    const bool is_server = gpu == "rtx_pro_6000_server";
-    // hgx_h100 from h100_sxm.
-    const std::string node =
-        is_server ? "rtx_pro_6000_pcie" : "hgx_" + gpu.substr(0, gpu.find("_sxm"));
-    found = nodes_.emplace(gpu, device::load_node(node)).first;
-  }
-  return found->second.device;
+  return node(gpu).device;
 }
 
+const device::NodeSpec& MeasuredClusters::node(const std::string& gpu) {
+  auto found = nodes_.find(gpu);
+  if (found == nodes_.end()) {
+    // hgx_h100 from h100_sxm; servers that are no HGX go by their own names.
+    const bool is_hgx = gpu.ends_with("_sxm");
+    const std::string node = gpu == "rtx_pro_6000_server" ? "rtx_pro_6000_pcie"
+                             : is_hgx                     ? "hgx_" + gpu.substr(0, gpu.find("_sxm"))
+                                                          : gpu;
+    found = nodes_.emplace(gpu, device::load_node(node)).first;
+  }
+  return found->second;
+}
+
+namespace {
+
+void add_row(const CsvTable& table, const std::string& stem, std::size_t row, CollectiveRow base,
+             MeasuredClusters& clusters, std::vector<CollectiveRow>& rows) {
+  base.family = stem.substr(stem.find('_') + 1);
+  const int node_size = clusters.node(base.gpu).gpus;
+  if (stem == "comm_vidur") {
+    const int per_node = std::max(1, integer(table, row, "ranks_per_node"));
+    base.nodes = std::max(1, integer(table, row, "ranks") / per_node);
+  }
+  if (stem == "comm_nccl" || stem == "comm_vidur")
+    add_nccl(table, row, std::move(base), node_size, rows);
+  else if (stem == "comm_custom_allreduce")
+    add_direct(table, row, std::move(base), rows);
+  else
+    add_deepep(table, row, std::move(base), stem == "comm_deepep_ll", rows);
+}
+
+}  // namespace
+
 std::vector<CollectiveRow> collective_rows(const CsvTable& table, const std::string& stem,
-                                           MeasuredClusters& clusters, bool trusted_only) {
+                                           MeasuredClusters& clusters, bool trusted_only,
+                                           std::map<std::string, std::size_t>* reasons) {
   std::vector<CollectiveRow> rows;
   for (std::size_t row = 0; row < table.size(); ++row) {
     CollectiveRow base{};
@@ -135,41 +203,77 @@ std::vector<CollectiveRow> collective_rows(const CsvTable& table, const std::str
     base.half = half(table, row);
     base.line = row;
     base.nodes = std::max(1, integer(table, row, "nodes"));
-    const bool normal = stem == "comm_deepep_normal";
-    if (trusted_only && normal && base.nodes == kCongestedNodes) continue;
-    const device::Generation generation = clusters.device(base.gpu).generation;
-    if (generation != device::Generation::ampere && generation != device::Generation::hopper &&
-        generation != device::Generation::blackwell)
-      continue;
-    if (stem == "comm_nccl")
-      add_nccl(table, row, std::move(base), rows);
-    else if (normal || stem == "comm_deepep_ll")
-      add_deepep(table, row, std::move(base), !normal, rows);
+    if (trusted_only && stem == "comm_deepep_normal" && base.nodes == kCongestedNodes) continue;
+    try {
+      add_row(table, stem, row, std::move(base), clusters, rows);
+    } catch (const core::Refusal& refusal) {
+      if (reasons) ++(*reasons)[refusal.what()];
+    } catch (const core::ConfigError&) {
+      if (reasons) ++(*reasons)[fmt::format("no node is described for {}", table.text(row, "gpu"))];
+    }
   }
   return rows;
 }
 
+namespace {
+
+/// The models of rows on several clusters, made when first asked for.
+class Models {
+ public:
+  Models(MeasuredClusters& clusters, const fabric::FabricParameters& parameters)
+      : clusters_(clusters), parameters_(parameters) {}
+
+  PredictedTime run(const CollectiveRow& row) {
+    const fabric::Topology& topology = clusters_.cluster(row.gpu, row.nodes);
+    if (const auto* request = std::get_if<CollectiveRequest>(&row.request))
+      return time(of(collectives_, topology).run(*request));
+    if (const auto* request = std::get_if<fabric::DirectReduceRequest>(&row.request)) {
+      const device::HbmSpec& hbm = clusters_.device(row.gpu).hbm;
+      return time(of(reduces_, topology, hbm.peak_rate * hbm.reachable).run(*request));
+    }
+    return time(of(exchanges_, topology).run(std::get<ExchangeRequest>(row.request)));
+  }
+
+ private:
+  template <class Model>
+  using ByTopology = std::map<const fabric::Topology*, std::unique_ptr<Model>>;
+
+  template <class Model, class... More>
+  Model& of(ByTopology<Model>& models, const fabric::Topology& topology, const More&... more) {
+    auto& model = models[&topology];
+    if (!model) model = std::make_unique<Model>(topology, parameters_, more...);
+    return *model;
+  }
+
+  template <class Result>
+  static PredictedTime time(const Result& result) {
+    return {core::to_microseconds(result.time), core::to_microseconds(result.lower),
+            core::to_microseconds(result.upper)};
+  }
+
+  MeasuredClusters& clusters_;
+  const fabric::FabricParameters& parameters_;
+  ByTopology<fabric::CollectiveModel> collectives_;
+  ByTopology<fabric::DirectReduceModel> reduces_;
+  ByTopology<fabric::ExchangeModel> exchanges_;
+};
+
+}  // namespace
+
 std::vector<PredictedTime> predict(const std::vector<CollectiveRow>& rows,
                                    MeasuredClusters& clusters,
-                                   const fabric::FabricParameters& parameters) {
-  std::map<const fabric::Topology*, std::unique_ptr<fabric::CollectiveModel>> collectives;
-  std::map<const fabric::Topology*, std::unique_ptr<fabric::ExchangeModel>> exchanges;
+                                   const fabric::FabricParameters& parameters,
+                                   std::map<std::string, std::size_t>* reasons) {
+  Models models{clusters, parameters};
   std::vector<PredictedTime> predicted;
   predicted.reserve(rows.size());
-  const auto add = [&](const auto& result) {
-    predicted.push_back({core::to_microseconds(result.time), core::to_microseconds(result.lower),
-                         core::to_microseconds(result.upper)});
-  };
   for (const CollectiveRow& row : rows) {
-    const fabric::Topology& topology = clusters.cluster(row.gpu, row.nodes);
-    if (const auto* request = std::get_if<CollectiveRequest>(&row.request)) {
-      auto& model = collectives[&topology];
-      if (!model) model = std::make_unique<fabric::CollectiveModel>(topology, parameters);
-      add(model->run(*request));
-    } else {
-      auto& model = exchanges[&topology];
-      if (!model) model = std::make_unique<fabric::ExchangeModel>(topology, parameters);
-      add(model->run(std::get<ExchangeRequest>(row.request)));
+    try {
+      predicted.push_back(models.run(row));
+    } catch (const core::Refusal& refusal) {
+      constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+      predicted.push_back({kNone, kNone, kNone});
+      if (reasons) ++(*reasons)[refusal.what()];
     }
   }
   return predicted;

@@ -18,6 +18,7 @@ using fabric::ParameterField;
 constexpr double kScale = 0.05;  ///< Log ratio beyond which a row counts as an outlier.
 /// Rows across nodes are few (one shape, one GPU) and matter most: each counts like several.
 constexpr double kAcrossNodesWeight = 6;
+constexpr int kRuns = 4;  ///< Of the fit, each from where the last one ended.
 
 const ParameterField& field(const std::string& name) {
   for (const ParameterField& candidate : fabric::parameter_fields())
@@ -31,7 +32,8 @@ double prior_sigma(const std::string& name) {
   // Beside a copy rate that grows with the SMs, a link's limit shows only faintly: what DeepEP
   // reaches with all SMs (docs/legacy.md, README V2) holds it.
   if (name.starts_with("exchange") && ends("nvlink_fraction")) return 0.05;
-  if (ends("network_fraction")) return 0.05;
+  if (ends("network_fraction") || ends(".link_fraction")) return 0.05;
+  if (ends("_share")) return 0.3;
   if (ends("nvlink_fraction")) return 0.3;
   if (ends("sharpness")) return 0.5;
   if (ends("int8_reduction_slowdown")) return 0.05;
@@ -53,11 +55,24 @@ std::vector<Stage> stages() {
       nccl.push_back("nccl." + algorithm + "." + part);
   for (const std::string part : {"base", "nvlink_fraction", "ramp"})
     nccl.push_back("nccl.in_switch." + part);
-  for (const std::string part : {"low_latency_base", "base", "peer", "nvlink_fraction", "ramp"})
+  for (const std::string part :
+       {"low_latency_base", "base", "peer", "nvlink_fraction", "ramp", "host_share"})
     nccl.push_back("nccl.pairwise." + part);
+  for (const std::string part : {"ring_ll.host_share", "ring_ll.socket_share",
+                                 "ring_simple.host_share", "ring_simple.socket_share"})
+    nccl.push_back("nccl." + part);
   nccl.push_back("nccl.ring_local_pass");
   nccl.push_back("nccl.int8_reduction_slowdown");
-  std::vector<Stage> all{{"nccl", "latency_us", nccl}};
+  std::vector<std::string> direct, host;
+  for (const std::string library : {"vllm", "sglang", "trtllm"}) {
+    for (const std::string part : {"base", "peer", "exchange", "one_shot_rate", "two_shot_rate",
+                                   "link_fraction", "ramp", "staging", "staged_rate"})
+      direct.push_back("direct." + library + "." + part);
+    host.push_back("direct." + library + ".host");
+  }
+  std::vector<Stage> all{{"nccl", "latency_us", nccl},
+                         {"custom_allreduce", "latency_us", direct},
+                         {"custom_allreduce_eager", "latency_us", host}};
   for (const std::string direction : {"dispatch", "combine"}) {
     std::vector<std::string> normal, low_latency;
     for (const std::string part :
@@ -112,9 +127,15 @@ void fit_stage(const Stage& stage, const std::vector<CollectiveRow>& all,
       field(stage.names[i]).of(parameters) = values[i];
     return parameters;
   };
-  const RobustFit fit = fit_robustly(
-      free, weights, {.scale = kScale},
-      [&](const std::vector<double>& values) { return log_ratios(rows, clusters, with(values)); });
+  const auto ratios = [&](const std::vector<double>& values) {
+    return log_ratios(rows, clusters, with(values));
+  };
+  RobustFit fit;
+  // Damping carries over within one run only; a fresh one leaves flat valleys faster.
+  for (int run = 0; run < kRuns; ++run) {
+    fit = fit_robustly(free, weights, {.scale = kScale}, ratios);
+    for (std::size_t i = 0; i < free.size(); ++i) free[i].start = fit.parameters[i].value;
+  }
   for (std::size_t i = 0; i < free.size(); ++i) {
     const FittedVariable& fitted = fit.parameters[i];
     // A value that the prior alone holds changes nothing; one that moved with others is needed.
@@ -161,6 +182,8 @@ void set_spread(const std::vector<CollectiveRow>& rows, MeasuredClusters& cluste
     set("spread." + direction, [&](const CollectiveRow& row) {
       return row.family == "deepep_normal" && row.column == direction + "_us";
     });
+  set("spread.direct_reduce",
+      [](const CollectiveRow& row) { return row.family == "custom_allreduce"; });
   set("spread.low_latency", [](const CollectiveRow& row) { return row.family == "deepep_ll"; });
 }
 
@@ -191,17 +214,19 @@ std::vector<ResidualSummary> summarise(const std::vector<CollectiveRow>& rows,
   return summaries;
 }
 
-/// What was not measured on a generation is as on Hopper.
+/// What was not measured on a generation is as on Hopper, or Ada as on the later client GPUs.
 void transfer(const FabricFit& from, FabricFit& to) {
   for (const auto& [name, parameter] : from.fit.parameters) {
-    const bool is_exchange = name.starts_with("exchange.") || name.starts_with("low_latency.") ||
-                             name == "spread.dispatch" || name == "spread.combine" ||
-                             name == "spread.low_latency";
+    const bool is_all = from.generation == Generation::blackwell_client;
+    const bool is_exchange = is_all || name.starts_with("exchange.") ||
+                             name.starts_with("low_latency.") || name == "spread.dispatch" ||
+                             name == "spread.combine" || name == "spread.low_latency";
     if (!is_exchange) continue;
     field(name).of(to.parameters) = parameter.value;
     to.fit.parameters[name] = parameter;
     to.fit.parameters[name].grade = core::Grade::transferred;
-    to.fit.parameters[name].source = "as on Hopper: " + parameter.source;
+    to.fit.parameters[name].source =
+        fmt::format("as on {}: {}", device::to_string(from.generation), parameter.source);
   }
 }
 
@@ -210,18 +235,22 @@ void transfer(const FabricFit& from, FabricFit& to) {
 std::vector<FabricFit> fit_collectives(const std::string& measurements) {
   MeasuredClusters clusters;
   std::map<Generation, std::vector<CollectiveRow>> rows;
-  for (const std::string stem : {"comm_nccl", "comm_deepep_normal", "comm_deepep_ll"}) {
+  for (const std::string stem :
+       {"comm_nccl", "comm_custom_allreduce", "comm_deepep_normal", "comm_deepep_ll"}) {
     const std::filesystem::path file = std::filesystem::path(measurements) / (stem + ".csv");
     const CsvTable table = CsvTable::load(file.string());
     for (CollectiveRow& row : collective_rows(table, stem, clusters, true))
       rows[clusters.device(row.gpu).generation].push_back(std::move(row));
   }
   std::vector<FabricFit> fits;
-  for (const Generation generation :
-       {Generation::hopper, Generation::ampere, Generation::blackwell}) {
+  for (const Generation generation : {Generation::hopper, Generation::ampere, Generation::blackwell,
+                                      Generation::blackwell_client, Generation::ada}) {
     FabricFit fit{generation, fabric::prior_parameters(generation), {}, {}};
     fit.fit.name = "fabric_" + device::to_string(generation);
-    if (!fits.empty()) transfer(fits.front(), fit);
+    const bool has_nvlink =
+        generation != Generation::ada && generation != Generation::blackwell_client;
+    if (generation == Generation::ada) transfer(fits.back(), fit);
+    if (has_nvlink && !fits.empty()) transfer(fits.front(), fit);
     for (const Stage& stage : stages()) fit_stage(stage, rows[generation], clusters, fit);
     set_spread(rows[generation], clusters, fit);
     fit.residuals = summarise(rows[generation], clusters, fit.parameters);

@@ -66,6 +66,7 @@ HostSpec read_host(const ConfigNode& node) {
   return {.cpu = node.text("cpu"),
           .sockets = read_count(node, "sockets", 1, 64),
           .pcie_rate = read_rate(node, "pcie_rate"),
+          .gpus_per_pcie_switch = read_count(node, "gpus_per_pcie_switch", 1, 64),
           .memory = node.quantity<Bytes>("memory", 1_MiB, Bytes{1'000'000'000'000'000})};
 }
 
@@ -91,10 +92,12 @@ void check_node(const ConfigNode& root, const NodeSpec& node) {
                       fmt::format("found {} NICs of {} GPUs each; expected them to serve {} GPUs",
                                   node.nic.per_node, node.nic.gpus_per_nic, node.gpus));
   const ConfigNode domain = root.object("nvlink_domain");
-  if (node.nvlink_domain.gpus % node.gpus != 0 && node.device.nvlink.rate.value() > 0)
+  const int joined = node.nvlink_domain.gpus;
+  if (joined % node.gpus != 0 && node.gpus % joined != 0 && node.device.nvlink.rate.value() > 0)
     domain.at("gpus").fail_against(
-        root.at("gpus"), fmt::format("found {}; expected a multiple of the node's GPUs, {}",
-                                     node.nvlink_domain.gpus, node.gpus));
+        root.at("gpus"),
+        fmt::format("found {}; expected a multiple or an even part of the node's GPUs, {}", joined,
+                    node.gpus));
   if (node.device.nvlink.rate.value() == 0 && node.nvlink_domain.gpus != 1)
     domain.at("gpus").fail(fmt::format("found {}; expected 1, since {} has no NVLink",
                                        node.nvlink_domain.gpus, node.device.name));

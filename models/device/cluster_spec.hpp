@@ -21,10 +21,10 @@ struct NicSpec {
 };
 
 /// The GPUs that NVLink joins without a NIC. One node is one domain, except in rack-scale systems,
-/// where `gpus` is the rack's.
+/// where `gpus` is the rack's, and in nodes whose GPUs are bridged in pairs.
 struct NvlinkDomainSpec {
   int gpus;                  ///< GPUs that can reach each other over NVLink.
-  int switches;              ///< NVSwitch planes; 0: no NVLink.
+  int switches;              ///< NVSwitch planes; 0: no NVLink, or bridges.
   bool in_switch_reduction;  ///< Switches can reduce and multicast (SHARP over NVLink).
   Time switch_latency;       ///< Of one NVSwitch hop.
 };
@@ -33,6 +33,7 @@ struct HostSpec {
   std::string cpu;
   int sockets;
   BytesPerSecond pcie_rate;  ///< GPU to host, per direction.
+  int gpus_per_pcie_switch;  ///< GPUs that reach each other over PCIe without a processor.
   Bytes memory;
 };
 

@@ -23,6 +23,27 @@ constexpr std::array<double, kProtocols> kNetworkPayload = {0.5, 120.0 / 128.0, 
 /// Largest message that NCCL sends with flags in the data (NCCL_P2P_LL_THRESHOLD).
 constexpr double kFlaggedMessage = 16 * 1024;
 
+/// What one pays between PCIe switches, and between processors.
+struct PcieShares {
+  double host;
+  double socket;
+};
+
+/// How fast links of a domain are for one group, as parts of their rates: `fraction` of NVLink
+/// where that joins all of its ranks, or of PCIe, less what crossing switches and processors takes.
+LinkEfficiency efficiency_in_domain(const Topology& topology, const std::vector<int>& ranks,
+                                    double fraction, const PcieShares& shares, double network) {
+  if (topology.joined_by_nvlink(ranks)) return {fraction, 1.0, network, 1.0};
+  const double host = fraction * shares.host * (topology.cross_sockets(ranks) ? shares.socket : 1);
+  return {fraction, fraction, network, host};
+}
+
+/// Bytes/s of the slowest link that joins the ranks of a domain, before any efficiency.
+double rate_in_domain(const Topology& topology, const std::vector<int>& ranks) {
+  const TopologySpec& spec = topology.spec();
+  return (topology.joined_by_nvlink(ranks) ? spec.nvlink_rate : spec.pcie_rate).value();
+}
+
 /// More ranks than this: routes are counted for one domain, which stands for all.
 constexpr std::size_t kUnfoldedRanks = 128;
 
@@ -215,8 +236,12 @@ const CollectiveModel::Throughput& CollectiveModel::ring_throughput(
   const auto found = throughputs_.find({key, static_cast<int>(p)});
   if (found != throughputs_.end()) return found->second;
 
-  const double fraction = parameters_.ring[p].nvlink_fraction;
-  FlowSimulation flows{topology_, {fraction, 1.0, kNetworkPayload[p]}};
+  const ProtocolCost& cost = parameters_.ring[p];
+  const Placement here = place(topology_, request.ranks);
+  FlowSimulation flows{
+      topology_,
+      efficiency_in_domain(topology_, here.by_domain.begin()->second, cost.nvlink_fraction,
+                           {cost.host_share, cost.socket_share}, kNetworkPayload[p])};
   std::vector<Route> routes;
   std::size_t own = 0;
   int own_rings = 1;
@@ -297,11 +322,14 @@ CollectiveResult CollectiveModel::run_tree(const CollectiveRequest& request, con
   const TopologySpec& spec = topology_.spec();
   // Up and down: each byte leaves a GPU twice in a tree, once where the switch reduces.
   const double passes = in_switch ? 1 : 2;
-  const double nvlink_rate =
-      (spec.nvlink_rate > BytesPerSecond{0} ? spec.nvlink_rate : spec.pcie_rate).value() *
-      cost.nvlink_fraction;
-  double transfer = local > 1 ? microseconds(bytes * passes, nvlink_rate) : 0;
-  std::string binding = to_string(LinkClass::nvlink);
+  const std::vector<int>& neighbours = at.by_domain.begin()->second;
+  const bool by_nvlink = topology_.joined_by_nvlink(neighbours);
+  double local_rate = rate_in_domain(topology_, neighbours) * cost.nvlink_fraction;
+  if (!by_nvlink && topology_.cross_pcie_switches(neighbours))
+    local_rate *= cost.host_share * (topology_.cross_sockets(neighbours) ? cost.socket_share : 1);
+  double transfer = local > 1 ? microseconds(bytes * passes, local_rate) : 0;
+  const LinkClass local_class = by_nvlink ? LinkClass::nvlink : LinkClass::pcie;
+  std::string binding = to_string(local_class);
   double on_network = 0;
   if (domains > 1) {
     on_network = 2 * bytes * (domains - 1) / domains / local;
@@ -321,7 +349,7 @@ CollectiveResult CollectiveModel::run_tree(const CollectiveRequest& request, con
   CollectiveResult result = finish(request, at, latency, transfer, cost.ramp_us, binding);
   result.algorithm = algorithm;
   result.protocol = protocol;
-  if (local > 1) result.bytes_per_rank[LinkClass::nvlink] = bytes * passes;
+  if (local > 1) result.bytes_per_rank[local_class] = bytes * passes;
   if (domains > 1) result.bytes_per_rank[LinkClass::rdma] = on_network;
   return result;
 }
@@ -334,7 +362,11 @@ const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
   const auto found = throughputs_.find({key, marker});
   if (found != throughputs_.end()) return found->second;
 
-  const FlowSimulation capacities{topology_, {parameters_.pairwise.nvlink_fraction, 1.0, 1.0}};
+  const PairwiseCost& cost = parameters_.pairwise;
+  const Placement here = place(topology_, request.ranks);
+  const FlowSimulation capacities{
+      topology_, efficiency_in_domain(topology_, here.by_domain.begin()->second,
+                                      cost.nvlink_fraction, {cost.host_share, 1.0}, 1.0)};
   std::vector<double> load(topology_.links().size(), 0);
   Throughput throughput{0, "", {}};
   double own_pairs = 0;
@@ -430,7 +462,8 @@ CollectiveResult CollectiveModel::run(const CollectiveRequest& request) {
          .ranks = static_cast<int>(request.ranks.size()),
          .domains = static_cast<int>(at.by_domain.size()),
          .bytes = static_cast<double>(request.bytes.value()),
-         .nvlink_rate = spec.nvlink_rate.value(),
+         .over_pcie = !topology_.joined_by_nvlink(at.by_domain.begin()->second),
+         .local_rate = rate_in_domain(topology_, at.by_domain.begin()->second),
          .network_rate = at.by_domain.size() > 1 ? spec.nic_rate.value() * at.rails : 0,
          .in_switch = spec.in_switch_reduction && core::activation_bits(request.type) > 8});
   }

@@ -125,6 +125,10 @@ ExchangeResult ExchangeModel::run(const ExchangeRequest& request) {
                         "an exchange needs ranks, SMs, and rows with elements");
   if (slots.domains > 1 && topology_.spec().network == NetworkKind::none)
     throw core::Refusal(core::RefusalKind::illegal_combination, "no network joins the domains");
+  if (slots.per_domain > 1 &&
+      !topology_.joined_by_nvlink({request.ranks.front(), request.ranks[1]}))
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        "expert exchange among GPUs that NVLink does not join");
   const TokenReach& reached = reach_of(request, slots);
   if (request.kind == ExchangeKind::low_latency) return run_low_latency(request, slots, reached);
 

@@ -29,8 +29,13 @@ std::array<ProtocolCost, kProtocols> latencies(
     const std::array<std::array<double, 3>, kProtocols>& table, double fraction) {
   std::array<ProtocolCost, kProtocols> costs{};
   for (std::size_t p = 0; p < kProtocols; ++p)
-    costs[p] = {table[p][0], table[p][1], table[p][2], kProtocolShare[p] * fraction,
-                p == 2 ? 10.0 : 1.0};  // assumed: Simple fills deep buffers first
+    costs[p] = {table[p][0],
+                table[p][1],
+                table[p][2],
+                kProtocolShare[p] * fraction,
+                p == 2 ? 10.0 : 1.0,  // assumed: Simple fills deep buffers first
+                0.65,                 // assumed: a processor forwards between PCIe switches slower
+                p == 2 ? 1.0 : 0.6};  // assumed: small stores wait for the other processor
   return costs;
 }
 
@@ -52,7 +57,9 @@ void add_protocol_fields(std::vector<ParameterField>& fields, const std::string&
                             {{"nvlink_step", "us"}, &ProtocolCost::nvlink_step_us},
                             {{"network_step", "us"}, &ProtocolCost::network_step_us},
                             {{"nvlink_fraction", "1"}, &ProtocolCost::nvlink_fraction},
-                            {{"ramp", "us"}, &ProtocolCost::ramp_us}});
+                            {{"ramp", "us"}, &ProtocolCost::ramp_us},
+                            {{"host_share", "1"}, &ProtocolCost::host_share},
+                            {{"socket_share", "1"}, &ProtocolCost::socket_share}});
 }
 
 void add_exchange_fields(std::vector<ParameterField>& fields, const std::string& stem,
@@ -88,6 +95,21 @@ void add_low_latency_fields(std::vector<ParameterField>& fields, const std::stri
                               {{"network_fraction", "1"}, &LowLatencyCost::network_fraction}});
 }
 
+void add_direct_fields(std::vector<ParameterField>& fields, const std::string& stem,
+                       const std::function<DirectReduceCost&(FabricParameters&)>& of) {
+  add_fields<DirectReduceCost>(fields, stem, of,
+                               {{{"base", "us"}, &DirectReduceCost::base_us},
+                                {{"peer", "us"}, &DirectReduceCost::peer_us},
+                                {{"exchange", "us"}, &DirectReduceCost::exchange_us},
+                                {{"one_shot_rate", "B/s"}, &DirectReduceCost::one_shot_rate},
+                                {{"two_shot_rate", "B/s"}, &DirectReduceCost::two_shot_rate},
+                                {{"link_fraction", "1"}, &DirectReduceCost::link_fraction},
+                                {{"ramp", "us"}, &DirectReduceCost::ramp_us},
+                                {{"staging", "us"}, &DirectReduceCost::staging_us},
+                                {{"staged_rate", "B/s"}, &DirectReduceCost::staged_rate},
+                                {{"host", "us"}, &DirectReduceCost::host_us}});
+}
+
 std::vector<ParameterField> make_fields() {
   std::vector<ParameterField> fields;
   for (std::size_t p = 0; p < kProtocols; ++p) {
@@ -105,7 +127,11 @@ std::vector<ParameterField> make_fields() {
                             {{"base", "us"}, &PairwiseCost::base_us},
                             {{"peer", "us"}, &PairwiseCost::peer_us},
                             {{"nvlink_fraction", "1"}, &PairwiseCost::nvlink_fraction},
-                            {{"ramp", "us"}, &PairwiseCost::ramp_us}});
+                            {{"ramp", "us"}, &PairwiseCost::ramp_us},
+                            {{"host_share", "1"}, &PairwiseCost::host_share}});
+  for (std::size_t l = 0; l < kReduceLibraries; ++l)
+    add_direct_fields(fields, "direct." + to_string(static_cast<ReduceLibrary>(l)),
+                      [l](FabricParameters& f) -> DirectReduceCost& { return f.direct[l]; });
   const auto single = [&](const std::string& name, double& (*of)(FabricParameters&)) {
     fields.push_back({name, "1", of});
   };
@@ -133,6 +159,8 @@ std::vector<ParameterField> make_fields() {
   single("spread.dispatch", [](FabricParameters& f) -> double& { return f.spread.dispatch; });
   single("spread.combine", [](FabricParameters& f) -> double& { return f.spread.combine; });
   single("spread.low_latency", [](FabricParameters& f) -> double& { return f.spread.low_latency; });
+  single("spread.direct_reduce",
+         [](FabricParameters& f) -> double& { return f.spread.direct_reduce; });
   return fields;
 }
 
@@ -150,6 +178,18 @@ std::string to_string(Protocol protocol) {
   return "simple";
 }
 
+std::string to_string(ReduceLibrary library) {
+  switch (library) {
+    case ReduceLibrary::vllm:
+      return "vllm";
+    case ReduceLibrary::sglang:
+      return "sglang";
+    case ReduceLibrary::trtllm:
+      return "trtllm";
+  }
+  return "vllm";
+}
+
 const std::vector<ParameterField>& parameter_fields() {
   static const std::vector<ParameterField> fields = make_fields();
   return fields;
@@ -158,10 +198,6 @@ const std::vector<ParameterField>& parameter_fields() {
 FabricParameters prior_parameters(Generation generation) {
   const bool has_nvlink = generation == Generation::ampere || generation == Generation::hopper ||
                           generation == Generation::blackwell;
-  if (!has_nvlink)
-    throw core::Refusal(core::RefusalKind::outside_model,
-                        fmt::format("{} GPUs have no NVLink; their collectives are not modelled",
-                                    device::to_string(generation)));
   // DeepEP docs/legacy.md: 4,096 tokens, H800: 153 GB/s of 200 over NVLink with 24 SMs, 43 to 58
   // GB/s of a 50 GB/s NIC with node-local copies counted, hence about 45 on the wire.
   const ExchangeCost exchange{.base_us = 25,            // assumed
@@ -186,34 +222,50 @@ FabricParameters prior_parameters(Generation generation) {
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
   const LowLatencyCost low_latency{10, 8, 4, 20, 0.55, 0.97};
-  return {.generation = generation,
-          .fit_name = "prior",
-          .fit_hash = "",
-          .collective_grade = core::Grade::assumed,
-          .exchange_grade = core::Grade::assumed,
-          .network_exchange_grade = core::Grade::assumed,
-          .ring = latencies(kRingLatencies, 1.0),
-          .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
-          // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
-          .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 10.0},
-          .pairwise = {6.6, 12.0, 0.2, 0.7, 5.0},  // assumed
-          .ring_local_pass = 0.4,                  // assumed
-          // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
-          .channel_rate = generation == Generation::ampere   ? 24e9
-                          : generation == Generation::hopper ? 38.7e9
-                                                             : 70e9,
-          .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
-          .int8_reduction_slowdown = 1.04,  // assumed
-          .dispatch = exchange,
-          .combine = combine,
-          .low_latency_dispatch = low_latency,
-          .low_latency_combine = low_latency,
-          .spread = {.in_node = 0.5,
-                     .across_nodes = 0.35,
-                     .pairwise = 0.5,
-                     .dispatch = 0.5,
-                     .combine = 0.5,
-                     .low_latency = 0.5}};  // assumed
+  // Launches in a graph and flags over one link; 36 SMs of loads in flight (vLLM), links of four
+  // fifths for peer loads, as NCCL's rings.
+  const DirectReduceCost direct{.base_us = 4,                                // assumed
+                                .peer_us = 0.1,                              // assumed
+                                .exchange_us = 2,                            // assumed
+                                .one_shot_rate = has_nvlink ? 300e9 : 60e9,  // assumed
+                                .two_shot_rate = has_nvlink ? 300e9 : 60e9,  // assumed
+                                .link_fraction = has_nvlink ? 0.8 : 0.6,     // assumed
+                                .ramp_us = 0.5,                              // assumed
+                                .staging_us = 4,                             // assumed
+                                .staged_rate = 300e9,                        // assumed
+                                .host_us = 25};                              // assumed
+  return {
+      .generation = generation,
+      .fit_name = "prior",
+      .fit_hash = "",
+      .collective_grade = core::Grade::assumed,
+      .exchange_grade = core::Grade::assumed,
+      .network_exchange_grade = core::Grade::assumed,
+      .direct_grade = core::Grade::assumed,
+      .ring = latencies(kRingLatencies, 1.0),
+      .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
+      // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
+      .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 10.0, 1.0, 1.0},
+      .pairwise = {6.6, 12.0, 0.2, has_nvlink ? 0.7 : 0.4, 5.0, 1.0},  // assumed
+      .ring_local_pass = 0.4,                                          // assumed
+      // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
+      .channel_rate = generation == Generation::ampere   ? 24e9
+                      : generation == Generation::hopper ? 38.7e9
+                                                         : 70e9,
+      .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
+      .int8_reduction_slowdown = 1.04,  // assumed
+      .direct = {direct, direct, direct},
+      .dispatch = exchange,
+      .combine = combine,
+      .low_latency_dispatch = low_latency,
+      .low_latency_combine = low_latency,
+      .spread = {.in_node = 0.5,
+                 .across_nodes = 0.35,
+                 .pairwise = 0.5,
+                 .dispatch = 0.5,
+                 .combine = 0.5,
+                 .low_latency = 0.5,
+                 .direct_reduce = 0.5}};  // assumed
 }
 
 FabricParameters fitted_parameters(Generation generation, const device::FitSet& fit) {
@@ -236,6 +288,7 @@ FabricParameters fitted_parameters(Generation generation, const device::FitSet& 
   };
   parameters.collective_grade = grade_of("nccl.ring_simple.nvlink_fraction");
   parameters.exchange_grade = grade_of("exchange.dispatch.nvlink_sm_rate");
+  parameters.direct_grade = grade_of("direct.vllm.one_shot_rate");
   parameters.network_exchange_grade =
       core::worst(parameters.exchange_grade, grade_of("exchange.dispatch.rdma_sm_rate"));
   return parameters;
@@ -243,18 +296,18 @@ FabricParameters fitted_parameters(Generation generation, const device::FitSet& 
 
 FabricParameters load_parameters(const device::DeviceSpec& device, const std::string& folder) {
   // GPUs whose collectives the fits were made from (their `provenance`).
-  static const std::set<std::string> kMeasured = {"a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm"};
+  static const std::set<std::string> kMeasured = {"a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm",
+                                                  "rtx_pro_6000_server"};
   const Generation generation = device.generation;
-  (void)prior_parameters(generation);  // refuses before a missing file would
   FabricParameters parameters = fitted_parameters(
       generation, device::load_fit("fabric_" + device::to_string(generation), folder));
   if (kMeasured.count(device.name) > 0) return parameters;
   for (core::Grade* grade : {&parameters.collective_grade, &parameters.exchange_grade,
-                             &parameters.network_exchange_grade})
+                             &parameters.network_exchange_grade, &parameters.direct_grade})
     *grade = core::worst(*grade, core::Grade::transferred);
   FabricSpread& spread = parameters.spread;
-  for (double* width :
-       {&spread.in_node, &spread.pairwise, &spread.dispatch, &spread.combine, &spread.low_latency})
+  for (double* width : {&spread.in_node, &spread.pairwise, &spread.dispatch, &spread.combine,
+                        &spread.low_latency, &spread.direct_reduce})
     *width = std::hypot(*width, kTransferSpread);
   return parameters;
 }

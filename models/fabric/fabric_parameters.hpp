@@ -24,6 +24,8 @@ struct ProtocolCost {
   double nvlink_fraction;  ///< Part of the NVLink rate that payload reaches.
   double ramp_us;          ///< Further time until the pipeline is full; reached half at `ramp_us`
                            ///< of transfer.
+  double host_share;       ///< Over PCIe: part of the rate that is left between PCIe switches.
+  double socket_share;     ///< Further, between processors.
 };
 
 /// Pairwise sends and receives in one kernel (all-to-all, pipeline stages). Up to 16 KiB a peer go
@@ -34,6 +36,27 @@ struct PairwiseCost {
   double peer_us;              ///< Each further peer.
   double nvlink_fraction;      ///< Part of the NVLink rate that payload reaches.
   double ramp_us;              ///< As in ProtocolCost.
+  double host_share;           ///< As in ProtocolCost.
+};
+
+/// Libraries with all-reduce kernels of their own.
+enum class ReduceLibrary { vllm, sglang, trtllm };
+inline constexpr std::size_t kReduceLibraries = 3;
+[[nodiscard]] std::string to_string(ReduceLibrary library);
+
+/// All-reduce whose SMs read or write their peers' memory. SGLang's is its second kernel; where it
+/// still runs its first, which it shares with vLLM, these are that one's.
+struct DirectReduceCost {
+  double base_us;        ///< Launch, and flags to one peer and back.
+  double peer_us;        ///< Flags of each further peer.
+  double exchange_us;    ///< Two-shot: barriers between and after its halves.
+  double one_shot_rate;  ///< Bytes/s that its SMs have in flight for.
+  double two_shot_rate;  ///< The same of the two-shot kernel.
+  double link_fraction;  ///< Part of the link's rate that loads of peer memory reach.
+  double ramp_us;        ///< As in ProtocolCost.
+  double staging_us;     ///< Symmetric memory: two copy kernels and its barriers.
+  double staged_rate;    ///< The same: bytes/s of multicast or two-shot on it.
+  double host_us;        ///< What one eager call takes on the host; no shorter call is seen.
 };
 
 /// One direction of an expert-parallel exchange whose kernels run on a share of the SMs.
@@ -76,6 +99,7 @@ struct FabricSpread {
   double dispatch;  ///< Of a normal exchange.
   double combine;
   double low_latency;
+  double direct_reduce;
 };
 
 /// Parameters of one generation. Priors come from NCCL's cost model and from published bandwidths;
@@ -87,6 +111,7 @@ struct FabricParameters {
   core::Grade collective_grade;        ///< Inside one NVLink domain.
   core::Grade exchange_grade;          ///< Inside one NVLink domain.
   core::Grade network_exchange_grade;  ///< Across domains.
+  core::Grade direct_grade;            ///< Of libraries' own all-reduces.
   std::array<ProtocolCost, kProtocols> ring;
   std::array<ProtocolCost, kProtocols> tree;
   ProtocolCost in_switch;  ///< NVLS.
@@ -96,6 +121,7 @@ struct FabricParameters {
   double channel_rate;      ///< Bytes/s that one channel (one SM) moves.
   double default_channels;  ///< SMs that the library takes unless told otherwise.
   double int8_reduction_slowdown;  ///< Reducing 8-bit elements against 16-bit ones, >= 1.
+  std::array<DirectReduceCost, kReduceLibraries> direct;
   ExchangeCost dispatch;
   ExchangeCost combine;
   LowLatencyCost low_latency_dispatch;
@@ -112,7 +138,7 @@ struct ParameterField {
 [[nodiscard]] const std::vector<ParameterField>& parameter_fields();
 
 /// What NCCL's own cost model (src/graph/tuning.cc, 2.27) and published measurements say before any
-/// fit. Throws Refusal (outside_model) for generations without NVLink.
+/// fit. Generations without NVLink speak PCIe.
 [[nodiscard]] FabricParameters prior_parameters(device::Generation generation);
 
 /// The priors with every parameter that the fit holds, and the grades of what decides. Throws

@@ -21,6 +21,8 @@ double efficiency_of(LinkClass link_class, const LinkEfficiency& efficiency) {
       return efficiency.nvlink;
     case LinkClass::pcie:
       return efficiency.pcie;
+    case LinkClass::host:
+      return efficiency.host;
     case LinkClass::rdma:
     case LinkClass::network:
       return efficiency.network;

@@ -34,6 +34,7 @@ struct LinkEfficiency {
   double nvlink = 1;
   double pcie = 1;
   double network = 1;  ///< On top of TopologySpec::nic_efficiency.
+  double host = 1;
 };
 
 /// Simulates flows that share links max-min fairly (progressive filling), recomputed whenever a

@@ -36,6 +36,11 @@ constexpr double kRingNvlinkStep[] = {0.6, 1.9, 3.4};
 constexpr double kTreeNvlinkStep[] = {0.6, 1.25, 4.0};
 constexpr double kRingNetworkStep[] = {2.7, 4.0, 14.0};
 constexpr double kTreeNetworkStep[] = {5.0, 8.5, 14.0};
+constexpr double kRingPcieStep[] = {1.0, 2.5, 5.7};
+constexpr double kTreePcieStep[] = {1.0, 1.9, 4.0};
+/// Rings that NCCL finds over PCIe, as part of its rate. // assumed: 24 GB/s of Gen5's 64, an entry
+/// of NCCL's list of ring speeds (src/graph/search.cc)
+constexpr double kPcieShare = 0.375;
 constexpr double kInSwitchLatency = 25.0;
 constexpr double kInSwitchTreeNetworkStep = 20.9;
 constexpr double kNetworkPost = 1.0;  ///< Floor of a ring's step across nodes; three times Simple.
@@ -71,7 +76,7 @@ double ring_time(const ChoiceContext& c, const NcclTable& t, std::size_t p, doub
   if (p == 1) bus = std::min(bus * 0.92, t.channels * t.ll128_channel);
   const double steps = (all_reduce ? 2 : 1) * (c.ranks - 1);
   const double network_steps = c.domains > 1 ? (all_reduce ? 2 : 1) * (c.domains - 1) : 0;
-  double nvlink_step = kRingNvlinkStep[p];
+  double nvlink_step = c.over_pcie ? kRingPcieStep[p] : kRingNvlinkStep[p];
   if (c.domains > 1) nvlink_step = std::max(nvlink_step, kNetworkPost * (p == 2 ? 3 : 1));
   double latency =
       kRingBase[p] + (steps - network_steps) * nvlink_step + network_steps * kRingNetworkStep[p];
@@ -90,15 +95,16 @@ double tree_time(const ChoiceContext& c, const NcclTable& t, std::size_t p, doub
   const int size = log2_floor(c.bytes / 64);
   if (size >= 0 && size < 23) bus *= kTreeCorrection[p][size];
   const double local = static_cast<double>(c.ranks) / c.domains;
+  const double step = c.over_pcie ? kTreePcieStep[p] : kTreeNvlinkStep[p];
   const double latency =
-      kTreeBase[p] + 2 * ((local - 1) * kTreeNvlinkStep[p] +
-                          std::max(0, log2_floor(c.domains)) * kTreeNetworkStep[p]);
+      kTreeBase[p] +
+      2 * ((local - 1) * step + std::max(0, log2_floor(c.domains)) * kTreeNetworkStep[p]);
   return latency + c.bytes / (1e3 * bus * 0.5);
 }
 
 double in_switch_time(const ChoiceContext& c, const NcclTable& t) {
   double bus =
-      2 * c.nvlink_rate * 1e-9 * t.link_share * t.in_switch_share * (t.channels - 1) / t.channels;
+      2 * c.local_rate * 1e-9 * t.link_share * t.in_switch_share * (t.channels - 1) / t.channels;
   double latency = kInSwitchLatency;
   if (c.domains > 1) {
     bus = std::min(bus, c.network_rate * 1e-9);
@@ -111,9 +117,8 @@ double in_switch_time(const ChoiceContext& c, const NcclTable& t) {
 
 Choice choose_as_nccl(const ChoiceContext& context) {
   const NcclTable& table = table_of(context.generation);
-  double bus = context.nvlink_rate * 1e-9 * table.link_share;
-  if (context.domains > 1)
-    bus = bus > 0 ? std::min(bus, context.network_rate * 1e-9) : context.network_rate * 1e-9;
+  double bus = context.local_rate * 1e-9 * (context.over_pcie ? kPcieShare : table.link_share);
+  if (context.domains > 1) bus = std::min(bus, context.network_rate * 1e-9);
   const double local = static_cast<double>(context.ranks) / context.domains;
   Choice best{Algorithm::ring, Protocol::simple};
   double best_time = std::numeric_limits<double>::infinity();
@@ -124,11 +129,14 @@ Choice choose_as_nccl(const ChoiceContext& context) {
   };
   const bool all_reduce = context.kind == CollectiveKind::all_reduce;
   for (std::size_t p = 0; p < kProtocols; ++p) {
+    // LL128 needs stores of 128 bytes to arrive whole, which NVLink alone grants.
+    if (context.over_pcie && static_cast<Protocol>(p) == Protocol::ll128) continue;
     offer(Algorithm::ring, p, ring_time(context, table, p, bus));
     if (all_reduce) offer(Algorithm::tree, p, tree_time(context, table, p, bus));
   }
   // NVLS needs its GPUs to be more than two, and reduces what the switch can add.
-  if (all_reduce && context.in_switch && local > 2 && table.in_switch_share > 0)
+  if (all_reduce && context.in_switch && !context.over_pcie && local > 2 &&
+      table.in_switch_share > 0)
     offer(Algorithm::in_switch, 2, in_switch_time(context, table));
   return best;
 }

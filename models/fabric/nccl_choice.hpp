@@ -16,7 +16,8 @@ struct ChoiceContext {
   int ranks;
   int domains;          ///< NVLink domains that the ranks sit in.
   double bytes;         ///< The largest of send and receive buffer.
-  double nvlink_rate;   ///< Bytes/s per GPU and direction; 0 without NVLink.
+  bool over_pcie;       ///< NVLink does not join all ranks of a domain.
+  double local_rate;    ///< Bytes/s per GPU and direction of NVLink, or else PCIe.
   double network_rate;  ///< Bytes/s of all NICs that the ranks of one domain use.
   bool in_switch;       ///< NVSwitch reduces this type.
 };

@@ -70,6 +70,8 @@ std::string to_string(LinkClass link_class) {
       return "nvlink";
     case LinkClass::pcie:
       return "pcie";
+    case LinkClass::host:
+      return "host";
     case LinkClass::rdma:
       return "rdma";
     case LinkClass::network:
@@ -91,6 +93,7 @@ TopologySpec topology_of(const device::ClusterSpec& cluster) {
   return {.domains = cluster.domains,
           .gpus_per_domain = cluster.gpus_per_domain,
           .nvlink_rate = node.device.nvlink.rate,
+          .gpus_per_nvlink = node.device.nvlink.rate.value() > 0 ? node.nvlink_domain.gpus : 1,
           .nvlink_latency = node.device.nvlink.latency,
           .in_switch_reduction = node.nvlink_domain.in_switch_reduction,
           .gpus_per_nic = node.nic.gpus_per_nic,
@@ -101,6 +104,8 @@ TopologySpec topology_of(const device::ClusterSpec& cluster) {
           .nic_message_rate = node.nic.message_rate,
           .pcie_rate = node.host.pcie_rate,
           .pcie_latency = host_side,
+          .gpus_per_pcie_switch = node.host.gpus_per_pcie_switch,
+          .gpus_per_socket = std::max(1, node.gpus / node.host.sockets),
           .network = kind,
           .planes = rails ? node.nic.per_node : fabric.planes,
           .leaf_radix = fabric.leaf_radix,
@@ -113,6 +118,8 @@ TopologySpec topology_of(const device::ClusterSpec& cluster) {
 
 Topology::Topology(const TopologySpec& spec) : spec_(spec) {
   assert(spec.domains > 0 && spec.gpus_per_domain > 0 && "a cluster has GPUs");
+  assert(spec.gpus_per_nvlink > 0 && spec.gpus_per_pcie_switch > 0 && spec.gpus_per_socket > 0 &&
+         "a GPU is at least joined to itself");
   assert((spec.domains == 1 || spec.network != NetworkKind::none) && "domains need a network");
   assert(
       (spec.network == NetworkKind::none || (spec.gpus_per_nic > 0 && spec.planes > 0 &&
@@ -141,19 +148,65 @@ void Topology::connect(VertexId a, VertexId b, LinkClass link_class, BytesPerSec
   }
 }
 
+bool Topology::share_group(const std::vector<int>& gpus, int size) const {
+  const auto group = [&](int gpu) {
+    return std::pair{domain_of(gpu), gpu % spec_.gpus_per_domain / size};
+  };
+  return std::all_of(gpus.begin(), gpus.end(),
+                     [&](int gpu) { return group(gpu) == group(gpus.front()); });
+}
+
+bool Topology::joined_by_nvlink(const std::vector<int>& gpus) const {
+  return spec_.nvlink_rate > BytesPerSecond{0} && share_group(gpus, spec_.gpus_per_nvlink);
+}
+
+bool Topology::cross_pcie_switches(const std::vector<int>& gpus) const {
+  return !share_group(gpus, spec_.gpus_per_pcie_switch);
+}
+
+bool Topology::cross_sockets(const std::vector<int>& gpus) const {
+  return !share_group(gpus, spec_.gpus_per_socket);
+}
+
 void Topology::build_domain(int domain) {
+  for (int slot = 0; slot < spec_.gpus_per_domain; ++slot)
+    gpu_vertices_.push_back(
+        add_vertex({VertexKind::gpu, domain * spec_.gpus_per_domain + slot, domain, -1}, graph_));
   const bool has_nvlink = spec_.nvlink_rate > BytesPerSecond{0};
-  const VertexId inner = add_vertex(
-      {has_nvlink ? VertexKind::nvswitch : VertexKind::pcie_switch, domain, domain, -1}, graph_);
+  if (has_nvlink) build_nvlink(domain);
+  if (!has_nvlink || spec_.gpus_per_nvlink < spec_.gpus_per_domain) build_pcie(domain);
+  build_nics(domain);
+}
+
+void Topology::build_nvlink(int domain) {
+  VertexId inner{};
   for (int slot = 0; slot < spec_.gpus_per_domain; ++slot) {
     const int gpu = domain * spec_.gpus_per_domain + slot;
-    gpu_vertices_.push_back(add_vertex({VertexKind::gpu, gpu, domain, -1}, graph_));
-    if (has_nvlink)
-      connect(gpu_vertices_.back(), inner, LinkClass::nvlink, spec_.nvlink_rate,
-              Time{spec_.nvlink_latency.value() / 2});  // half on each side of the switch
-    else
-      connect(gpu_vertices_.back(), inner, LinkClass::pcie, spec_.pcie_rate, spec_.pcie_latency);
+    if (slot % spec_.gpus_per_nvlink == 0)
+      inner = add_vertex({VertexKind::nvswitch, gpu / spec_.gpus_per_nvlink, domain, -1}, graph_);
+    connect(gpu_vertices_[static_cast<std::size_t>(gpu)], inner, LinkClass::nvlink,
+            spec_.nvlink_rate,
+            Time{spec_.nvlink_latency.value() / 2});  // half on each side of the switch
   }
+}
+
+void Topology::build_pcie(int domain) {
+  // One vertex for all processors of a node: what their own link costs is in the protocols' shares.
+  const VertexId processor = add_vertex({VertexKind::processor, domain, domain, -1}, graph_);
+  VertexId inner{};
+  for (int slot = 0; slot < spec_.gpus_per_domain; ++slot) {
+    const int gpu = domain * spec_.gpus_per_domain + slot;
+    if (slot % spec_.gpus_per_pcie_switch == 0) {
+      inner = add_vertex({VertexKind::pcie_switch, gpu / spec_.gpus_per_pcie_switch, domain, -1},
+                         graph_);
+      connect(inner, processor, LinkClass::host, spec_.pcie_rate, spec_.pcie_latency);
+    }
+    connect(gpu_vertices_[static_cast<std::size_t>(gpu)], inner, LinkClass::pcie, spec_.pcie_rate,
+            spec_.pcie_latency);
+  }
+}
+
+void Topology::build_nics(int domain) {
   for (int nic = 0; nic < nics_per_domain(); ++nic) {
     const int index = domain * nics_per_domain() + nic;
     nic_vertices_.push_back(

@@ -18,12 +18,13 @@ using core::BytesPerSecond;
 using core::Seconds;
 using core::Time;
 
-enum class VertexKind { gpu, nic, nvswitch, pcie_switch, leaf, spine };
+enum class VertexKind { gpu, nic, nvswitch, pcie_switch, processor, leaf, spine };
 
 /// What a link is made of; traffic is counted per class.
 enum class LinkClass {
   nvlink,   ///< GPU to NVSwitch.
-  pcie,     ///< GPU to its NIC, or to the PCIe switch of a node without NVLink.
+  pcie,     ///< GPU to its NIC, or to the PCIe switch where NVLink does not join all GPUs.
+  host,     ///< PCIe switch to the processor.
   rdma,     ///< NIC to its leaf switch.
   network,  ///< Between switches.
 };
@@ -51,14 +52,16 @@ enum class NetworkKind {
   fat_tree,        ///< All NICs of a domain on one leaf; the spines join the leaves.
 };
 
-/// Domains of GPUs behind NVLink switches, joined by a two-layer fat tree. Immutable.
+/// Domains of GPUs behind NVLink or PCIe switches, joined by a two-layer fat tree. Immutable.
 struct TopologySpec {
   int domains;          ///< Nodes (HGX-8) or racks (NVL72).
-  int gpus_per_domain;  ///< GPUs in use that reach each other over NVLink.
+  int gpus_per_domain;  ///< GPUs in use that reach each other without a NIC.
 
   BytesPerSecond nvlink_rate;  ///< Per GPU and direction, all links; 0: PCIe joins the GPUs.
-  Time nvlink_latency;         ///< GPU to GPU, one way, through the switch.
-  bool in_switch_reduction;    ///< NVSwitch can reduce and multicast (NVLS).
+  int gpus_per_nvlink;  ///< GPUs that NVLink joins: all of a domain, or bridged pairs of it; PCIe
+                        ///< joins the pairs.
+  Time nvlink_latency;  ///< GPU to GPU, one way, through the switch.
+  bool in_switch_reduction;  ///< NVSwitch can reduce and multicast (NVLS).
 
   int gpus_per_nic;         ///< GPUs that share one NIC.
   BytesPerSecond nic_rate;  ///< Per NIC and direction.
@@ -68,6 +71,8 @@ struct TopologySpec {
 
   BytesPerSecond pcie_rate;  ///< GPU to NIC, per direction.
   Time pcie_latency;         ///< GPU to NIC, one way.
+  int gpus_per_pcie_switch;  ///< GPUs that reach each other without the processor.
+  int gpus_per_socket;       ///< GPUs of one processor.
 
   NetworkKind network;
   int planes;                ///< Planes or rails; NIC i of a domain sits in plane i mod planes.
@@ -105,6 +110,11 @@ class Topology {
   [[nodiscard]] const std::vector<Link>& links() const { return links_; }
   [[nodiscard]] int gpus() const { return spec_.domains * spec_.gpus_per_domain; }
   [[nodiscard]] int domain_of(int gpu) const { return gpu / spec_.gpus_per_domain; }
+  /// Whether NVLink joins all of these GPUs, which lie in one domain.
+  [[nodiscard]] bool joined_by_nvlink(const std::vector<int>& gpus) const;
+  /// Whether these GPUs, which lie in one domain, need more than one PCIe switch or processor.
+  [[nodiscard]] bool cross_pcie_switches(const std::vector<int>& gpus) const;
+  [[nodiscard]] bool cross_sockets(const std::vector<int>& gpus) const;
   /// NIC that a GPU posts to, numbered over the whole cluster; -1 without a network.
   [[nodiscard]] int nic_of(int gpu) const;
   [[nodiscard]] int nics_per_domain() const;
@@ -117,7 +127,11 @@ class Topology {
  private:
   using VertexId = Graph::vertex_descriptor;
 
+  [[nodiscard]] bool share_group(const std::vector<int>& gpus, int size) const;
   void build_domain(int domain);
+  void build_nvlink(int domain);
+  void build_pcie(int domain);
+  void build_nics(int domain);
   void build_network();
   void join_leaves(const std::vector<VertexId>& leaves, int plane, int up_ports);
   void connect(VertexId a, VertexId b, LinkClass link_class, BytesPerSecond rate, Time latency);

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "calibrate/collective_rows.hpp"
@@ -22,7 +22,8 @@ std::string four_digits(double value) { return fmt::format("{:.4f}", value); }
 }  // namespace
 
 bool holds_collectives(const std::string& stem) {
-  return stem == "comm_nccl" || stem == "comm_deepep_normal" || stem == "comm_deepep_ll";
+  return stem == "comm_nccl" || stem == "comm_custom_allreduce" || stem == "comm_deepep_normal" ||
+         stem == "comm_deepep_ll" || stem == "comm_vidur";
 }
 
 void predict_collectives(calibrate::CsvTable& table, const std::string& stem,
@@ -30,7 +31,7 @@ void predict_collectives(calibrate::CsvTable& table, const std::string& stem,
   calibrate::MeasuredClusters clusters;
   std::map<std::string, std::vector<calibrate::CollectiveRow>> by_gpu;
   for (calibrate::CollectiveRow& row :
-       calibrate::collective_rows(table, stem, clusters, /*trusted_only=*/false))
+       calibrate::collective_rows(table, stem, clusters, /*trusted_only=*/false, &reasons))
     by_gpu[row.gpu].push_back(std::move(row));
 
   std::map<std::string, Predictions> columns;
@@ -42,8 +43,9 @@ void predict_collectives(calibrate::CsvTable& table, const std::string& stem,
   for (const auto& [gpu, rows] : by_gpu) {
     const fabric::FabricParameters parameters =
         fabric::load_parameters(clusters.device(gpu), fits.empty() ? device::kFitFolder : fits);
-    const auto predicted = calibrate::predict(rows, clusters, parameters);
+    const auto predicted = calibrate::predict(rows, clusters, parameters, &reasons);
     for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (std::isnan(predicted[i].microseconds)) continue;
       Predictions& column = columns[rows[i].column];
       column.predicted[rows[i].line] = four_digits(predicted[i].microseconds);
       column.lower[rows[i].line] = four_digits(predicted[i].lower);
@@ -51,11 +53,6 @@ void predict_collectives(calibrate::CsvTable& table, const std::string& stem,
     }
   }
   for (auto& [name, column] : columns) {
-    const auto missing =
-        std::count(column.predicted.begin(), column.predicted.end(), std::string{});
-    if (missing > 0)
-      reasons["no NVLink, or experts that do not divide over the ranks (" + name + ")"] +=
-          static_cast<std::size_t>(missing);
     // latency_us is predicted_us for short, as for kernels.
     const std::string stem_of = name == "latency_us" ? "us" : name;
     table.append("predicted_" + stem_of, std::move(column.predicted));

@@ -8,7 +8,7 @@
 namespace tessera::app {
 
 /// Whether a measurement file of this stem holds communication that the fabric predicts: comm_nccl,
-/// comm_deepep_normal, comm_deepep_ll.
+/// comm_custom_allreduce, comm_deepep_normal, comm_deepep_ll, comm_vidur.
 [[nodiscard]] bool holds_collectives(const std::string& stem);
 
 /// Appends predicted_us, lower_us and upper_us (DeepEP: of dispatch_us and combine_us each) to such

@@ -11,9 +11,9 @@ TEST_CASE("mistakes of a node are reported where they stand", "[config][node]") 
           {"extends: hgx_h800\n", {}, ""},
           {"extends: hgx_h800\ndevice: h8000_sxm\n",
            {},
-           "n.yaml:2:9: error: device: found 'h8000_sxm'; expected one of a100_40gb, a100_sxm, "
-           "a800_sxm, b200_sxm, b300_sxm, gb200, gb300, h100_sxm, h200_sxm, h20_141gb, h20_sxm, "
-           "h800_sxm, l40s or rtx_pro_6000_server (did you mean 'h800_sxm'?)"},
+           "n.yaml:2:9: error: device: found 'h8000_sxm'; expected one of a100_40gb, a100_pcie, "
+           "a100_sxm, a800_sxm, b200_sxm, b300_sxm, gb200, gb300, h100_nvl, h100_sxm, h200_sxm, "
+           "h20_141gb, h20_sxm, h800_sxm, l40s or rtx_pro_6000_server (did you mean 'h800_sxm'?)"},
           {"extends: hgx_h800.yaml\ndevice: h20_sxm.yaml\n", {}, ""},
           {"extends: hgx_h800\ndevice: ../../../etc/h20_sxm.yaml\n",
            {},
@@ -73,9 +73,10 @@ TEST_CASE("mistakes of a cluster are reported where they stand", "[config][clust
           {"extends: h800_2048_multiplane\ndomains: 0\nnode: hgx_h900\n",
            {},
            "c.yaml:2:10: error: domains: found '0'; expected an integer in [1, 1048576]\n"
-           "c.yaml:3:7: error: node: found 'hgx_h900'; expected one of gb200_nvl72, gb300_nvl72, "
-           "hgx_a100, hgx_a100_40gb, hgx_a800, hgx_b200, hgx_b300, hgx_h100, hgx_h20, hgx_h200, "
-           "hgx_h20_141gb, hgx_h800, l40s_pcie or rtx_pro_6000_pcie (did you mean 'hgx_h100'?)"},
+           "c.yaml:3:7: error: node: found 'hgx_h900'; expected one of a100_pairwise_nvlink, "
+           "gb200_nvl72, gb300_nvl72, h100_pairwise_nvlink, hgx_a100, hgx_a100_40gb, hgx_a800, "
+           "hgx_b200, hgx_b300, hgx_h100, hgx_h20, hgx_h200, hgx_h20_141gb, hgx_h800, l40s_pcie or "
+           "rtx_pro_6000_pcie (did you mean 'hgx_h100'?)"},
           {"extends: h800_2048_multiplane\n",
            {"node.device.hbm.size=80"},
            "--set:1:22: error: hbm.size: found '80', which has no unit; expected a size in B, KB, "

@@ -11,8 +11,9 @@ using core::DataType;
 
 TEST_CASE("every device file is read whole, under the names of the design", "[config][device]") {
   const std::vector<std::string> expected = {
-      "a100_40gb", "a100_sxm", "a800_sxm",  "b200_sxm", "b300_sxm", "gb200", "gb300",
-      "h100_sxm",  "h200_sxm", "h20_141gb", "h20_sxm",  "h800_sxm", "l40s",  "rtx_pro_6000_server"};
+      "a100_40gb", "a100_pcie", "a100_sxm", "a800_sxm",           "b200_sxm", "b300_sxm",
+      "gb200",     "gb300",     "h100_nvl", "h100_sxm",           "h200_sxm", "h20_141gb",
+      "h20_sxm",   "h800_sxm",  "l40s",     "rtx_pro_6000_server"};
   CHECK(core::names_in("hw_configs/devices") == expected);
   for (const std::string& name : expected) {
     INFO(name);

@@ -34,8 +34,14 @@ TEST_CASE("a GPU that was not measured takes its generation's fit, graded transf
   CHECK(h800.spread.dispatch > h100.spread.dispatch);
 }
 
-TEST_CASE("GPUs without NVLink are refused", "[fabric_parameters]") {
-  CHECK_THROWS_AS(load_parameters(device::load_device("l40s")), core::Refusal);
+TEST_CASE("GPUs without NVLink speak PCIe: one generation measured, the other transferred",
+          "[fabric_parameters]") {
+  const FabricParameters server = load_parameters(device::load_device("rtx_pro_6000_server"));
+  CHECK(server.collective_grade == core::Grade::fitted);
+  const FabricParameters l40s = load_parameters(device::load_device("l40s"));
+  CHECK(l40s.collective_grade == core::Grade::transferred);
+  CHECK(l40s.ring[2].nvlink_fraction == server.ring[2].nvlink_fraction);
+  CHECK(l40s.spread.in_node > server.spread.in_node);
 }
 
 TEST_CASE("a fit with a foreign parameter is refused", "[fabric_parameters]") {
