@@ -19,6 +19,9 @@ const std::map<std::string_view, CallOfRow> kFamilies = {
     {"attention_context", attention_context_call},
     {"attention_generation", attention_generation_call},
     {"encoder_attention", encoder_attention_call},
+    {"mla_context", mla_context_call},
+    {"mla_bmm", mla_bmm_call},
+    {"mla_generation", mla_generation_call},
     {"moe", moe_call},
 };
 
@@ -71,11 +74,13 @@ MeasurementMap MeasurementMap::load() {
                          .dtype = node.text_or("dtype", ""),
                          .kv_dtype = node.text_or("kv_dtype", ""),
                          .gpu = node.text_or("gpu", ""),
+                         .num_heads = node.integer_or("num_heads", 0, 1024, 0),
                          .implementation = node.text_or("implementation", ""),
                          .ungrouped = node.text_or("ungrouped", ""),
                          .groups_only = node.boolean_or("groups_only", false),
                          .appends_itself = node.boolean_or("appends_itself", false),
                          .keeps_queries = node.boolean_or("keeps_queries", false),
+                         .schedules_on_gpu = node.boolean_or("schedules_on_gpu", false),
                          .prepares_scales = node.boolean_or("prepares_scales", false)});
   document.finish();
   return map;
@@ -88,7 +93,8 @@ const MeasuredAs& MeasurementMap::find(const std::string& file, const CsvTable& 
         matches(as.kernel, table.text(row, "kernel")) &&
         matches(as.dtype, table.text(row, "dtype")) &&
         matches(as.kv_dtype, table.text(row, "kv_dtype")) &&
-        matches(as.gpu, table.text(row, "gpu")))
+        matches(as.gpu, table.text(row, "gpu")) &&
+        (as.num_heads == 0 || table.number(row, "num_heads") == static_cast<double>(as.num_heads)))
       return as;
   refuse_row(fmt::format("{}: no implementation stands for {} {} {}", file,
                          table.text(row, "framework"), table.text(row, "kernel"),

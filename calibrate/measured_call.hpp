@@ -26,7 +26,7 @@ struct MeasuredCall {
   std::string type;     ///< Of the call where a file has several: kernels of one type follow each
                         ///< other closer than those of another. Else empty.
   std::string residual_group;  ///< Calls that err alike: "gemm trtllm bfloat16".
-  double prepared_rows = 0;  ///< Rows of weight scales that every call expands and packs anew.
+  double prepared_rows = 0;    ///< Rows of weight scales that every call expands and packs anew.
 
   /// One constant of the harness and how often it falls on the call.
   struct Constant {
@@ -48,14 +48,16 @@ struct MeasuredAs {
   std::string dtype;
   std::string kv_dtype;
   std::string gpu;
-  std::string implementation;    ///< "" : the device's default.
-  std::string ungrouped;         ///< Decode: runs instead where too many query heads share a key
-                                 ///< head.
-  bool groups_only = false;      ///< Decode: it also runs where none share one.
-  bool appends_itself = false;   ///< Decode: `implementation` writes the new token to the cache.
-  bool keeps_queries = false;    ///< Decode: queries are not cast to a narrower cache's type.
-  bool prepares_scales = false;  ///< The call also expands the weights' scales to rows and packs
-                                 ///< them.
+  std::int64_t num_heads = 0;     ///< 0: any.
+  std::string implementation;     ///< "" : the device's default.
+  std::string ungrouped;          ///< Decode: runs instead where too many query heads share a key
+                                  ///< head.
+  bool groups_only = false;       ///< Decode: it also runs where none share one.
+  bool appends_itself = false;    ///< Decode: `implementation` writes the new token to the cache.
+  bool keeps_queries = false;     ///< Decode: queries are not cast to a narrower cache's type.
+  bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
+  bool prepares_scales = false;   ///< The call also expands the weights' scales to rows and packs
+                                  ///< them.
 };
 
 class MeasurementMap {

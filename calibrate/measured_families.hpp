@@ -22,6 +22,15 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
 /// encoder_attention.csv
 MeasuredCall encoder_attention_call(const MeasuredRow& row, const device::DeviceSpec& device,
                                     const MeasuredAs& as);
+/// mla_context.csv: prefill with keys and values expanded from the latent.
+MeasuredCall mla_context_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                              const MeasuredAs& as);
+/// mla_generation.csv: absorbed decode of one token a sequence.
+MeasuredCall mla_generation_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                                 const MeasuredAs& as);
+/// mla_bmm.csv: the products that absorb the up-projections into queries and outputs.
+MeasuredCall mla_bmm_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                          const MeasuredAs& as);
 /// moe.csv
 MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
                       const MeasuredAs& as);

@@ -71,13 +71,16 @@ std::vector<FreeParameter> implementation_parameters(
   add("issue", "cycles", costs.issue_cycles, 0.5, 500);
   add("reduction", "cycles", costs.reduction_cycles, 0.7, 20000);
   // Only who promotes or exponentiates what an MMA made waits for it.
-  if (implementation.promotion_k > 0 || implementation.family == "attention")
+  if (implementation.promotion_k > 0 || implementation.family == "attention" ||
+      implementation.family == "absorbed_attention")
     add("mma_latency", "cycles", costs.mma_latency_cycles, 0.5, 1000);
   if (costs.tensor_scale > 1)
     parameters.push_back({prefix + "tensor_scale", "1", costs.tensor_scale, 0.2, 1.0, 5.0,
                           "hw_configs/kernels/" + implementation.name + ".yaml"});
   // Layouts are known, and what arithmetic issues cannot be told from what every element does.
-  static const std::set<std::string> kKnown = {"group_alignment", "issue_per_fp32"};
+  static const std::set<std::string> kKnown = {"group_alignment", "issue_per_fp32",
+                                               "overhead_blocks", "least_blocks",
+                                               "mma_tokens",      "lone_share"};
   for (const auto& [name, value] : implementation.parameters)
     if (value > 0 && !kKnown.contains(name))
       parameters.push_back({prefix + name, "", value, 0.5, value * 0.05, value * 20,
@@ -100,7 +103,7 @@ FreeParameter harness_parameter(const std::string& name) {
         name, "us", 6.0, 0.5, 0.1, 60, "assumed: four small kernels, see DeepGEMM's layout.hpp"};
   // One attention call a graph: the whole floor of a graph launch falls on it (measurements
   // README).
-  const bool alone = of("attention");
+  const bool alone = of("attention") || of("mla_");
   return {name, "us", alone ? 5.0 : 0.8, 1.0, 0.01, 60, "assumed: graph replay and event overhead"};
 }
 

@@ -13,6 +13,7 @@
 #include "models/gpu/power.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/launch.hpp"
+#include "models/kernels/mla_decode.hpp"
 
 namespace tessera::gpu {
 namespace {
@@ -41,7 +42,18 @@ core::DataType tensor_type(const workload::Operator& op) {
   if (const auto* gemm = std::get_if<workload::Gemm>(&op)) return gemm->type;
   if (const auto* grouped = std::get_if<workload::GroupedGemm>(&op)) return grouped->type;
   if (const auto* attention = std::get_if<workload::Attention>(&op)) return attention->type;
+  if (const auto* latent = std::get_if<workload::AbsorbedAttention>(&op)) return latent->type;
   return core::DataType::bf16;
+}
+
+/// `machine` as `implementation` reaches it: one that reads memory in long runs may get more out of
+/// HBM than the device's own figure, its parameter `hbm_reachable` of the peak rate.
+Machine as_reached(Machine machine, const kernels::Implementation& implementation,
+                   const device::DeviceSpec& device) {
+  const auto own = implementation.parameters.find("hbm_reachable");
+  if (own != implementation.parameters.end())
+    machine.hbm_bytes *= own->second / device.hbm.reachable;
+  return machine;
 }
 
 }  // namespace
@@ -186,10 +198,14 @@ double Gpu::add_passes(const workload::Operator& op, const kernels::Implementati
                        const Machine& machine, const ExecutionContext& context,
                        LaunchTotals& totals, Launch& chosen) const {
   const auto* attention = std::get_if<workload::Attention>(&op);
-  if (attention == nullptr) return 1;
+  const auto* latent = std::get_if<workload::AbsorbedAttention>(&op);
+  if (attention == nullptr && latent == nullptr) return 1;
   const kernels::Implementation& rows = library_.choose(workload::Stream{}, device_, {});
-  const auto passes =
-      kernels::make_attention_passes(*attention, device_, implementation, rows, machine.gpc_sizes);
+  const auto passes = attention != nullptr
+                          ? kernels::make_attention_passes(*attention, device_, implementation,
+                                                           rows, machine.gpc_sizes)
+                          : kernels::make_absorbed_passes(*latent, device_, implementation, rows,
+                                                          machine.gpc_sizes);
   for (const auto& pass : passes) {
     if (fidelity_ == Fidelity::analytical) {
       totals += estimate_launch(machine, pass->plan());
@@ -216,8 +232,9 @@ core::Activity Gpu::activity(const workload::Operator& op, const ExecutionContex
   if (fidelity_ == Fidelity::analytical)
     throw core::Refusal(core::RefusalKind::outside_model,
                         "a timeline needs fidelity cycle: the closed form has no time in a kernel");
-  const Machine on = machine(context);
-  auto candidates = launches(op, library_.choose(op, device_, name), context, on);
+  const kernels::Implementation& implementation = library_.choose(op, device_, name);
+  const Machine on = as_reached(machine(context), implementation, device_);
+  auto candidates = launches(op, implementation, context, on);
   Launch chosen;
   simulate(on, candidates, context, chosen);
   TileEngine engine{on, *chosen.kernel, true};
@@ -229,7 +246,7 @@ core::Activity Gpu::activity(const workload::Operator& op, const ExecutionContex
 KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& context,
                       const std::string& name) {
   const kernels::Implementation& implementation = library_.choose(op, device_, name);
-  const Machine on = machine(context);
+  const Machine on = as_reached(machine(context), implementation, device_);
   auto candidates = launches(op, implementation, context, on);
   Launch chosen;
   LaunchTotals totals = simulate(on, candidates, context, chosen);

@@ -28,6 +28,22 @@ enum class ValueWidth {
   padded,   ///< Copied into memory as wide as keys, by kernels of their own.
 };
 
+/// How absorbed attention cuts the cached tokens of a sequence among CTAs.
+enum class KeyPartition {
+  whole,      ///< Not at all.
+  even,       ///< Into equal parts, as many as fill the SMs (TensorRT-LLM's generated kernels).
+  efficient,  ///< Into the fewest equal parts that waste at most 15 % more of the waves than the
+              ///< best (FlashAttention-3).
+  balanced,   ///< All sequences end to end, one equal range a CTA (FlashMLA).
+};
+
+/// Who adds the parts up.
+enum class Combination {
+  in_kernel,  ///< The last CTA of a sequence to finish.
+  if_split,   ///< A second kernel, launched when there are parts.
+  always,     ///< A second kernel, launched whether there are parts or not.
+};
+
 /// How a GEMM adds its product to what the output holds.
 enum class Accumulation {
   loaded,          ///< The epilogue waits for the old values and stores their sum.
@@ -86,7 +102,7 @@ struct Implementation {
   std::string name;
   std::string
       library;  ///< cublas, cutlass, deepgemm, flash_attention_3, deepep, triton, trtllm, custom
-  std::string family;  ///< gemm, grouped_gemm, attention, stream, exchange
+  std::string family;  ///< gemm, grouped_gemm, attention, absorbed_attention, stream, exchange
   std::set<device::Generation> generations;
   std::set<core::DataType> types;        ///< Empty: any (streams, exchanges).
   std::set<core::DataType> default_for;  ///< Types for which it is the generation's first choice.
@@ -98,6 +114,8 @@ struct Implementation {
   int promotion_k = 0;  ///< k elements between promotions to FP32 on CUDA cores; 0: none.
   Accumulation accumulation = Accumulation::loaded;
   ValueWidth values = ValueWidth::own;  ///< Attention with values narrower than keys.
+  KeyPartition partition = KeyPartition::whole;
+  Combination combination = Combination::in_kernel;
   TileChoice choice = TileChoice::fastest;
   std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
   int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.

@@ -29,11 +29,18 @@ const std::vector<std::pair<std::string, Accumulation>> kAccumulations = {
 const std::vector<std::pair<std::string, ValueWidth>> kValueWidths = {
     {"own", ValueWidth::own}, {"widened", ValueWidth::widened}, {"padded", ValueWidth::padded}};
 const std::vector<std::pair<std::string, std::string>> kFamilies = {
-    {"gemm", "gemm"},
-    {"grouped_gemm", "grouped_gemm"},
-    {"attention", "attention"},
-    {"stream", "stream"},
-    {"exchange", "exchange"}};
+    {"gemm", "gemm"},           {"grouped_gemm", "grouped_gemm"},
+    {"attention", "attention"}, {"absorbed_attention", "absorbed_attention"},
+    {"stream", "stream"},       {"exchange", "exchange"}};
+const std::vector<std::pair<std::string, KeyPartition>> kPartitions = {
+    {"whole", KeyPartition::whole},
+    {"even", KeyPartition::even},
+    {"efficient", KeyPartition::efficient},
+    {"balanced", KeyPartition::balanced}};
+const std::vector<std::pair<std::string, Combination>> kCombinations = {
+    {"in_kernel", Combination::in_kernel},
+    {"if_split", Combination::if_split},
+    {"always", Combination::always}};
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
@@ -136,6 +143,8 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   result.promotion_k = static_cast<int>(root.integer_or("promotion_k", 0, 4096, 0));
   if (root.has("accumulation")) result.accumulation = root.choice("accumulation", kAccumulations);
   if (root.has("values")) result.values = root.choice("values", kValueWidths);
+  if (root.has("partition")) result.partition = root.choice("partition", kPartitions);
+  if (root.has("combination")) result.combination = root.choice("combination", kCombinations);
   if (root.has("choice")) result.choice = root.choice("choice", kChoices);
   if (root.has("decode")) result.decode = read_decode(root.object("decode"));
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));

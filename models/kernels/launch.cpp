@@ -8,6 +8,7 @@
 #include "models/kernels/exchange.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/grouped_gemm.hpp"
+#include "models/kernels/mla_decode.hpp"
 #include "models/kernels/stream.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -48,6 +49,8 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
                       gpc_sizes);
     }
   }
+  if (const auto* latent = std::get_if<workload::AbsorbedAttention>(&op))
+    launches = make_absorbed_attention(*latent, device, implementation, residency, gpc_sizes);
   if (launches.empty())
     throw core::Refusal(core::RefusalKind::outside_model,
                         fmt::format("implementation '{}' has no tile for {} on {}",

@@ -13,6 +13,7 @@ Family family_of(const workload::Operator& op) {
     Family operator()(const workload::Gemm&) const { return Family::gemm; }
     Family operator()(const workload::GroupedGemm&) const { return Family::grouped_gemm; }
     Family operator()(const workload::Attention&) const { return Family::attention; }
+    Family operator()(const workload::AbsorbedAttention&) const { return Family::attention; }
     Family operator()(const workload::Stream&) const { return Family::stream; }
     Family operator()(const workload::Exchange&) const { return Family::exchange; }
   };

@@ -108,6 +108,10 @@ double operand_bytes(const workload::Operator& op) {
       return tensors * static_cast<double>(a.batch * a.q_length * a.heads) *
              static_cast<double>(2 * a.qk_dim + 2 * a.v_dim) * workload::activation_bytes(a.type);
     }
+    double operator()(const workload::AbsorbedAttention& a) const {
+      return static_cast<double>(a.batch * a.q_length * a.heads) *
+             static_cast<double>(2 * a.latent + a.rotary) * workload::activation_bytes(a.type);
+    }
     double operator()(const workload::Stream& s) const {
       return static_cast<double>(s.rows) * static_cast<double>(s.columns) *
              (workload::activation_bytes(s.input) + workload::activation_bytes(s.output));

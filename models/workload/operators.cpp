@@ -44,6 +44,13 @@ double pairs(const Attention& a) {
   return q * (first + kv) / 2;
 }
 
+/// Pairs of query and token, of one head.
+double pairs(const AbsorbedAttention& a) {
+  const auto q = static_cast<double>(a.q_length);
+  if (a.selected > 0) return q * static_cast<double>(std::min(a.selected, a.kv_length));
+  return q * (static_cast<double>(a.kv_length) - (q - 1) / 2);
+}
+
 }  // namespace
 
 std::string to_string(Pass pass) {
@@ -121,6 +128,10 @@ Flops flops(const Operator& op) {
                    // Backward: S and dP again, then dV, dK, dQ.
                    return Flops{forward * (a.backward ? 3 * qk + 2 * v : qk + v)};
                  },
+                 [](const AbsorbedAttention& a) {
+                   return Flops{2.0 * static_cast<double>(a.batch * a.heads) * pairs(a) *
+                                static_cast<double>(2 * a.latent + a.rotary)};
+                 },
                  [](const Stream&) { return Flops{0.0}; },
                  [](const Exchange&) { return Flops{0.0}; }},
       op);
@@ -128,40 +139,46 @@ Flops flops(const Operator& op) {
 
 std::string describe(const Operator& op) {
   return std::visit(
-      Overloaded{[](const Gemm& g) {
-                   return fmt::format("gemm {}{}x{}x{} {} -> {}{}{}",
-                                      g.batch == 1 ? "" : fmt::format("{}*", g.batch), g.m, g.n,
-                                      g.k, name(g.type), g.accumulate ? "+=" : "", name(g.output),
-                                      g.both_operands_row_scaled ? " row_scaled" : "");
-                 },
-                 [](const GroupedGemm& g) {
-                   return fmt::format(
-                       "grouped_gemm {} {} n{} {}{} {} -> {}{}{}{}",
-                       g.varying == GroupedGemm::Varying::rows ? "m" : "k", describe_sizes(g.sizes),
-                       g.n, g.varying == GroupedGemm::Varying::rows ? "k" : "m", g.fixed,
-                       name(g.type), g.accumulate ? "+=" : "", name(g.output),
-                       g.both_operands_row_scaled ? " row_scaled" : "", g.masked ? " masked" : "");
-                 },
-                 [](const Attention& a) {
-                   return fmt::format("attention{} {}x{}/{} heads {}/{} dims {}/{}{}{} {} cache {}",
-                                      a.backward ? "_backward" : "", a.batch, a.q_length,
-                                      a.kv_length, a.heads, a.kv_heads, a.qk_dim, a.v_dim,
-                                      a.causal ? " causal" : "",
-                                      a.window > 0 ? fmt::format(" window {}", a.window) : "",
-                                      name(a.type), name(a.cache_type));
-                 },
-                 [](const Stream& s) {
-                   return fmt::format(
-                       "{} {}x{} {} -> {}{}{}", to_string(s.kind), s.rows, s.columns, name(s.input),
-                       name(s.output), s.fan == 1 ? "" : fmt::format(" fan {}", s.fan),
-                       s.kind == StreamKind::adamw ? fmt::format(" state {}", name(s.state)) : "");
-                 },
-                 [](const Exchange& e) {
-                   return fmt::format(
-                       "{} {}x{} {} copies {}",
-                       e.direction == Exchange::Direction::dispatch ? "dispatch" : "combine",
-                       e.tokens, e.hidden, name(e.type), e.copies);
-                 }},
+      Overloaded{
+          [](const Gemm& g) {
+            return fmt::format("gemm {}{}x{}x{} {} -> {}{}{}",
+                               g.batch == 1 ? "" : fmt::format("{}*", g.batch), g.m, g.n, g.k,
+                               name(g.type), g.accumulate ? "+=" : "", name(g.output),
+                               g.both_operands_row_scaled ? " row_scaled" : "");
+          },
+          [](const GroupedGemm& g) {
+            return fmt::format(
+                "grouped_gemm {} {} n{} {}{} {} -> {}{}{}{}",
+                g.varying == GroupedGemm::Varying::rows ? "m" : "k", describe_sizes(g.sizes), g.n,
+                g.varying == GroupedGemm::Varying::rows ? "k" : "m", g.fixed, name(g.type),
+                g.accumulate ? "+=" : "", name(g.output),
+                g.both_operands_row_scaled ? " row_scaled" : "", g.masked ? " masked" : "");
+          },
+          [](const Attention& a) {
+            return fmt::format("attention{} {}x{}/{} heads {}/{} dims {}/{}{}{} {} cache {}",
+                               a.backward ? "_backward" : "", a.batch, a.q_length, a.kv_length,
+                               a.heads, a.kv_heads, a.qk_dim, a.v_dim, a.causal ? " causal" : "",
+                               a.window > 0 ? fmt::format(" window {}", a.window) : "",
+                               name(a.type), name(a.cache_type));
+          },
+          [](const AbsorbedAttention& a) {
+            return fmt::format("absorbed_attention {}x{}/{} heads {} dims {}+{}{} {} cache {}",
+                               a.batch, a.q_length, a.kv_length, a.heads, a.latent, a.rotary,
+                               a.selected > 0 ? fmt::format(" selected {}", a.selected) : "",
+                               name(a.type), name(a.cache_type));
+          },
+          [](const Stream& s) {
+            return fmt::format(
+                "{} {}x{} {} -> {}{}{}", to_string(s.kind), s.rows, s.columns, name(s.input),
+                name(s.output), s.fan == 1 ? "" : fmt::format(" fan {}", s.fan),
+                s.kind == StreamKind::adamw ? fmt::format(" state {}", name(s.state)) : "");
+          },
+          [](const Exchange& e) {
+            return fmt::format(
+                "{} {}x{} {} copies {}",
+                e.direction == Exchange::Direction::dispatch ? "dispatch" : "combine", e.tokens,
+                e.hidden, name(e.type), e.copies);
+          }},
       op);
 }
 
@@ -169,6 +186,7 @@ std::string family(const Operator& op) {
   return std::visit(Overloaded{[](const Gemm&) { return "gemm"; },
                                [](const GroupedGemm&) { return "grouped_gemm"; },
                                [](const Attention&) { return "attention"; },
+                               [](const AbsorbedAttention&) { return "absorbed_attention"; },
                                [](const Stream&) { return "stream"; },
                                [](const Exchange&) { return "exchange"; }},
                     op);

@@ -62,6 +62,21 @@ struct Attention {
   friend auto operator<=>(const Attention&, const Attention&) = default;
 };
 
+/// Multi-head latent attention with the up-projections absorbed: softmax(Q C^T) C[:, :latent],
+/// where all heads share one cache C of `latent + rotary` elements a token, read once for keys and
+/// values. Q is [batch, q_length, heads, latent + rotary]; the last query sees the whole cache, the
+/// ones before it one token less each. FLOPs 2 b h (2 latent + rotary) times the pairs of query and
+/// token. Bytes read: Q and the cache; written: b q h latent.
+struct AbsorbedAttention {
+  std::int64_t batch = 1, q_length = 1, kv_length = 0, heads = 1;
+  std::int64_t latent = 512, rotary = 64;
+  DataType type = DataType::bf16;        ///< Of the MMA and of queries.
+  DataType cache_type = DataType::bf16;  ///< A narrower one is widened before it is multiplied.
+  /// Tokens that each query attends to, chosen beforehand and gathered one by one; 0: all of them.
+  std::int64_t selected = 0;
+  friend auto operator<=>(const AbsorbedAttention&, const AbsorbedAttention&) = default;
+};
+
 /// Kernels that stream rows through the CUDA cores: what they move and compute follows from the
 /// kind.
 enum class StreamKind {
@@ -111,14 +126,14 @@ struct Exchange {
   friend auto operator<=>(const Exchange&, const Exchange&) = default;
 };
 
-using Operator = std::variant<Gemm, GroupedGemm, Attention, Stream, Exchange>;
+using Operator = std::variant<Gemm, GroupedGemm, Attention, AbsorbedAttention, Stream, Exchange>;
 
 /// Multiply-adds count 2; elementwise work is not counted, as MFU definitions do not.
 [[nodiscard]] Flops flops(const Operator& op);
 /// "gemm 4096x2112x7168 fp8_block -> bf16": stable, unique per distinct operator; part of cache
 /// keys.
 [[nodiscard]] std::string describe(const Operator& op);
-/// gemm, grouped_gemm, attention, stream, exchange.
+/// gemm, grouped_gemm, attention, absorbed_attention, stream, exchange.
 [[nodiscard]] std::string family(const Operator& op);
 
 }  // namespace tessera::workload

@@ -126,6 +126,22 @@ workload::Operator attention(Arguments& a, bool backward) {
   return attention;
 }
 
+workload::Operator absorbed_attention(Arguments& a) {
+  workload::AbsorbedAttention absorbed{.batch = a.size_or("batch", 1)};
+  absorbed.q_length = a.size_or("q", 1);
+  absorbed.kv_length = a.size("kv");
+  absorbed.heads = a.size("heads");
+  absorbed.latent = a.size_or("latent", absorbed.latent);
+  absorbed.rotary = a.size_or("rotary", absorbed.rotary);
+  absorbed.selected = a.size_or("selected", 0, 0);
+  absorbed.type = a.type_or("dtype", DataType::bf16);
+  absorbed.cache_type = a.type_or("cache", absorbed.type);
+  if (absorbed.q_length > absorbed.kv_length)
+    wrong(fmt::format("q={} queries are more than the kv={} tokens that hold them",
+                      absorbed.q_length, absorbed.kv_length));
+  return absorbed;
+}
+
 const std::vector<StreamKind>& stream_kinds() {
   static const std::vector<StreamKind> kinds = [] {
     std::vector<StreamKind> all;
@@ -154,7 +170,9 @@ workload::Operator parse_operator(const std::string& name, const std::vector<std
   if (name == "grouped_gemm") op = grouped_gemm(arguments);
   if (name == "attention") op = attention(arguments, false);
   if (name == "attention_backward") op = attention(arguments, true);
-  std::vector<std::string> known = {"gemm", "grouped_gemm", "attention", "attention_backward"};
+  if (name == "absorbed_attention") op = absorbed_attention(arguments);
+  std::vector<std::string> known = {"gemm", "grouped_gemm", "attention", "attention_backward",
+                                    "absorbed_attention"};
   for (const StreamKind kind : stream_kinds()) {
     known.push_back(workload::to_string(kind));
     if (name == known.back()) op = stream(arguments, kind);
@@ -168,7 +186,8 @@ std::string operator_help() {
   return "gemm (M N K dtype [output batch accumulate row_scaled]), "
          "grouped_gemm (groups M N K dtype [output accumulate row_scaled weight_gradient]), "
          "attention and attention_backward (q heads [batch kv kv_heads dim v_dim causal window "
-         "dtype]), or a "
+         "dtype]), absorbed_attention (kv heads [batch q latent rotary selected dtype cache]), or "
+         "a "
          "stream kernel such as "
          "rms_norm, swiglu, quantize, adamw (rows columns [dtype output fan state])";
 }

@@ -73,6 +73,14 @@ class RooflineTimer : public gpu::KernelTimer {
       return {static_cast<double>(a.batch * a.heads * a.q_length * 2 * (a.qk_dim + a.v_dim)) * 2,
               false};
     }
+    Work operator()(const workload::AbsorbedAttention& a) const {
+      const double queries = static_cast<double>(a.batch * a.heads * a.q_length);
+      const double tokens = static_cast<double>(a.batch * a.kv_length);
+      const auto width = static_cast<double>(a.latent + a.rotary);
+      return {2 * queries * (width + static_cast<double>(a.latent)) +
+                  tokens * width * size(a.cache_type),
+              false};
+    }
     Work operator()(const workload::Stream& s) const {
       const double elements = static_cast<double>(s.rows) * static_cast<double>(s.columns);
       const double width = s.kind == workload::StreamKind::adamw

@@ -1,0 +1,134 @@
+#include "calibrate/measured_families.hpp"
+
+namespace tessera::calibrate {
+
+using core::DataType;
+using workload::AbsorbedAttention;
+using workload::Attention;
+using workload::Gemm;
+using workload::Stream;
+using workload::StreamKind;
+
+namespace {
+
+// Widths of DeepSeek-V2 and V3's attention, which all these files time (measurements README).
+constexpr std::int64_t kContent = 128;  ///< Of a head's query and key without position.
+constexpr std::int64_t kValue = 128;    ///< Of a head's value.
+constexpr std::int64_t kRotary = 64;    ///< Of a token's shared rotary key.
+constexpr std::int64_t kLatent = 512;   ///< Of a token's compressed keys and values.
+
+void add(MeasuredCall& call, workload::Operator op, const gpu::ExecutionContext& context,
+         std::string implementation = {}) {
+  call.kernels.push_back({std::move(op), context, std::move(implementation)});
+}
+
+/// Rotates the rotary part of `heads` queries of each token, and appends the token's latent to the
+/// cache; one kernel.
+Stream rotate_and_append(std::int64_t tokens, std::int64_t heads, DataType cache) {
+  return {.kind = StreamKind::rotary,
+          .rows = tokens,
+          .columns = heads * kRotary + kLatent + kRotary,
+          .output = cache};
+}
+
+}  // namespace
+
+/// Rope and append, the cast of queries, keys and values when the cache is FP8 and the GPU
+/// multiplies in FP8, then causal attention of 192-wide keys and 128-wide values.
+MeasuredCall mla_context_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                              const MeasuredAs& as) {
+  Attention attention{.batch = row.size("batch")};
+  attention.q_length = attention.kv_length = row.size("isl");
+  attention.heads = attention.kv_heads = row.size("num_heads");
+  attention.qk_dim = kContent + kRotary;
+  attention.v_dim = kValue;
+  const DataType cache = row.type("kv_dtype");
+  const bool fp8 = cache == DataType::fp8 && device.sm.tensor_flops.contains(DataType::fp8);
+  attention.type = attention.cache_type = fp8 ? DataType::fp8 : row.type("dtype");
+  const std::int64_t tokens = attention.batch * attention.q_length;
+  const std::int64_t columns = attention.heads * (2 * attention.qk_dim + 2 * attention.v_dim);
+  gpu::ExecutionContext context =
+      replayed(bytes_of(tokens, columns, core::activation_bits(row.type("dtype"))), device);
+  MeasuredCall call;
+  add(call, rotate_and_append(tokens, attention.heads, cache), context);
+  if (fp8)
+    add(call,
+        Stream{.kind = StreamKind::quantize,
+               .rows = tokens,
+               .columns = attention.heads * (2 * attention.qk_dim + attention.v_dim),
+               .output = DataType::fp8},
+        context);
+  add(call, attention, context, as.implementation);
+  return call;
+}
+
+/// Rotation and append (and the cast of queries to FP8), then absorbed attention; libraries that
+/// schedule their parts on the GPU do so in a small kernel before it. Probes time the attention
+/// alone.
+MeasuredCall mla_generation_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                                 const MeasuredAs& as) {
+  AbsorbedAttention attention{.batch = row.size("batch"), .kv_length = row.size("kv_len")};
+  attention.heads = row.size("num_heads");
+  attention.type = row.type("dtype");
+  // A GPU without FP8 keeps its cache in 16 bits whatever the row asked for.
+  if (row.type("kv_dtype") == DataType::fp8 && device.sm.tensor_flops.contains(DataType::fp8))
+    attention.type = DataType::fp8;
+  attention.cache_type = attention.type;
+  const double cached = bytes_of(attention.batch * attention.kv_length, kLatent + kRotary,
+                                 core::activation_bits(attention.type));
+  const gpu::ExecutionContext context = replayed(
+      cached + bytes_of(attention.batch * attention.heads, 2 * kLatent + kRotary, 16), device);
+  MeasuredCall call;
+  if (!row.probed()) {
+    // An FP8 query is cast whole; else its rotary part alone is touched.
+    const std::int64_t columns = attention.type == DataType::fp8 ? kLatent + kRotary : kRotary;
+    add(call,
+        Stream{.kind = StreamKind::rotary,
+               .rows = attention.batch,
+               .columns = attention.heads * columns + kLatent + kRotary,
+               .output = attention.type},
+        context);
+    if (as.schedules_on_gpu)
+      add(call, Stream{.kind = StreamKind::copy, .rows = attention.batch, .columns = 2}, context);
+  }
+  add(call, attention, context, as.implementation);
+  return call;
+}
+
+/// mla_gen_pre: [heads, tokens, 128] x [heads, 128, 512]; mla_gen_post: the reverse widths. FP8
+/// rows cast the activation first.
+MeasuredCall mla_bmm_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                          const MeasuredAs& as) {
+  const bool before = row.text("bmm") == "mla_gen_pre";
+  if (!before && row.text("bmm") != "mla_gen_post") refuse_row("an unknown product of MLA");
+  Gemm gemm{.m = row.size("num_tokens"), .n = before ? kLatent : kValue};
+  gemm.k = before ? kContent : kLatent;
+  gemm.batch = row.size("num_heads");
+  gemm.type = row.type("dtype");
+  const bool trtllm = row.text("framework") == "trtllm";
+  const bool dequantised = row.text("kernel") == "trtllm_bmm_out_dequant_bf16";
+  if (dequantised) gemm.type = DataType::bf16;
+  if (gemm.type == DataType::fp8 && trtllm) gemm.type = DataType::fp8_block;
+  const gpu::ExecutionContext context =
+      replayed(bytes_of(gemm.batch * gemm.m, gemm.k + gemm.n, 16) +
+                   bytes_of(gemm.batch * gemm.n, gemm.k, core::weight_bits(gemm.type)),
+               device);
+  gpu::ExecutionContext product = context;
+  MeasuredCall call;
+  if (gemm.type != DataType::bf16) {
+    const std::int64_t rows = gemm.batch * gemm.m;
+    // Per tensor: the maximum in a kernel of its own.
+    if (gemm.type == DataType::fp8)
+      add(call, Stream{.kind = StreamKind::compute_scale, .rows = rows, .columns = gemm.k},
+          context);
+    add(call,
+        Stream{.kind = StreamKind::quantize, .rows = rows, .columns = gemm.k, .output = gemm.type},
+        context);
+    product.warm_activations = true;  // just written
+  }
+  add(call, gemm, product, as.implementation);
+  call.type = core::to_string(gemm.type);
+  return call;
+}
+
+}  // namespace tessera::calibrate
