@@ -71,8 +71,7 @@ std::vector<FreeParameter> implementation_parameters(
   add("issue", "cycles", costs.issue_cycles, 0.5, 500);
   add("reduction", "cycles", costs.reduction_cycles, 0.7, 20000);
   // Only who promotes or exponentiates what an MMA made waits for it.
-  if (implementation.promotion_k > 0 || implementation.family == "attention" ||
-      implementation.family == "absorbed_attention")
+  if (implementation.promotion_k > 0 || implementation.family == "attention")
     add("mma_latency", "cycles", costs.mma_latency_cycles, 0.5, 1000);
   if (costs.tensor_scale > 1)
     parameters.push_back({prefix + "tensor_scale", "1", costs.tensor_scale, 0.2, 1.0, 5.0,
