@@ -17,25 +17,23 @@ namespace {
 constexpr double kTrtllmWeightSets = 5;
 constexpr double kSglangOperandSets = 6;
 
-/// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, and a
-/// set survives when all of them fit.
+/// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, of
+/// which L2 keeps what survives the others. The trtllm one has one activation for all weights.
 gpu::ExecutionContext gemm_context(const MeasuredRow& row, const Gemm& gemm,
                                    const device::DeviceSpec& device) {
   const double a = bytes_of(gemm.m, gemm.k, core::activation_bits(gemm.type));
   const double b = bytes_of(gemm.n, gemm.k, core::weight_bits(gemm.type));
   const double c = bytes_of(gemm.m, gemm.n, core::activation_bits(gemm.output));
-  const auto l2 = static_cast<double>(device.l2.size.value());
-  gpu::ExecutionContext context;
-  context.sustained = false;
-  if (row.probed()) {
-    context.warm_activations = context.warm_weights = row.operand_sets() * (a + b + c) < l2;
-  } else if (row.text("framework") == "trtllm") {
-    const double sets = std::min(kTrtllmWeightSets, std::ceil(l2 / b));
-    context.warm_activations = a + c < l2;
-    context.warm_weights = sets * b + a + c < l2;
-  } else {
-    context.warm_activations = context.warm_weights = kSglangOperandSets * (a + b + c) < l2;
+  if (row.text("framework") != "trtllm") {
+    const double sets = row.probed() ? row.operand_sets() : kSglangOperandSets;
+    return replayed(sets * (a + b + c), device);
   }
+  const double sets =
+      std::min(kTrtllmWeightSets, std::ceil(static_cast<double>(device.l2.size.value()) / b));
+  gpu::ExecutionContext context = replayed(a + b + c, device);
+  const gpu::ExecutionContext weights = replayed(sets * b + a + c, device);
+  context.warm_weights = weights.warm_weights;
+  context.weight_reuse_bytes = weights.weight_reuse_bytes;
   return context;
 }
 
@@ -43,7 +41,11 @@ gpu::ExecutionContext gemm_context(const MeasuredRow& row, const Gemm& gemm,
 /// probe, which times the GEMM alone.
 void add_quantisation(const MeasuredRow& row, const Gemm& gemm, const device::DeviceSpec& device,
                       const gpu::ExecutionContext& context, MeasuredCall& call) {
-  if (gemm.type == DataType::bf16 || gemm.type == DataType::fp16 || row.probed()) return;
+  const bool widened = core::weight_bits(gemm.type) < core::activation_bits(gemm.type);
+  // SmoothQuant's plugin gets an activation that the operator before it quantised
+  // (implementations.csv: "gemm with dequantisation").
+  const bool given = gemm.type == DataType::int8;
+  if (core::activation_bits(gemm.type) >= 16 || widened || given || row.probed()) return;
   if (gemm.type == DataType::fp8 && row.text("framework") == "trtllm") {
     call.kernels.push_back(
         {Stream{.kind = StreamKind::compute_scale, .rows = gemm.m, .columns = gemm.k},
@@ -70,7 +72,10 @@ MeasuredCall gemm_call(const MeasuredRow& row, const device::DeviceSpec& device,
   MeasuredCall call;
   gpu::ExecutionContext context = gemm_context(row, gemm, device);
   add_quantisation(row, gemm, device, context, call);
-  if (!call.kernels.empty()) context.warm_activations = true;  // just written
+  if (!call.kernels.empty()) {  // just written
+    context.warm_activations = true;
+    context.activation_reuse_bytes = 0;
+  }
   call.kernels.push_back({gemm, context, as.implementation});
   call.type = core::to_string(gemm.type);
   if (as.prepares_scales) call.prepared_rows = static_cast<double>(gemm.n);

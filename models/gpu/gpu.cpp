@@ -185,6 +185,21 @@ double Gpu::idle_us(double launches, double busy_us, const ExecutionContext& con
   return std::max(launched, context.enqueue_us * launches - busy_us);
 }
 
+/// What of warm operands is still in L2 after what the replays touched meanwhile.
+kernels::Residency Gpu::residency_in(const Machine& machine, const ExecutionContext& context) {
+  const double a = context.warm_activations
+                       ? surviving_part(context.activation_reuse_bytes, machine.l2_capacity)
+                       : 0;
+  const double b =
+      context.warm_weights ? surviving_part(context.weight_reuse_bytes, machine.l2_capacity) : 0;
+  constexpr double kMost = 0.5;
+  return {.activations = a >= kMost,
+          .weights = b >= kMost,
+          .outputs = a >= kMost,
+          .activations_part = a,
+          .weights_part = b};
+}
+
 /// Share of the time during which the power limit has acted: it needs some milliseconds to respond.
 double Gpu::limited_share(core::Seconds at_boost, const ExecutionContext& context) const {
   if (context.sustained) return 1.0;
@@ -221,10 +236,8 @@ double Gpu::add_passes(const workload::Operator& op, const kernels::Implementati
 std::vector<std::unique_ptr<kernels::TileKernel>> Gpu::launches(
     const workload::Operator& op, const kernels::Implementation& implementation,
     const ExecutionContext& context, const Machine& machine) const {
-  const kernels::Residency residency{.activations = context.warm_activations,
-                                     .weights = context.warm_weights,
-                                     .outputs = context.warm_activations};
-  return kernels::make_launches(op, device_, implementation, residency, machine.gpc_sizes);
+  return kernels::make_launches(op, device_, implementation, residency_in(machine, context),
+                                machine.gpc_sizes);
 }
 
 core::Activity Gpu::activity(const workload::Operator& op, const ExecutionContext& context,

@@ -7,13 +7,14 @@
 #include "models/gpu/kernel_timer.hpp"
 #include "models/gpu/machine.hpp"
 #include "models/gpu/tile_engine.hpp"
+#include "models/kernels/gemm.hpp"
 #include "models/kernels/implementation_library.hpp"
 
 namespace tessera::gpu {
 
 /// Bumped whenever equal inputs could give another result; part of cache keys and of the stamp of
 /// fits.
-inline constexpr const char* kModelVersion = "4";
+inline constexpr const char* kModelVersion = "5";
 
 /// How much wider, in the logarithm, an interval is where the fit is another device's or another
 /// kernel's. // assumed
@@ -55,6 +56,8 @@ class Gpu : public KernelTimer {
                     Launch& chosen) const;
   [[nodiscard]] double idle_us(double launches, double busy_us,
                                const ExecutionContext& context) const;
+  [[nodiscard]] static kernels::Residency residency_in(const Machine& machine,
+                                                       const ExecutionContext& context);
   [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
   void add_interval(const workload::Operator& op, KernelResult& result) const;
 

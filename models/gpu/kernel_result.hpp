@@ -17,6 +17,10 @@ struct ExecutionContext {
   int sms = 0;                    ///< SMs given to it; 0: all.
   bool warm_activations = false;  ///< A in L2 before the kernel starts.
   bool warm_weights = false;      ///< B in L2 before the kernel starts.
+  /// Bytes that replays touch between two uses of the same A, or of the same B: of what is warm, as
+  /// much is still in L2 as survives them. 0: all of it.
+  double activation_reuse_bytes = 0;
+  double weight_reuse_bytes = 0;
   bool sustained =
       true;  ///< Clock under the power limit for seconds; false: a burst at boost clock.
   double hbm_share = 1.0;  ///< Part of HBM left by neighbours, (0, 1].

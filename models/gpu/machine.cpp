@@ -1,6 +1,7 @@
 #include "models/gpu/machine.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace tessera::gpu {
@@ -20,6 +21,15 @@ int cluster_slots(const std::vector<int>& gpc_sizes, int cluster, int ctas_per_s
   int slots = 0;
   for (const int size : gpc_sizes) slots += size / cluster * ctas_per_sm;
   return slots;
+}
+
+double surviving_part(double touched, double capacity) {
+  if (touched <= capacity) return 1;
+  const double cycles = touched / capacity;
+  constexpr int kIterations = 200;  // the error shrinks by cycles * h a step, less than 1
+  double part = 0;
+  for (int i = 0; i < kIterations; ++i) part = std::exp(-(1 - part) * cycles);
+  return part;
 }
 
 }  // namespace tessera::gpu

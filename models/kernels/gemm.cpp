@@ -79,7 +79,7 @@ void DenseGemm::describe_traffic() {
   const double b_total = batch * static_cast<double>(gemm_.n * total_steps_) * b_step_bytes_;
   const double c_total = batch * static_cast<double>(gemm_.m * gemm_.n) * c_bytes_;
   plan_.read_bytes = a_total + b_total + (gemm_.accumulate ? c_total : 0);
-  plan_.warm_bytes = (residency_.activations ? a_total : 0) + (residency_.weights ? b_total : 0);
+  plan_.warm_bytes = residency_.activations_part * a_total + residency_.weights_part * b_total;
   plan_.write_bytes = c_total;
   plan_.overwrites = residency_.outputs;
 }
@@ -129,15 +129,16 @@ std::vector<WarmBox> DenseGemm::warm_boxes() const {
       for (std::int64_t row = 0; row < rows_ * tile_.cluster; ++row)
         for (std::int64_t column = 0; column < columns_; ++column)
           boxes.push_back({c_box(at(batch, row, column, 0), false), true});
-    if (residency_.weights)
+    if (residency_.weights_part > 0)
       for (std::int64_t column = 0; column < columns_; ++column)
         for (std::int64_t step = 0; step < total_steps_; ++step)
           for (int slice = 0; slice < tile_.cluster; ++slice)
-            boxes.push_back({b_box(at(batch, 0, column, 0), step, slice), false});
-    if (residency_.activations)
+            add_survivor(b_box(at(batch, 0, column, 0), step, slice), residency_.weights_part,
+                         boxes);
+    if (residency_.activations_part > 0)
       for (std::int64_t row = 0; row < rows_ * tile_.cluster; ++row)
         for (std::int64_t step = 0; step < total_steps_; ++step)
-          boxes.push_back({a_box(at(batch, row, 0, 0), step), false});
+          add_survivor(a_box(at(batch, row, 0, 0), step), residency_.activations_part, boxes);
   }
   std::erase_if(boxes, [](const WarmBox& warm) { return warm.box.bytes == 0; });
   return boxes;

@@ -19,6 +19,15 @@ constexpr double kPartialBytes = 4;  ///< Split tiles are reduced in FP32.
 
 }  // namespace
 
+GemmKernel::WarpGrid GemmKernel::warp_grid(int m, int n) {
+  constexpr int kWarpSide = 64;  // accumulators of 64x64 fill half of a thread's registers
+  constexpr int kWarps = 4;      // one for each tensor core of an SM
+  WarpGrid grid{.rows = std::max(1, m / kWarpSide), .columns = std::max(1, n / kWarpSide)};
+  while (grid.rows * grid.columns < kWarps)
+    (m / grid.rows > n / grid.columns ? grid.rows : grid.columns) *= 2;
+  return grid;
+}
+
 GemmKernel::GemmKernel(const workload::Gemm& gemm, const device::DeviceSpec& device,
                        const Implementation& implementation, const GemmConfiguration& configuration)
     : tile_(configuration.tile),
@@ -53,6 +62,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
                             costs.step_cycles;
   mma_cycles_ = std::llround(std::ceil(multiplied));
   if (costs.chain_cycles > multiplied) chain_cycles_ = std::llround(costs.chain_cycles);
+  describe_operand_path(gemm, device);
   // Accumulators to the output type, then through shared memory to the copy engine.
   const double elements = static_cast<double>(tile_.m) * tile_.n;
   const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
@@ -91,6 +101,26 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.prologue_cycles = costs.prologue_cycles;
   plan_.epilogue_cycles = costs.epilogue_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
   plan_.issue_cycles = costs.issue_cycles;
+}
+
+/// mma.sync takes its operands from registers: what cp.async wrote to shared memory is read again by
+/// every warp that needs it, and weights narrower than the MMA are widened on the CUDA cores.
+void GemmKernel::describe_operand_path(const workload::Gemm& gemm,
+                                       const device::DeviceSpec& device) {
+  if (tile_.schedule != GemmSchedule::multistage) return;
+  const WarpGrid warps = warp_grid(tile_.m, tile_.n);
+  const double written = tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_;
+  const double read =
+      tile_.m * a_step_bytes_ * warps.columns + tile_.n * b_step_bytes_ * warps.rows;
+  plan_.step.shared_memory = (written + read) / device.sm.shared_memory_rate;
+  shared_memory_cycles_ = std::llround(plan_.step.shared_memory);
+  const auto widening = implementation_.parameters.find("widen_fp32");
+  if (core::weight_bits(gemm.type) >= core::activation_bits(gemm.type) ||
+      widening == implementation_.parameters.end())
+    return;
+  const double elements = static_cast<double>(tile_.n) * static_cast<double>(step_k_) * warps.rows;
+  plan_.step.fp32 = elements * widening->second / device.sm.fp32_lanes;
+  widening_cycles_ = std::llround(plan_.step.fp32);
 }
 
 void GemmKernel::describe_tiles(double rows, double columns, double steps) {
@@ -203,6 +233,9 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
     for (const std::int64_t end = use + steps; use < end; ++use) {
       const std::int64_t stage = use % stages_;
       co_await wait(full(stage), (use / stages_ + 1) * arrivals);
+      // Fragments of the next slice of k are read while this one is multiplied.
+      if (shared_memory_cycles_ > 0) co_await compute(Pipe::shared_memory, shared_memory_cycles_);
+      if (widening_cycles_ > 0) co_await compute(Pipe::fp32, widening_cycles_);
       co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
       co_await delay(chain_cycles_);
     }

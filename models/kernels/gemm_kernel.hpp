@@ -83,12 +83,24 @@ class GemmKernel : public TileKernel {
   TileProgram mma_issuer(const Cta& cta) const;
   TileProgram tmem_epilogue(const Cta& cta) const;
   void describe_pipeline(const workload::Gemm& gemm, const device::DeviceSpec& device);
+  void describe_operand_path(const workload::Gemm& gemm, const device::DeviceSpec& device);
+
+  /// Warps of a CTA of mma.sync, each on its part of the tile.
+  struct WarpGrid {
+    int rows = 1;
+    int columns = 1;
+  };
+  /// Parts of at most 64x64, as square as they can be, at least four warps: how CUTLASS cuts its
+  /// tiles for sm_80 (tools/library, generator.py).
+  static WarpGrid warp_grid(int m, int n);
 
   Implementation implementation_;
   std::int64_t stages_ = 1;
   std::int64_t mma_cycles_ = 1;    ///< Of one step.
   std::int64_t chain_cycles_ = 0;  ///< From one step's first MMA to the next one's; 0 where the
                                    ///< tensor pipe takes longer.
+  std::int64_t shared_memory_cycles_ = 0;  ///< mma.sync: operands of one step, in and out.
+  std::int64_t widening_cycles_ = 0;       ///< FP32 pipe, narrow weights of one step.
   std::int64_t epilogue_cycles_ = 1;
   int promoters_ = 1;                  ///< Consumers that promote, each its part of the rows.
   std::int64_t promotion_cycles_ = 0;  ///< FP32 pipe, one consumer's part, one step.

@@ -66,7 +66,9 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
                                    parameter(implementation, "box_bytes"));
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));
   // Kernels that only move bytes do it in wide vectors, many elements an instruction.
-  const auto beside = implementation.parameters.find("issue_per_element");
+  const auto beside =
+      implementation.parameters.find(facts.whole_tensor ? "amax_issue_per_element"
+                                                        : "issue_per_element");
   const double of_element = beside == implementation.parameters.end() ? 0.0 : beside->second;
   const double issued = facts.fp32 * parameter(implementation, "issue_per_fp32") +
                         (facts.fp32 > 0 ? of_element : 0.0);
@@ -105,7 +107,7 @@ void RowKernel::describe(const device::DeviceSpec& device, const ImplementationC
   plan_.store_bytes = inside * (facts.write_bytes + work_.remote_write_bytes);
   plan_.issue_cycles = costs.issue_cycles;
   plan_.read_bytes = elements * facts.read_bytes;
-  plan_.warm_bytes = residency_.activations ? plan_.read_bytes : 0;
+  plan_.warm_bytes = residency_.activations_part * plan_.read_bytes;
   plan_.reread_bytes = plan_.read_bytes * (facts.passes - 1);
   double running = 0;
   for (const int size : device.sm.gpc_sizes) running += size * plan_.ctas_per_sm;
@@ -165,9 +167,9 @@ std::vector<WarmBox> RowKernel::warm_boxes() const {
   if (residency_.outputs && facts.write_bytes > 0)
     for (std::int64_t tile = 0; tile < plan_.tiles; ++tile)
       boxes.push_back({box(kOutput, tile, facts.write_bytes), true});
-  if (residency_.activations)
+  if (residency_.activations_part > 0)
     for (std::int64_t tile = 0; tile < plan_.tiles; ++tile)
-      boxes.push_back({box(kInput, tile, facts.read_bytes), false});
+      add_survivor(box(kInput, tile, facts.read_bytes), residency_.activations_part, boxes);
   return boxes;
 }
 

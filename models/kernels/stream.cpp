@@ -168,7 +168,7 @@ StreamFacts stream_facts(const Stream& s) {
       f = {.read_bytes = in, .fp32 = 1 + unpack(s.input)};
       break;
     case StreamKind::compute_scale:
-      f = {.read_bytes = in, .fp32 = 1 + unpack(s.input)};
+      f = {.read_bytes = in, .fp32 = 1 + unpack(s.input), .whole_tensor = true};
       break;
   }
   return f;

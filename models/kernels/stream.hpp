@@ -23,6 +23,7 @@ struct StreamFacts {
   double shared_bytes = 0;  ///< Through shared memory, to transpose.
   double row_steps = 0;  ///< Dependent exchanges between the threads of a row: reductions, choices.
   bool whole_rows = false;  ///< A CTA cannot work on less than a row.
+  bool whole_tensor = false;  ///< One number is made of all elements.
 };
 
 /// The facts of `stream`; one case a kind, with what the counts are made of.

@@ -70,6 +70,10 @@ struct WarmBox {
   bool dirty = false;
 };
 
+/// Adds `box` to `boxes` when it is among the `part` of boxes that are still in L2, which a hash of
+/// its place decides.
+void add_survivor(const Box& box, double part, std::vector<WarmBox>& boxes);
+
 struct Cta;
 
 /// Gives out work items; the GPU model implements it.
