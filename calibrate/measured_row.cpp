@@ -47,8 +47,8 @@ double bytes_of(std::int64_t rows, std::int64_t columns, double bits) {
   return static_cast<double>(rows) * static_cast<double>(columns) * bits / 8;
 }
 
-/// Times the size of L2; of a cycle of so many bytes 2 % is found again (gpu::surviving_part).
-constexpr double kNothingSurvives = 4;
+/// Times the size of L2; of a cycle of so many bytes nothing is found again (gpu::surviving_part).
+constexpr double kNothingSurvives = 2;
 
 gpu::ExecutionContext replayed(double touched_bytes, const device::DeviceSpec& device) {
   gpu::ExecutionContext context;

@@ -26,7 +26,7 @@ HbmTraffic hbm_traffic(const Machine& machine, const LaunchPlan& plan) {
           ? 0.0
           : std::clamp((plan.reuse_distance - machine.l2_capacity) / plan.reuse_distance * 2, 0.0,
                        1.0);
-  const double warm = plan.read_bytes > machine.l2_capacity ? 0.0 : plan.warm_bytes;
+  const double warm = std::min(plan.warm_bytes, machine.l2_capacity);
   // What was written last stays. Over outputs that an earlier replay left there all is written back
   // once they outgrow their place, over half of which the change is spread.
   const double beyond = std::max(0.0, plan.write_bytes - machine.l2_dirty);
@@ -64,7 +64,8 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
                    const HbmTraffic& hbm_step, double tensor_cycles) {
   kernels::TileWork work = plan.step;
   work.tensor = tensor_cycles;
-  const double pipes = resident * longest_pipe(work);
+  // The SM with most CTAs ends last.
+  const double pipes = std::ceil(resident - 1e-9) * longest_pipe(work);
   const double waited = work.tensor * (1 - plan.unwaited_tensor / std::max(1.0, plan.step.tensor));
   const double chain =
       plan.serial_step ? (waited + sum_of_pipes(work)) / plan.lanes + work.waiting : 0.0;
@@ -120,21 +121,24 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
       // Another CTA of the SM fills the pipes meanwhile.
       cycles += tail / resident;
     }
-    if (!plan.persistent)
-      cycles += (machine.cta_launch_cycles + plan.prologue_cycles + machine.l2_latency) / resident;
     return std::pair{cycles, tail};
   };
+  // A CTA that follows another one in its slot; the others of the SM run on meanwhile.
+  const double follow = plan.persistent ? 0.0
+                                        : (machine.cta_launch_cycles + plan.prologue_cycles +
+                                           machine.l2_latency) /
+                                              plan.ctas_per_sm;
   double cycles =
       plan.prologue_cycles + machine.l2_latency + (traffic.read > 0 ? machine.hbm_latency : 0.0);
   double tail = 0;
   if (full_waves > 0) {
     const auto [wave, wave_tail] = tile_cycles(slots);
-    cycles += full_waves * wave;
+    cycles += full_waves * wave + (full_waves - 1) * follow;
     tail = wave_tail;
   }
   if (rest > 0) {
     const auto [wave, wave_tail] = tile_cycles(rest);
-    cycles += wave;
+    cycles += wave + (full_waves > 0 ? follow : 0.0);
     tail = wave_tail;
   }
   if (full_waves > 0 && plan.longest_steps > plan.steps)

@@ -1,7 +1,6 @@
 #include "models/gpu/machine.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 namespace tessera::gpu {
@@ -24,12 +23,8 @@ int cluster_slots(const std::vector<int>& gpc_sizes, int cluster, int ctas_per_s
 }
 
 double surviving_part(double touched, double capacity) {
-  if (touched <= capacity) return 1;
-  const double cycles = touched / capacity;
-  constexpr int kIterations = 200;  // the error shrinks by cycles * h a step, less than 1
-  double part = 0;
-  for (int i = 0; i < kIterations; ++i) part = std::exp(-(1 - part) * cycles);
-  return part;
+  constexpr double kSpread = 0.15;  // of the capacity. // assumed: sets do not fill evenly
+  return std::clamp(1 - (touched / capacity - 1) / kSpread, 0.0, 1.0);
 }
 
 }  // namespace tessera::gpu

@@ -34,9 +34,8 @@ std::vector<int> give_sms(std::vector<int> gpc_sizes, int sms);
 /// CTAs of `cluster` that run at once on the given GPCs; SMs that a cluster size strands stay idle.
 int cluster_slots(const std::vector<int>& gpc_sizes, int cluster, int ctas_per_sm);
 
-/// Part of a cache that survives `touched` bytes before it is used again, when a cycle of so many
-/// bytes is read over and over and lines are replaced at random: h = exp(-(1 - h) touched /
-/// capacity), 1 while the cycle fits.
+/// Part of a cache that survives when `touched` bytes are read in turn, over and over, before it is
+/// used again: all while they fit, nothing soon after, as the least recently used goes first.
 double surviving_part(double touched, double capacity);
 
 }  // namespace tessera::gpu
