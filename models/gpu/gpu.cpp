@@ -249,7 +249,7 @@ core::Activity Gpu::activity(const workload::Operator& op, const ExecutionContex
   const Machine on = as_reached(machine(context), implementation, device_);
   auto candidates = launches(op, implementation, context, on);
   Launch chosen;
-  simulate(on, candidates, context, chosen);
+  static_cast<void>(simulate(on, candidates, context, chosen));
   TileEngine engine{on, *chosen.kernel, true};
   ActivityRecorder recorder{static_cast<std::size_t>(on.sms)};
   const LaunchTotals totals = engine.run(&recorder);
