@@ -99,7 +99,7 @@ void add_direct(const CsvTable& table, std::size_t row, CollectiveRow base,
 }
 
 void add_deepep(const CsvTable& table, std::size_t row, CollectiveRow base, bool low_latency,
-                std::vector<CollectiveRow>& rows) {
+                int sms, std::vector<CollectiveRow>& rows) {
   ExchangeRequest request;
   request.kind = low_latency ? fabric::ExchangeKind::low_latency : fabric::ExchangeKind::normal;
   request.ranks = first(8 * base.nodes);
@@ -114,7 +114,7 @@ void add_deepep(const CsvTable& table, std::size_t row, CollectiveRow base, bool
                      .top_k = integer(table, row, "topk"),
                      .groups = groups,
                      .group_limit = std::min(groups, 4)};
-  if (!low_latency) request.sms = integer(table, row, "sms");
+  request.sms = low_latency ? sms : integer(table, row, "sms");
   for (const bool dispatch : {true, false}) {
     base.column = dispatch ? "dispatch_us" : "combine_us";
     const auto measured = table.number(row, base.column);
@@ -178,17 +178,18 @@ namespace {
 void add_row(const CsvTable& table, const std::string& stem, std::size_t row, CollectiveRow base,
              MeasuredClusters& clusters, std::vector<CollectiveRow>& rows) {
   base.family = stem.substr(stem.find('_') + 1);
-  const int node_size = clusters.node(base.gpu).gpus;
+  base.harness = base.family + "." + base.gpu;
+  const device::NodeSpec& node = clusters.node(base.gpu);
   if (stem == "comm_vidur") {
     const int per_node = std::max(1, integer(table, row, "ranks_per_node"));
     base.nodes = std::max(1, integer(table, row, "ranks") / per_node);
   }
   if (stem == "comm_nccl" || stem == "comm_vidur")
-    add_nccl(table, row, std::move(base), node_size, rows);
+    add_nccl(table, row, std::move(base), node.gpus, rows);
   else if (stem == "comm_custom_allreduce")
     add_direct(table, row, std::move(base), rows);
   else
-    add_deepep(table, row, std::move(base), stem == "comm_deepep_ll", rows);
+    add_deepep(table, row, std::move(base), stem == "comm_deepep_ll", node.device.sm.count, rows);
 }
 
 }  // namespace
@@ -226,12 +227,14 @@ class Models {
   PredictedTime run(const CollectiveRow& row) {
     const fabric::Topology& topology = clusters_.cluster(row.gpu, row.nodes);
     if (const auto* request = std::get_if<CollectiveRequest>(&row.request))
-      return time(of(collectives_, topology).run(*request));
+      return time(of(collectives_, topology).run(*request), /*by_nccl=*/true);
     if (const auto* request = std::get_if<fabric::DirectReduceRequest>(&row.request)) {
       const device::HbmSpec& hbm = clusters_.device(row.gpu).hbm;
-      return time(of(reduces_, topology, hbm.peak_rate * hbm.reachable).run(*request));
+      const auto result = of(reduces_, topology, hbm.peak_rate * hbm.reachable).run(*request);
+      return time(result, result.method == fabric::ReduceMethod::nccl);
     }
-    return time(of(exchanges_, topology).run(std::get<ExchangeRequest>(row.request)));
+    return time(of(exchanges_, topology).run(std::get<ExchangeRequest>(row.request)),
+                /*by_nccl=*/false);
   }
 
  private:
@@ -246,9 +249,9 @@ class Models {
   }
 
   template <class Result>
-  static PredictedTime time(const Result& result) {
+  static PredictedTime time(const Result& result, bool by_nccl) {
     return {core::to_microseconds(result.time), core::to_microseconds(result.lower),
-            core::to_microseconds(result.upper)};
+            core::to_microseconds(result.upper), by_nccl};
   }
 
   MeasuredClusters& clusters_;
@@ -269,10 +272,15 @@ std::vector<PredictedTime> predict(const std::vector<CollectiveRow>& rows,
   predicted.reserve(rows.size());
   for (const CollectiveRow& row : rows) {
     try {
-      predicted.push_back(models.run(row));
+      PredictedTime time = models.run(row);
+      const auto harness = parameters.harness_us.find(row.harness);
+      if (harness != parameters.harness_us.end())
+        for (double* part : {&time.microseconds, &time.lower, &time.upper})
+          *part += harness->second;
+      predicted.push_back(time);
     } catch (const core::Refusal& refusal) {
       constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-      predicted.push_back({kNone, kNone, kNone});
+      predicted.push_back({kNone, kNone, kNone, false});
       if (reasons) ++(*reasons)[refusal.what()];
     }
   }

@@ -17,8 +17,9 @@ namespace tessera::calibrate {
 /// One measured time of communication.
 struct CollectiveRow {
   std::string gpu;
-  std::string family;  ///< "nccl", "custom_allreduce", "deepep_normal", "deepep_ll", "vidur"
-  std::string group;   ///< What errors are quoted by: "all_reduce half", "dispatch 2 nodes".
+  std::string family;   ///< "nccl", "custom_allreduce", "deepep_normal", "deepep_ll", "vidur"
+  std::string harness;  ///< Key of FabricParameters::harness_us.
+  std::string group;    ///< What errors are quoted by: "all_reduce half", "dispatch 2 nodes".
   Half half;
   double measured_us;
   int nodes;
@@ -54,6 +55,7 @@ struct PredictedTime {
   double microseconds;
   double lower;
   double upper;
+  bool by_nccl;  ///< Or left to it.
 };
 
 /// Predictions of rows of one generation, in their order; NaN where the model refuses, which is

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <tuple>
 
 namespace tessera::calibrate {
@@ -26,13 +28,25 @@ const ParameterField& field(const std::string& name) {
   throw std::out_of_range("no fabric parameter " + name);
 }
 
+constexpr std::string_view kHarness = "harness.";
+constexpr double kHarnessPrior = 0.5;  ///< us. // assumed
+
+double& value_of(FabricParameters& parameters, const std::string& name) {
+  if (name.starts_with(kHarness)) return parameters.harness_us[name.substr(kHarness.size())];
+  return field(name).of(parameters);
+}
+
+std::string unit_of(const std::string& name) {
+  return name.starts_with(kHarness) ? "us" : field(name).unit;
+}
+
 /// How far a parameter may be from its prior, as a sigma of its logarithm.
 double prior_sigma(const std::string& name) {
   const auto ends = [&](std::string_view end) { return name.ends_with(end); };
   // Beside a copy rate that grows with the SMs, a link's limit shows only faintly: what DeepEP
   // reaches with all SMs (docs/legacy.md, README V2) holds it.
   if (name.starts_with("exchange") && ends("nvlink_fraction")) return 0.05;
-  if (ends("network_fraction") || ends(".link_fraction")) return 0.05;
+  if (ends("network_fraction")) return 0.05;
   if (ends("_share")) return 0.3;
   if (ends("nvlink_fraction")) return 0.3;
   if (ends("sharpness")) return 0.5;
@@ -40,52 +54,65 @@ double prior_sigma(const std::string& name) {
   return 1.0;
 }
 
-/// Parameters fitted together: to these rows, and to no others.
+/// Parameters fitted together: to rows of these families, and to no others.
 struct Stage {
-  std::string family;
-  std::string column;
+  std::vector<std::string> families;  ///< The first names the stage.
+  std::string column;                 ///< Empty: all.
   std::vector<std::string> names;
+  bool harness = false;  ///< What timing adds, where several GPUs tell it from a kernel's own base.
 };
+
+bool belongs(const Stage& stage, const CollectiveRow& row) {
+  return std::find(stage.families.begin(), stage.families.end(), row.family) !=
+             stage.families.end() &&
+         (stage.column.empty() || stage.column == row.column);
+}
 
 std::vector<Stage> stages() {
   std::vector<std::string> nccl;
   for (const std::string algorithm :
        {"ring_ll", "ring_ll128", "ring_simple", "tree_ll", "tree_ll128", "tree_simple"})
     for (const std::string part : {"base", "nvlink_step", "nvlink_fraction", "ramp"})
-      nccl.push_back("nccl." + algorithm + "." + part);
+      if (!algorithm.ends_with("_ll") || part != "ramp")
+        nccl.push_back("nccl." + algorithm + "." + part);
   for (const std::string part : {"base", "nvlink_fraction", "ramp"})
     nccl.push_back("nccl.in_switch." + part);
   for (const std::string part :
-       {"low_latency_base", "base", "peer", "nvlink_fraction", "ramp", "host_share"})
+       {"low_latency_base", "base", "peer", "nvlink_fraction", "ramp", "host_share", "fan_out"})
     nccl.push_back("nccl.pairwise." + part);
-  for (const std::string part : {"ring_ll.host_share", "ring_ll.socket_share",
-                                 "ring_simple.host_share", "ring_simple.socket_share"})
+  for (const std::string part :
+       {"ring_ll.fan_out", "ring_ll.fan_out_step", "ring_ll.host_share", "ring_ll.socket_share",
+        "ring_simple.host_share", "ring_simple.socket_share"})
     nccl.push_back("nccl." + part);
   nccl.push_back("nccl.ring_local_pass");
   nccl.push_back("nccl.int8_reduction_slowdown");
   std::vector<std::string> direct, host;
   for (const std::string library : {"vllm", "sglang", "trtllm"}) {
-    for (const std::string part : {"base", "peer", "exchange", "one_shot_rate", "two_shot_rate",
-                                   "link_fraction", "ramp", "staging", "staged_rate"})
+    for (const std::string part :
+         {"base", "peer", "exchange", "one_shot_rate", "peer_rate", "two_shot_rate", "ramp"})
       direct.push_back("direct." + library + "." + part);
     host.push_back("direct." + library + ".host");
   }
-  std::vector<Stage> all{{"nccl", "latency_us", nccl},
-                         {"custom_allreduce", "latency_us", direct},
-                         {"custom_allreduce_eager", "latency_us", host}};
+  for (const std::string part : {"staging", "multicast_rate"})
+    direct.push_back("direct.vllm." + part);
+  // NCCL's rows of custom_allreduce are those that libraries leave to it.
+  std::vector<Stage> all{{{"nccl", "custom_allreduce"}, "", nccl},
+                         {{"custom_allreduce"}, "", direct},
+                         {{"custom_allreduce_eager"}, "", host}};
+  std::vector<std::string> low_latency;
   for (const std::string direction : {"dispatch", "combine"}) {
-    std::vector<std::string> normal, low_latency;
+    std::vector<std::string> normal;
     for (const std::string part :
          {"base", "network_base", "node", "row_latency", "nvlink_sm_rate", "forward_sm_rate",
           "rdma_sm_rate", "token_sm_rate", "token_sm", "copy_sm", "nvlink_fraction",
           "network_fraction", "ramp", "sharpness", "network_sharpness"})
       normal.push_back("exchange." + direction + "." + part);
-    for (const std::string part :
-         {"base", "network_base", "node", "expert", "nvlink_fraction", "network_fraction"})
+    for (const std::string part : {"base", "network_base", "node", "expert", "row_latency", "token",
+                                   "nvlink_fraction", "network_fraction"})
       low_latency.push_back("low_latency." + direction + "." + part);
-    all.push_back({"deepep_normal", direction + "_us", normal});
-    all.push_back({"deepep_ll", direction + "_us", low_latency});
+    all.push_back({{"deepep_normal"}, direction + "_us", normal});
   }
+  all.push_back({{"deepep_ll"}, "", low_latency, /*harness=*/true});
   return all;
 }
 
@@ -113,18 +140,27 @@ void fit_stage(const Stage& stage, const std::vector<CollectiveRow>& all,
   std::vector<CollectiveRow> rows;
   std::vector<double> weights;
   for (const CollectiveRow& row : all) {
-    if (row.half != Half::fit || row.family != stage.family || row.column != stage.column) continue;
+    if (row.half != Half::fit || !belongs(stage, row)) continue;
     rows.push_back(row);
     weights.push_back(row.nodes > 1 ? kAcrossNodesWeight : 1.0);
   }
   if (rows.empty()) return;
+  std::vector<std::string> names = stage.names;
+  std::set<std::string> collections, gpus;
+  for (const CollectiveRow& row : rows) {
+    collections.insert(row.harness);
+    gpus.insert(row.gpu);
+  }
+  if (stage.harness && gpus.size() > 1)
+    for (const std::string& key : collections) names.push_back(std::string{kHarness} + key);
   std::vector<FitVariable> free;
-  for (const std::string& name : stage.names)
-    free.push_back({name, field(name).of(result.parameters), prior_sigma(name)});
+  for (const std::string& name : names)
+    free.push_back({name,
+                    name.starts_with(kHarness) ? kHarnessPrior : value_of(result.parameters, name),
+                    prior_sigma(name)});
   const auto with = [&](const std::vector<double>& values) {
     FabricParameters parameters = result.parameters;
-    for (std::size_t i = 0; i < values.size(); ++i)
-      field(stage.names[i]).of(parameters) = values[i];
+    for (std::size_t i = 0; i < values.size(); ++i) value_of(parameters, names[i]) = values[i];
     return parameters;
   };
   const auto ratios = [&](const std::vector<double>& values) {
@@ -141,50 +177,85 @@ void fit_stage(const Stage& stage, const std::vector<CollectiveRow>& all,
     // A value that the prior alone holds changes nothing; one that moved with others is needed.
     const bool is_prior = std::abs(std::log(fitted.value / free[i].prior)) < 1e-3;
     if (!fitted.moved_by_data && is_prior) continue;
-    field(free[i].name).of(result.parameters) = fitted.value;
+    value_of(result.parameters, free[i].name) = fitted.value;
     result.fit.parameters[free[i].name] = {
         .value = fitted.value,
         .standard_error = fitted.value * fitted.relative_error,
         .grade = fitted.moved_by_data ? core::Grade::fitted : core::Grade::assumed,
-        .unit = field(free[i].name).unit,
-        .source = fmt::format("comm_{}, {} rows", stage.family, rows.size())};
+        .unit = unit_of(free[i].name),
+        .source = fmt::format("comm_{}, {} rows", stage.families.front(), rows.size())};
   }
+}
+
+/// Rows that took part in a fit lie closer to it than others will: by sqrt(n - k), others sqrt(n +
+/// k).
+double widening(std::size_t rows, std::size_t parameters) {
+  const double n = static_cast<double>(rows), k = static_cast<double>(parameters);
+  return std::sqrt((n + k) / std::max(1.0, n - k));
+}
+
+/// One half-width of the 90 % intervals: of which rows, and the stems of the parameters that they
+/// were fitted with.
+struct Spread {
+  std::string name;
+  std::vector<std::string> stems;
+  std::function<bool(const CollectiveRow&, bool by_nccl)> belongs;
+};
+
+std::vector<Spread> spreads() {
+  const auto is_pairwise = [](const CollectiveRow& row) {
+    const auto* request = std::get_if<fabric::CollectiveRequest>(&row.request);
+    return request && request->kind == fabric::CollectiveKind::all_to_all;
+  };
+  const auto is_graph = [](const CollectiveRow& row) { return row.family == "custom_allreduce"; };
+  std::vector<Spread> all{
+      {"in_node",
+       {"nccl.ring", "nccl.in_switch", "nccl.int8"},
+       [=](const CollectiveRow& row, bool by_nccl) {
+         return (row.family == "nccl" && !is_pairwise(row)) || (is_graph(row) && by_nccl);
+       }},
+      {"pairwise",
+       {"nccl.pairwise"},
+       [=](const CollectiveRow& row, bool) { return row.family == "nccl" && is_pairwise(row); }},
+      {"direct_reduce",
+       {"direct."},
+       [=](const CollectiveRow& row, bool by_nccl) { return is_graph(row) && !by_nccl; }},
+      {"low_latency", {"low_latency.", "harness.deepep_ll"}, [](const CollectiveRow& row, bool) {
+         return row.family == "deepep_ll";
+       }}};
+  for (const std::string direction : {"dispatch", "combine"})
+    all.push_back({direction, {"exchange." + direction}, [=](const CollectiveRow& row, bool) {
+                     return row.family == "deepep_normal" && row.column == direction + "_us";
+                   }});
+  return all;
 }
 
 /// Half-widths of the 90 % intervals, from the fit half.
 void set_spread(const std::vector<CollectiveRow>& rows, MeasuredClusters& clusters,
                 FabricFit& result) {
-  const auto set = [&](const std::string& name, const auto& belongs) {
-    std::vector<CollectiveRow> some;
-    for (const CollectiveRow& row : rows)
-      if (row.half == Half::fit && belongs(row)) some.push_back(row);
-    if (some.empty()) return;
+  const std::vector<PredictedTime> predicted = predict(rows, clusters, result.parameters);
+  for (const Spread& spread : spreads()) {
     std::vector<double> sizes;
-    for (const double r : log_ratios(some, clusters, result.parameters))
-      sizes.push_back(std::abs(r));
-    const double width = std::expm1(quantile(sizes, 0.9));
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      if (rows[i].half == Half::fit && spread.belongs(rows[i], predicted[i].by_nccl))
+        sizes.push_back(std::abs(std::log(predicted[i].microseconds / rows[i].measured_us)));
+    if (sizes.empty()) continue;
+    const auto fitted = std::count_if(
+        result.fit.parameters.begin(), result.fit.parameters.end(), [&](const auto& parameter) {
+          return std::any_of(spread.stems.begin(), spread.stems.end(),
+                             [&](const auto& stem) { return parameter.first.starts_with(stem); });
+        });
+    const double width =
+        std::expm1(quantile(sizes, 0.9) * widening(sizes.size(), static_cast<std::size_t>(fitted)));
+    const std::string name = "spread." + spread.name;
     field(name).of(result.parameters) = width;
-    result.fit.parameters[name] = {.value = width,
-                                   .standard_error = 0,
-                                   .grade = core::Grade::fitted,
-                                   .unit = "1",
-                                   .source = fmt::format("p90 of residuals, {} rows", some.size())};
-  };
-  const auto is_direct = [](const CollectiveRow& row) {
-    return std::get<fabric::CollectiveRequest>(row.request).kind ==
-           fabric::CollectiveKind::all_to_all;
-  };
-  set("spread.in_node",
-      [&](const CollectiveRow& row) { return row.family == "nccl" && !is_direct(row); });
-  set("spread.pairwise",
-      [&](const CollectiveRow& row) { return row.family == "nccl" && is_direct(row); });
-  for (const std::string direction : {"dispatch", "combine"})
-    set("spread." + direction, [&](const CollectiveRow& row) {
-      return row.family == "deepep_normal" && row.column == direction + "_us";
-    });
-  set("spread.direct_reduce",
-      [](const CollectiveRow& row) { return row.family == "custom_allreduce"; });
-  set("spread.low_latency", [](const CollectiveRow& row) { return row.family == "deepep_ll"; });
+    result.fit.parameters[name] = {
+        .value = width,
+        .standard_error = 0,
+        .grade = core::Grade::fitted,
+        .unit = "1",
+        .source = fmt::format("p90 of residuals, {} rows", sizes.size())};
+  }
 }
 
 std::vector<ResidualSummary> summarise(const std::vector<CollectiveRow>& rows,

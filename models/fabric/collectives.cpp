@@ -23,6 +23,13 @@ constexpr std::array<double, kProtocols> kNetworkPayload = {0.5, 120.0 / 128.0, 
 /// Largest message that NCCL sends with flags in the data (NCCL_P2P_LL_THRESHOLD).
 constexpr double kFlaggedMessage = 16 * 1024;
 
+/// Bytes of a rank's part that one channel sends as LL at once, 512 threads of 8 bytes (NCCL
+/// src/enqueue.cc, thread thresholds); more is spread over several.
+constexpr double kChannelPart = 4096;
+
+/// From 0 for a part in one channel to 1 for one in many.
+double fanned_out(double part_bytes) { return part_bytes / (part_bytes + kChannelPart); }
+
 /// What one pays between PCIe switches, and between processors.
 struct PcieShares {
   double host;
@@ -280,8 +287,10 @@ CollectiveResult CollectiveModel::run_ring(const CollectiveRequest& request, con
   const double rounds = request.kind == CollectiveKind::all_reduce ? 2 : 1;
   const double network_steps = domains > 1 ? rounds * (domains - 1) : 0;
   const double nvlink_steps = rounds * (ranks - 1) - network_steps;
-  const double latency =
-      cost.base_us + nvlink_steps * cost.nvlink_step_us + network_steps * cost.network_step_us;
+  const double latency = cost.base_us + nvlink_steps * cost.nvlink_step_us +
+                         network_steps * cost.network_step_us +
+                         (cost.fan_out_us + (nvlink_steps + network_steps) * cost.fan_out_step_us) *
+                             fanned_out(static_cast<double>(request.bytes.value()) / ranks);
 
   const Throughput& through = ring_throughput(request, protocol);
   const double moved = static_cast<double>(request.bytes.value()) * passed_on(request.kind, ranks);
@@ -431,6 +440,7 @@ CollectiveResult CollectiveModel::run_pairwise(const CollectiveRequest& request,
     rate = request.channels * parameters_.channel_rate;
     binding = "channels";
   }
+  if (flagged) latency += cost.fan_out_us * fanned_out(message);
   double transfer = microseconds(moved, rate);
   // Half of what is sent with flags is flags.
   if (flagged) transfer *= 2;

@@ -136,15 +136,15 @@ double DirectReduceModel::kernel_us(const DirectReduceRequest& request, ReduceMe
   const double link = (nvlink ? spec.nvlink_rate : spec.pcie_rate).value() * cost.link_fraction;
   double latency = cost.base_us + (ranks - 2) * cost.peer_us;
   double moved = (ranks - 1) * bytes;
-  double rate = cost.one_shot_rate;
+  double rate = std::min(cost.one_shot_rate, (ranks - 1) * cost.peer_rate);
   if (method == ReduceMethod::two_shot || method == ReduceMethod::staged_two_shot) {
     moved = 2 * (ranks - 1) / ranks * bytes;
     rate = cost.two_shot_rate;
-    latency += cost.exchange_us;
   }
+  if (method == ReduceMethod::two_shot) latency += cost.exchange_us * std::log2(ranks);
   if (method == ReduceMethod::staged_multicast) moved = (1 + 1 / ranks) * bytes;
   if (method == ReduceMethod::staged_two_shot || method == ReduceMethod::staged_multicast) {
-    rate = cost.staged_rate;
+    if (method == ReduceMethod::staged_multicast) rate = cost.multicast_rate;
     // Into the symmetric buffer and out of it again: each a kernel that reads and writes.
     latency += cost.staging_us + 4 * bytes / memory_rate_ * 1e6;
   }

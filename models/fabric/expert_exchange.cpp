@@ -15,6 +15,13 @@ namespace {
 /// A low-latency message carries the source's index besides the token (DeepEP, 16 bytes).
 constexpr double kLowLatencyHeader = 16;
 
+/// CTAs of a low-latency kernel (DeepEP csrc/kernels/internode_ll.cu): warps of one CTA share out
+/// experts, so many to each that `sms` CTAs serve all; tokens take turns on the CTAs.
+double low_latency_ctas(int experts, int sms) {
+  const double experts_of_cta = std::ceil(static_cast<double>(experts) / sms);
+  return std::ceil(experts / experts_of_cta);
+}
+
 double smooth_maximum(const std::vector<double>& values, double sharpness) {
   const double largest = *std::max_element(values.begin(), values.end());
   if (largest <= 0) return 0;
@@ -204,8 +211,13 @@ ExchangeResult ExchangeModel::run_low_latency(const ExchangeRequest& request, co
     result.demand.network = away * spec.gpus_per_nic /
                             (spec.nic_rate.value() * spec.nic_efficiency * cost.network_fraction *
                              request.network_share);
-  const double work_us = 1e6 * std::max(result.demand.nvlink, result.demand.network);
-  double latency_us = cost.base_us + request.routing.experts * cost.expert_ns * 1e-3;
+  result.demand.sms = request.tokens * cost.token_us * 1e-6 /
+                      low_latency_ctas(request.routing.experts, request.sms);
+  // SMs prepare a token while others are on the wire, but the last one's wire time is its own.
+  const double work_us =
+      1e6 * std::hypot(result.demand.sms, std::max(result.demand.nvlink, result.demand.network));
+  double latency_us = cost.base_us + request.routing.experts * cost.expert_ns * 1e-3 +
+                      cost.row_latency_us * row / 1000;
   if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
   finish(result, latency_us + work_us, parameters_.spread.low_latency, crosses);
   result.ranks_reached = reached.ranks();

@@ -33,7 +33,7 @@ struct ExchangeRequest {
   std::optional<TokenReach>
       reach;  ///< Where tokens go, when known; of `routing` only `experts` counts.
   core::DataType type = core::DataType::fp8_block;  ///< On the wire, scales included.
-  int sms = 20;                                     ///< Of each GPU, for this exchange.
+  int sms = 20;              ///< Of each GPU, for this exchange; low latency takes all in practice.
   double nvlink_share = 1;   ///< Part of NVLink that neighbours leave to it, (0, 1].
   double network_share = 1;  ///< Part of the NICs that neighbours leave to it, (0, 1].
 };

@@ -17,6 +17,8 @@ using device::Generation;
 /// What carrying a fit to another GPU of its generation adds to the 90 % interval, relative.
 constexpr double kTransferSpread = 0.15;  // assumed
 
+constexpr std::string_view kHarness = "harness.";
+
 /// NCCL src/graph/tuning.cc (2.27): baseLat, and hwLat of NVLink and network, microseconds.
 constexpr std::array<std::array<double, 3>, kProtocols> kRingLatencies = {
     {{6.6, 0.6, 2.7}, {14.0, 1.9, 4.0}, {8.4, 3.4, 14.0}}};
@@ -29,13 +31,17 @@ std::array<ProtocolCost, kProtocols> latencies(
     const std::array<std::array<double, 3>, kProtocols>& table, double fraction) {
   std::array<ProtocolCost, kProtocols> costs{};
   for (std::size_t p = 0; p < kProtocols; ++p)
-    costs[p] = {table[p][0],
-                table[p][1],
-                table[p][2],
-                kProtocolShare[p] * fraction,
-                p == 2 ? 10.0 : 1.0,  // assumed: Simple fills deep buffers first
-                0.65,                 // assumed: a processor forwards between PCIe switches slower
-                p == 2 ? 1.0 : 0.6};  // assumed: small stores wait for the other processor
+    costs[p] = {.base_us = table[p][0],
+                .nvlink_step_us = table[p][1],
+                .network_step_us = table[p][2],
+                .nvlink_fraction = kProtocolShare[p] * fraction,
+                .ramp_us = p == 0   ? 0.0
+                           : p == 1 ? 1.0
+                                    : 10.0,  // assumed: Simple fills buffers
+                .host_share = 0.65,          // assumed: between PCIe switches a processor forwards
+                .socket_share = p == 2 ? 1.0 : 0.6,  // assumed: small stores wait for the other one
+                .fan_out_us = p == 0 ? 1.0 : 0.0,    // assumed
+                .fan_out_step_us = p == 0 ? 0.2 : 0.0};  // assumed
   return costs;
 }
 
@@ -59,7 +65,9 @@ void add_protocol_fields(std::vector<ParameterField>& fields, const std::string&
                             {{"nvlink_fraction", "1"}, &ProtocolCost::nvlink_fraction},
                             {{"ramp", "us"}, &ProtocolCost::ramp_us},
                             {{"host_share", "1"}, &ProtocolCost::host_share},
-                            {{"socket_share", "1"}, &ProtocolCost::socket_share}});
+                            {{"socket_share", "1"}, &ProtocolCost::socket_share},
+                            {{"fan_out", "us"}, &ProtocolCost::fan_out_us},
+                            {{"fan_out_step", "us"}, &ProtocolCost::fan_out_step_us}});
 }
 
 void add_exchange_fields(std::vector<ParameterField>& fields, const std::string& stem,
@@ -91,6 +99,8 @@ void add_low_latency_fields(std::vector<ParameterField>& fields, const std::stri
                               {{"network_base", "us"}, &LowLatencyCost::network_base_us},
                               {{"node", "us"}, &LowLatencyCost::node_us},
                               {{"expert", "ns"}, &LowLatencyCost::expert_ns},
+                              {{"row_latency", "us/KB"}, &LowLatencyCost::row_latency_us},
+                              {{"token", "us"}, &LowLatencyCost::token_us},
                               {{"nvlink_fraction", "1"}, &LowLatencyCost::nvlink_fraction},
                               {{"network_fraction", "1"}, &LowLatencyCost::network_fraction}});
 }
@@ -106,7 +116,8 @@ void add_direct_fields(std::vector<ParameterField>& fields, const std::string& s
                                 {{"link_fraction", "1"}, &DirectReduceCost::link_fraction},
                                 {{"ramp", "us"}, &DirectReduceCost::ramp_us},
                                 {{"staging", "us"}, &DirectReduceCost::staging_us},
-                                {{"staged_rate", "B/s"}, &DirectReduceCost::staged_rate},
+                                {{"peer_rate", "B/s"}, &DirectReduceCost::peer_rate},
+                                {{"multicast_rate", "B/s"}, &DirectReduceCost::multicast_rate},
                                 {{"host", "us"}, &DirectReduceCost::host_us}});
 }
 
@@ -128,7 +139,8 @@ std::vector<ParameterField> make_fields() {
                             {{"peer", "us"}, &PairwiseCost::peer_us},
                             {{"nvlink_fraction", "1"}, &PairwiseCost::nvlink_fraction},
                             {{"ramp", "us"}, &PairwiseCost::ramp_us},
-                            {{"host_share", "1"}, &PairwiseCost::host_share}});
+                            {{"host_share", "1"}, &PairwiseCost::host_share},
+                            {{"fan_out", "us"}, &PairwiseCost::fan_out_us}});
   for (std::size_t l = 0; l < kReduceLibraries; ++l)
     add_direct_fields(fields, "direct." + to_string(static_cast<ReduceLibrary>(l)),
                       [l](FabricParameters& f) -> DirectReduceCost& { return f.direct[l]; });
@@ -221,51 +233,69 @@ FabricParameters prior_parameters(Generation generation) {
   combine.forward_sm_rate = 12e9;  // assumed: sums as it forwards
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
-  const LowLatencyCost low_latency{10, 8, 4, 20, 0.55, 0.97};
-  // Launches in a graph and flags over one link; 36 SMs of loads in flight (vLLM), links of four
-  // fifths for peer loads, as NCCL's rings.
-  const DirectReduceCost direct{.base_us = 4,                                // assumed
-                                .peer_us = 0.1,                              // assumed
-                                .exchange_us = 2,                            // assumed
-                                .one_shot_rate = has_nvlink ? 300e9 : 60e9,  // assumed
-                                .two_shot_rate = has_nvlink ? 300e9 : 60e9,  // assumed
-                                .link_fraction = has_nvlink ? 0.8 : 0.6,     // assumed
-                                .ramp_us = 0.5,                              // assumed
-                                .staging_us = 4,                             // assumed
-                                .staged_rate = 300e9,                        // assumed
-                                .host_us = 25};                              // assumed
-  return {
-      .generation = generation,
-      .fit_name = "prior",
-      .fit_hash = "",
-      .collective_grade = core::Grade::assumed,
-      .exchange_grade = core::Grade::assumed,
-      .network_exchange_grade = core::Grade::assumed,
-      .direct_grade = core::Grade::assumed,
-      .ring = latencies(kRingLatencies, 1.0),
-      .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
-      // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
-      .in_switch = {25, 0, 20.9, generation == Generation::blackwell ? 0.6 : 0.66, 10.0, 1.0, 1.0},
-      .pairwise = {6.6, 12.0, 0.2, has_nvlink ? 0.7 : 0.4, 5.0, 1.0},  // assumed
-      .ring_local_pass = 0.4,                                          // assumed
-      // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
-      .channel_rate = generation == Generation::ampere   ? 24e9
-                      : generation == Generation::hopper ? 38.7e9
-                                                         : 70e9,
-      .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
-      .int8_reduction_slowdown = 1.04,  // assumed
-      .direct = {direct, direct, direct},
-      .dispatch = exchange,
-      .combine = combine,
-      .low_latency_dispatch = low_latency,
-      .low_latency_combine = low_latency,
-      .spread = {.in_node = 0.5,
-                 .across_nodes = 0.35,
-                 .pairwise = 0.5,
-                 .dispatch = 0.5,
-                 .combine = 0.5,
-                 .low_latency = 0.5,
-                 .direct_reduce = 0.5}};  // assumed
+  const LowLatencyCost low_latency{10, 8, 4, 20, 0.2, 1.0, 0.55, 0.97};
+  // NVLink per direction: 300, 450, 900 GB/s (data sheets of A100, H100, B200), of which SMs take
+  // two thirds; half of it from one peer.
+  const double link = generation == Generation::ampere      ? 300e9
+                      : generation == Generation::hopper    ? 450e9
+                      : generation == Generation::blackwell ? 900e9
+                                                            : 64e9;
+  const DirectReduceCost direct{.base_us = 4,                   // assumed: launch in a graph
+                                .peer_us = 0.1,                 // assumed
+                                .exchange_us = 2,               // assumed
+                                .one_shot_rate = link * 2 / 3,  // assumed
+                                .peer_rate = link / 2,          // assumed
+                                .two_shot_rate = link * 2 / 3,  // assumed
+                                .link_fraction = has_nvlink ? 0.8 : 0.6,  // assumed: as rings
+                                .ramp_us = 0.3,                           // assumed
+                                .staging_us = 4,                          // assumed
+                                .multicast_rate = link * 2 / 3,           // assumed
+                                .host_us = 25};                           // assumed
+  return {.generation = generation,
+          .fit_name = "prior",
+          .fit_hash = "",
+          .collective_grade = core::Grade::assumed,
+          .exchange_grade = core::Grade::assumed,
+          .network_exchange_grade = core::Grade::assumed,
+          .direct_grade = core::Grade::assumed,
+          .ring = latencies(kRingLatencies, 1.0),
+          .tree = latencies(kTreeLatencies, 0.92),  // NCCL: trees reach 0.92 of rings
+          // NCCL: 25 us, 0.85 (Hopper) or 0.74 (Blackwell) of 0.82 of NVLink.
+          .in_switch = {.base_us = 25,
+                        .nvlink_step_us = 0,
+                        .network_step_us = 20.9,
+                        .nvlink_fraction = generation == Generation::blackwell ? 0.6 : 0.66,
+                        .ramp_us = 10.0,
+                        .host_share = 1.0,
+                        .socket_share = 1.0,
+                        .fan_out_us = 0.0,
+                        .fan_out_step_us = 0.0},
+          .pairwise = {.low_latency_base_us = 6.6,                 // assumed
+                       .base_us = 12.0,                            // assumed
+                       .peer_us = 0.2,                             // assumed
+                       .nvlink_fraction = has_nvlink ? 0.7 : 0.4,  // assumed
+                       .ramp_us = 5.0,                             // assumed
+                       .host_share = 1.0,                          // assumed
+                       .fan_out_us = 1.0},                         // assumed
+          .ring_local_pass = 0.4,                                  // assumed
+          // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
+          .channel_rate = generation == Generation::ampere   ? 24e9
+                          : generation == Generation::hopper ? 38.7e9
+                                                             : 70e9,
+          .default_channels = generation == Generation::ampere ? 24.0 : 16.0,
+          .int8_reduction_slowdown = 1.04,  // assumed
+          .direct = {direct, direct, direct},
+          .dispatch = exchange,
+          .combine = combine,
+          .low_latency_dispatch = low_latency,
+          .low_latency_combine = low_latency,
+          .spread = {.in_node = 0.5,
+                     .across_nodes = 0.35,
+                     .pairwise = 0.5,
+                     .dispatch = 0.5,
+                     .combine = 0.5,
+                     .low_latency = 0.5,
+                     .direct_reduce = 0.5}};  // assumed
 }
 
 FabricParameters fitted_parameters(Generation generation, const device::FitSet& fit) {
@@ -274,6 +304,10 @@ FabricParameters fitted_parameters(Generation generation, const device::FitSet& 
   parameters.fit_hash = fit.hash;
   const auto& fields = parameter_fields();
   for (const auto& [name, parameter] : fit.parameters) {
+    if (name.starts_with(kHarness)) {
+      parameters.harness_us[name.substr(kHarness.size())] = parameter.value;
+      continue;
+    }
     const auto field = std::find_if(fields.begin(), fields.end(),
                                     [&name = name](const auto& f) { return f.name == name; });
     if (field == fields.end())

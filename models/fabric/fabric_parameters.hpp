@@ -2,6 +2,7 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct ProtocolCost {
                            ///< of transfer.
   double host_share;       ///< Over PCIe: part of the rate that is left between PCIe switches.
   double socket_share;     ///< Further, between processors.
+  double fan_out_us;       ///< Further time once a part of a rank is spread over several channels.
+  double fan_out_step_us;  ///< The same of each step.
 };
 
 /// Pairwise sends and receives in one kernel (all-to-all, pipeline stages). Up to 16 KiB a peer go
@@ -37,6 +40,7 @@ struct PairwiseCost {
   double nvlink_fraction;      ///< Part of the NVLink rate that payload reaches.
   double ramp_us;              ///< As in ProtocolCost.
   double host_share;           ///< As in ProtocolCost.
+  double fan_out_us;           ///< As in ProtocolCost, of messages with flags.
 };
 
 /// Libraries with all-reduce kernels of their own.
@@ -47,16 +51,17 @@ inline constexpr std::size_t kReduceLibraries = 3;
 /// All-reduce whose SMs read or write their peers' memory. SGLang's is its second kernel; where it
 /// still runs its first, which it shares with vLLM, these are that one's.
 struct DirectReduceCost {
-  double base_us;        ///< Launch, and flags to one peer and back.
-  double peer_us;        ///< Flags of each further peer.
-  double exchange_us;    ///< Two-shot: barriers between and after its halves.
-  double one_shot_rate;  ///< Bytes/s that its SMs have in flight for.
-  double two_shot_rate;  ///< The same of the two-shot kernel.
-  double link_fraction;  ///< Part of the link's rate that loads of peer memory reach.
-  double ramp_us;        ///< As in ProtocolCost.
-  double staging_us;     ///< Symmetric memory: two copy kernels and its barriers.
-  double staged_rate;    ///< The same: bytes/s of multicast or two-shot on it.
-  double host_us;        ///< What one eager call takes on the host; no shorter call is seen.
+  double base_us;      ///< Launch, and flags to one peer and back.
+  double peer_us;      ///< Flags of each further peer.
+  double exchange_us;  ///< Two-shot: barriers between and after its halves, per doubling of ranks.
+  double one_shot_rate;   ///< Bytes/s that its SMs take in at most.
+  double peer_rate;       ///< Bytes/s that they have in flight for from one peer.
+  double two_shot_rate;   ///< As one_shot_rate, of the two-shot kernel.
+  double link_fraction;   ///< Part of the link's rate that loads of peer memory reach.
+  double ramp_us;         ///< As in ProtocolCost.
+  double staging_us;      ///< Symmetric memory: two copy kernels and its barriers.
+  double multicast_rate;  ///< The same: bytes/s of the switch's reductions.
+  double host_us;         ///< What one eager call takes on the host; no shorter call is seen.
 };
 
 /// One direction of an expert-parallel exchange whose kernels run on a share of the SMs.
@@ -87,6 +92,8 @@ struct LowLatencyCost {
   double network_base_us;  ///< Further, when other nodes take part.
   double node_us;          ///< Further, per doubling of nodes beyond two.
   double expert_ns;        ///< Further, per expert of the group: each has its counters.
+  double row_latency_us;   ///< Further, per KB of one row.
+  double token_us;         ///< One token's way through an SM; SMs take turns on a rank's tokens.
   double nvlink_fraction;
   double network_fraction;
 };
@@ -127,6 +134,9 @@ struct FabricParameters {
   LowLatencyCost low_latency_dispatch;
   LowLatencyCost low_latency_combine;
   FabricSpread spread;
+  /// What timing adds to each row of a collection, us, by "FAMILY.GPU";
+  /// never part of a run.
+  std::map<std::string, double> harness_us;
 };
 
 /// One parameter by name, so that fits are read and written without a second list.

@@ -41,7 +41,12 @@ constexpr double kTreePcieStep[] = {1.0, 1.9, 4.0};
 /// Rings that NCCL finds over PCIe, as part of its rate. // assumed: 24 GB/s of Gen5's 64, an entry
 /// of NCCL's list of ring speeds (src/graph/search.cc)
 constexpr double kPcieShare = 0.375;
-constexpr double kInSwitchLatency = 25.0;
+/// NCCL's own is 25; with it NVLS would begin at 1 MB. // derived: comm_nccl and
+/// comm_custom_allreduce take rings up to 16 MiB (Hopper) and 64 MiB (Blackwell), NVLS from 32 and
+/// 128
+constexpr double kInSwitchLatency = 95.0;
+constexpr double kInSwitchRanks =
+    4;  ///< More than these. // derived: at four, half is as slow as int8
 constexpr double kInSwitchTreeNetworkStep = 20.9;
 constexpr double kNetworkPost = 1.0;  ///< Floor of a ring's step across nodes; three times Simple.
 
@@ -68,6 +73,12 @@ const NcclTable& table_of(Generation generation) {
 }
 
 int log2_floor(double x) { return x < 1 ? -1 : std::bit_width(static_cast<std::uint64_t>(x)) - 1; }
+
+/// LL128 needs stores of 128 bytes to arrive whole, which NVLink alone grants. On Blackwell LL is
+/// followed by Simple at once. // derived: comm_nccl jumps where LL ends, as Simple's steps do
+bool has_ll128(const ChoiceContext& c) {
+  return !c.over_pcie && c.generation != Generation::blackwell;
+}
 
 double ring_time(const ChoiceContext& c, const NcclTable& t, std::size_t p, double bus) {
   const int nodes_index = c.domains == 1 ? 0 : c.domains == 2 ? 1 : 2;
@@ -129,13 +140,12 @@ Choice choose_as_nccl(const ChoiceContext& context) {
   };
   const bool all_reduce = context.kind == CollectiveKind::all_reduce;
   for (std::size_t p = 0; p < kProtocols; ++p) {
-    // LL128 needs stores of 128 bytes to arrive whole, which NVLink alone grants.
-    if (context.over_pcie && static_cast<Protocol>(p) == Protocol::ll128) continue;
+    if (static_cast<Protocol>(p) == Protocol::ll128 && !has_ll128(context)) continue;
     offer(Algorithm::ring, p, ring_time(context, table, p, bus));
     if (all_reduce) offer(Algorithm::tree, p, tree_time(context, table, p, bus));
   }
-  // NVLS needs its GPUs to be more than two, and reduces what the switch can add.
-  if (all_reduce && context.in_switch && !context.over_pcie && local > 2 &&
+  // NVLS reduces what the switch can add.
+  if (all_reduce && context.in_switch && !context.over_pcie && local > kInSwitchRanks &&
       table.in_switch_share > 0)
     offer(Algorithm::in_switch, 2, in_switch_time(context, table));
   return best;

@@ -23,17 +23,15 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// What a way through a NIC costs beyond its latency: more than any way over NVLink, which a GPU
-/// always takes to a peer even when both share a NIC.
-constexpr std::int64_t kNicCrossing = 1'000'000'000;  // ps; far above all sums of latencies
+/// What a way over PCIe costs beyond its latency: more than any way over NVLink, which a GPU always
+/// takes to a peer that it reaches, even when both share a NIC or a PCIe switch.
+constexpr std::int64_t kPcieCrossing = 1'000'000'000;  // ps; far above all sums of latencies
 
 /// What routing counts for a link. A picosecond more than the latency, so that hops without latency
 /// still count.
 std::int64_t cost(const Topology::Graph& graph, Topology::Graph::edge_descriptor edge) {
-  const bool at_nic = graph[edge].link_class == LinkClass::pcie &&
-                      (graph[source(edge, graph)].kind == VertexKind::nic ||
-                       graph[target(edge, graph)].kind == VertexKind::nic);
-  return graph[edge].latency.value() + 1 + (at_nic ? kNicCrossing : 0);
+  const bool over_pcie = graph[edge].link_class == LinkClass::pcie;
+  return graph[edge].latency.value() + 1 + (over_pcie ? kPcieCrossing : 0);
 }
 
 /// Latency from every vertex to `target`, settled at least as far out as `source`. Dijkstra that

@@ -143,5 +143,68 @@ TEST_CASE("1 GiB all-reduced over 2,048 GPUs meets the ring bound", "[collective
   CHECK_THAT(seconds(result), WithinRel(0x1p30 * 2 * 2047 / 2048 / 400e9, 0.01));
 }
 
+TEST_CASE("LL pays for more channels once a rank's part outgrows one", "[collectives]") {
+  const Topology topology{hopper_cluster(1)};
+  FabricParameters p = ideal();
+  p.ring[0].fan_out_us = 2;
+  p.ring[0].fan_out_step_us = 0.5;
+  CollectiveModel model{topology, p};
+  // 4 KiB a rank: half way; four ranks gather in three steps. Half of LL's wire is flags elsewhere:
+  // inside a node nvlink_fraction, here 1, holds that.
+  const auto result =
+      model.run({.kind = CollectiveKind::all_gather, .ranks = first(4), .bytes = 16_KiB});
+  CHECK(result.protocol == Protocol::ll);
+  CHECK_THAT(seconds(result), WithinRel((2 + 3 * 0.5) / 2 * 1e-6 + 12 * 1024 / 450e9, 0.01));
+}
+
+/// Four cards: NVLink bridges join 0 with 1 and 2 with 3, PCIe the pairs, two a socket.
+TopologySpec bridged_pairs() {
+  TopologySpec spec = hopper_cluster(1);
+  spec.gpus_per_domain = 4;
+  spec.gpus_per_nvlink = 2;
+  spec.gpus_per_socket = 2;
+  spec.network = NetworkKind::none;
+  return spec;
+}
+
+TEST_CASE("bridged pairs: NVLink within a pair, PCIe and its shares across", "[collectives]") {
+  const Topology topology{bridged_pairs()};
+  FabricParameters p = ideal();
+  for (ProtocolCost& cost : p.ring) {
+    cost.host_share = 0.5;
+    cost.socket_share = 0.8;
+  }
+  CollectiveModel model{topology, p};
+  const auto rate = [&](std::vector<int> ranks) {
+    return model
+        .run({.kind = CollectiveKind::all_reduce,
+              .ranks = std::move(ranks),
+              .bytes = 1_GiB,
+              .algorithm = Algorithm::ring})
+        .bus_bandwidth;
+  };
+  CHECK_THAT(rate({0, 1}), WithinRel(450e9, 0.01));
+  CHECK_THAT(rate({1, 2}), WithinRel(64e9 * 0.5 * 0.8, 0.01));
+  CHECK_THAT(rate({0, 1, 2, 3}), WithinRel(64e9 * 0.5 * 0.8, 0.01));
+}
+
+TEST_CASE("two GPUs behind one PCIe switch share its way to the processor", "[collectives]") {
+  TopologySpec spec = hopper_cluster(1);
+  spec.nvlink_rate = BytesPerSecond{0};
+  spec.gpus_per_nvlink = 1;
+  spec.in_switch_reduction = false;
+  const Topology topology{spec};
+  FabricParameters p = ideal();
+  p.pairwise.host_share = 1;
+  CollectiveModel model{topology, p};
+  const auto time = [&](int ranks) {
+    return seconds(
+        model.run({.kind = CollectiveKind::all_to_all, .ranks = first(ranks), .bytes = 1_GiB}));
+  };
+  CHECK_THAT(time(2), WithinRel(0x1p30 / 2 / 64e9, 0.01));
+  // Each of two sends six of its eight parts up the one link.
+  CHECK_THAT(time(8), WithinRel(0x1p30 * 2 * 6 / 8 / 64e9, 0.01));
+}
+
 }  // namespace
 }  // namespace tessera::fabric

@@ -27,12 +27,13 @@ FabricParameters round_figures() {
   p.direct[0] = {.base_us = 4,
                  .peer_us = 0.5,
                  .exchange_us = 2,
-                 .one_shot_rate = 200e9,
+                 .one_shot_rate = 250e9,
+                 .peer_rate = 200e9,
                  .two_shot_rate = 300e9,
                  .link_fraction = 0.8,
                  .ramp_us = 0,
                  .staging_us = 5,
-                 .staged_rate = 300e9,
+                 .multicast_rate = 320e9,
                  .host_us = 25};
   return p;
 }
@@ -47,14 +48,15 @@ TEST_CASE("one shot: flags, and every peer's buffer at what the SMs have in flig
   const Topology topology{hopper_cluster(1)};
   DirectReduceModel model{topology, round_figures(), kMemory};
   CHECK(microseconds(model, 2, 1e6) == Approx(4 + 1e6 / 200e9 * 1e6));
-  // Six more peers' flags, seven buffers.
-  CHECK(microseconds(model, 8, 1e5) == Approx(4 + 6 * 0.5 + 7 * 1e5 / 200e9 * 1e6));
+  // Six more peers' flags, seven buffers; seven peers keep more in flight than one, up to the SMs'.
+  CHECK(microseconds(model, 8, 1e5) == Approx(4 + 6 * 0.5 + 7 * 1e5 / 250e9 * 1e6));
 }
 
-TEST_CASE("two shot: a further barrier, and 2 (n-1)/n of the buffer", "[direct_reduce]") {
+TEST_CASE("two shot: barriers by doublings of ranks, and 2 (n-1)/n of the buffer",
+          "[direct_reduce]") {
   const Topology topology{hopper_cluster(1)};
   DirectReduceModel model{topology, round_figures(), kMemory};
-  CHECK(microseconds(model, 4, 4e6) == Approx(4 + 2 * 0.5 + 2 + 1.5 * 4e6 / 300e9 * 1e6));
+  CHECK(microseconds(model, 4, 4e6) == Approx(4 + 2 * 0.5 + 2 * 2 + 1.5 * 4e6 / 300e9 * 1e6));
 }
 
 TEST_CASE("on symmetric memory two copies come on top, and the switch reduces", "[direct_reduce]") {
@@ -62,7 +64,10 @@ TEST_CASE("on symmetric memory two copies come on top, and the switch reduces", 
   DirectReduceModel model{topology, round_figures(), kMemory};
   const double bytes = 32 * kMiB;
   CHECK(microseconds(model, 8, bytes) ==
-        Approx(4 + 6 * 0.5 + 5 + 4 * bytes / 3e12 * 1e6 + 1.125 * bytes / 300e9 * 1e6));
+        Approx(4 + 6 * 0.5 + 5 + 4 * bytes / 3e12 * 1e6 + 1.125 * bytes / 320e9 * 1e6));
+  // Two ranks have no use for the switch.
+  CHECK(microseconds(model, 2, bytes) ==
+        Approx(4 + 5 + 4 * bytes / 3e12 * 1e6 + bytes / 300e9 * 1e6));
 }
 
 TEST_CASE("a narrower link sets the pace once it is slower than the SMs", "[direct_reduce]") {

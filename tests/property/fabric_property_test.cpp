@@ -1,9 +1,13 @@
 #include <rapidcheck.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <map>
 #include <numeric>
+#include <string>
 
+#include "models/device/cluster_file.hpp"
 #include "models/fabric/collectives.hpp"
+#include "models/fabric/direct_reduce.hpp"
 #include "models/fabric/expert_exchange.hpp"
 #include "tests/formula/clusters.hpp"
 
@@ -180,6 +184,82 @@ TEST_CASE("what is folded equals what is simulated flow by flow", "[property]") 
     const double unfolded = seconds(model.simulate_wires(request));
     RC_ASSERT(std::abs(unfolded / folded - 1) < 0.02);
   }));
+}
+
+/// One node of a described server as a cluster.
+Topology node(const std::string& name) {
+  const device::NodeSpec spec = device::load_node(name);
+  return Topology{topology_of({.name = name,
+                               .node = spec,
+                               .domains = 1,
+                               .gpus_per_domain = spec.gpus,
+                               .fabric = {.kind = device::FabricKind::multiplane_fat_tree,
+                                          .planes = spec.nic.per_node,
+                                          .leaf_radix = 64,
+                                          .spine_radix = 64,
+                                          .oversubscription = 1,
+                                          .link_rate = spec.nic.rate,
+                                          .switch_latency = Time{0},
+                                          .cable_latency = Time{0},
+                                          .efficiency = 1,
+                                          .power_per_gpu = core::Watts{0}}})};
+}
+
+TEST_CASE("shipped fits: no bus above its link, on measured and on carried-over servers",
+          "[property]") {
+  for (const std::string name :
+       {"hgx_a100", "hgx_a800", "hgx_h100", "hgx_h200", "hgx_h800", "hgx_h20", "hgx_b200",
+        "hgx_b300", "rtx_pro_6000_pcie", "l40s_pcie", "a100_pairwise_nvlink"}) {
+    INFO(name);
+    const device::NodeSpec spec = device::load_node(name);
+    const Topology topology = node(name);
+    CollectiveModel model{topology, load_parameters(spec.device)};
+    for (int ranks = 2; ranks <= spec.gpus; ranks *= 2)
+      for (int size = 10; size <= 32; size += 2) {
+        const double link = (topology.joined_by_nvlink(first(ranks)) ? spec.device.nvlink.rate
+                                                                     : spec.host.pcie_rate)
+                                .value();
+        for (const CollectiveKind kind :
+             {CollectiveKind::all_reduce, CollectiveKind::all_gather, CollectiveKind::all_to_all}) {
+          const auto result = model.run(
+              {.kind = kind, .ranks = first(ranks), .bytes = Bytes{std::int64_t{1} << size}});
+          // The switch adds: each byte leaves a GPU once, where a ring sends it nearly twice.
+          const double reduced = result.algorithm == Algorithm::in_switch ? 2.0 : 1.0;
+          CHECK(result.bus_bandwidth <= link * reduced);
+        }
+      }
+  }
+}
+
+TEST_CASE("libraries' all-reduces: longer with bytes and with a slower link, never above the link",
+          "[property]") {
+  for (const std::string name : {"hgx_a100", "hgx_h100", "hgx_h800", "hgx_h20", "hgx_b200"}) {
+    const device::NodeSpec spec = device::load_node(name);
+    const Topology topology = node(name);
+    const FabricParameters parameters = load_parameters(spec.device);
+    const BytesPerSecond memory = spec.device.hbm.peak_rate * spec.device.hbm.reachable;
+    DirectReduceModel model{topology, parameters, memory};
+    TopologySpec slower = topology.spec();
+    slower.nvlink_rate = slower.nvlink_rate * 0.4;
+    const Topology cut{slower};
+    DirectReduceModel slow{cut, parameters, memory};
+    for (const auto library : {ReduceLibrary::vllm, ReduceLibrary::sglang, ReduceLibrary::trtllm})
+      for (const int ranks : {2, 4, 8}) {
+        INFO(name << ", " << to_string(library) << ", " << ranks << " ranks");
+        std::map<ReduceMethod, Time> last;
+        for (int size = 8; size <= 30; ++size) {
+          const DirectReduceRequest request{library, first(ranks), Bytes{std::int64_t{1} << size},
+                                            false};
+          const DirectReduceResult result = model.run(request);
+          if (last.count(result.method) > 0) CHECK(result.time >= last[result.method]);
+          last[result.method] = result.time;
+          CHECK(slow.run(request).time >= result.time);
+          const double algorithm_rate =
+              static_cast<double>(std::int64_t{1} << size) / core::to_seconds(result.time).value();
+          CHECK(algorithm_rate <= spec.device.nvlink.rate.value());
+        }
+      }
+  }
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ ExchangeRequest request_of(const Published& row, ExchangeDirection direction) {
     request.routing.groups = nodes;
     request.routing.group_limit = std::min(4, nodes);
   }
-  request.sms = 24;
+  request.sms = normal ? 24 : 132;  // low latency takes the GPU
   if (direction == ExchangeDirection::combine) request.type = core::DataType::bf16;
   return request;
 }
