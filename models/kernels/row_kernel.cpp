@@ -62,8 +62,10 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   for (const int size : gpc_sizes) slots += size * plan_.ctas_per_sm;
   const double moved = std::max(facts.read_bytes, facts.write_bytes + work_.remote_write_bytes);
   const double unit_bytes = work_.unit_elements * moved;
-  const double wanted = std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta), kLeastBox,
-                                   parameter(implementation, "box_bytes"));
+  const double most =
+      parameter(implementation, facts.whole_tensor ? "amax_box_bytes" : "box_bytes");
+  const double wanted = std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta),
+                                   std::min(kLeastBox, most), most);
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));
   // Kernels that only move bytes do it in wide vectors, many elements an instruction.
   const auto beside =
