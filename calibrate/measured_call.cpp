@@ -81,6 +81,8 @@ MeasurementMap MeasurementMap::load() {
                          .appends_itself = node.boolean_or("appends_itself", false),
                          .keeps_queries = node.boolean_or("keeps_queries", false),
                          .schedules_on_gpu = node.boolean_or("schedules_on_gpu", false),
+                         .quantisation = node.text_or("quantisation", ""),
+                         .distrusted = node.boolean_or("distrusted", false),
                          .prepares_scales = node.boolean_or("prepares_scales", false)});
   document.finish();
   return map;
@@ -110,6 +112,7 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
   if (found == kFamilies.end())
     refuse_row(fmt::format("{} is not modelled yet as a measured call", file));
   MeasuredCall call = found->second(MeasuredRow{table, row}, device, as);
+  call.distrusted = as.distrusted;
   for (KernelQuery& query : call.kernels) query.context.sustained = power;
   call.harness = fmt::format("harness.{}.{}", file, table.text(row, "framework"));
   call.residual_group = residual_group(file, table, row);

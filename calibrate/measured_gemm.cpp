@@ -40,7 +40,8 @@ gpu::ExecutionContext gemm_context(const MeasuredRow& row, const Gemm& gemm,
 /// The activation's quantisation that a call runs before its GEMM: nothing for bf16, nor for a
 /// probe, which times the GEMM alone.
 void add_quantisation(const MeasuredRow& row, const Gemm& gemm, const device::DeviceSpec& device,
-                      const gpu::ExecutionContext& context, MeasuredCall& call) {
+                      const gpu::ExecutionContext& context, const MeasuredAs& as,
+                      MeasuredCall& call) {
   const bool widened = core::weight_bits(gemm.type) < core::activation_bits(gemm.type);
   // SmoothQuant's plugin gets an activation that the operator before it quantised
   // (implementations.csv: "gemm with dequantisation").
@@ -56,7 +57,7 @@ void add_quantisation(const MeasuredRow& row, const Gemm& gemm, const device::De
   call.kernels.push_back(
       {Stream{.kind = StreamKind::quantize, .rows = gemm.m, .columns = gemm.k, .output = gemm.type},
        context,
-       {}});
+       as.quantisation});
 }
 
 }  // namespace
@@ -71,7 +72,7 @@ MeasuredCall gemm_call(const MeasuredRow& row, const device::DeviceSpec& device,
     gemm.type = DataType::fp8_token;
   MeasuredCall call;
   gpu::ExecutionContext context = gemm_context(row, gemm, device);
-  add_quantisation(row, gemm, device, context, call);
+  add_quantisation(row, gemm, device, context, as, call);
   if (!call.kernels.empty()) {  // just written
     context.warm_activations = true;
     context.activation_reuse_bytes = 0;

@@ -66,7 +66,7 @@ std::vector<FreeParameter> implementation_parameters(
   };
   add("prologue", "cycles", costs.prologue_cycles, 0.7, 20000);
   add("epilogue", "cycles", costs.epilogue_cycles, 0.5, 20000);
-  add("step", "cycles", costs.step_cycles, 0.7, 500);
+  add("step", "cycles", costs.step_cycles, 0.7, 2000);
   add("chain", "cycles", costs.chain_cycles, 0.5, 2000);
   add("issue", "cycles", costs.issue_cycles, 0.5, 500);
   add("reduction", "cycles", costs.reduction_cycles, 0.7, 20000);

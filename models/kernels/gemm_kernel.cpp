@@ -61,7 +61,8 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
                                                             tile_.n, static_cast<double>(step_k_)) +
                             costs.step_cycles;
   mma_cycles_ = std::llround(std::ceil(multiplied));
-  if (costs.chain_cycles > multiplied) chain_cycles_ = std::llround(costs.chain_cycles);
+  const double chain = tile_.chain_cycles > 0 ? tile_.chain_cycles : costs.chain_cycles;
+  if (chain > multiplied) chain_cycles_ = std::llround(chain);
   describe_operand_path(gemm, device);
   // Accumulators to the output type, then through shared memory to the copy engine.
   const double elements = static_cast<double>(tile_.m) * tile_.n;
@@ -94,7 +95,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
       tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
   plan_.stages = static_cast<int>(stages_);
   plan_.step.tensor = multiplied;
-  plan_.least_step = std::max(plan_.least_step, costs.chain_cycles);
+  plan_.least_step = std::max(plan_.least_step, chain);
   plan_.step.fp32 = static_cast<double>(promoters_ * promotion_cycles_);
   plan_.step.loads = 2;
   plan_.epilogue.conversion = static_cast<double>(epilogue_cycles_);

@@ -48,7 +48,8 @@ bool Implementation::is_default(const workload::Operator& op,
   if (attention && decode.has_value() != (attention->q_length == 1 && attention->kv_length > 1))
     return false;
   const auto type = tensor_type(op);
-  return !type || default_for.contains(*type);
+  // A row kernel with types is one library's for casts to them, a choice by name.
+  return type ? default_for.contains(*type) : types.empty();
 }
 
 namespace {

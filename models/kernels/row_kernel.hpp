@@ -17,6 +17,7 @@ struct RowWork {
   std::string name;
   double units = 0;          ///< What a CTA takes at least one of: a row, or an element.
   double unit_elements = 1;  ///< Elements of a unit.
+  double row_elements = 1;   ///< Elements of a row, where units are smaller.
   StreamFacts facts;
   double remote_write_bytes =
       0;  ///< Per element, to peers: through the SM's port, past L2 and HBM.
@@ -24,8 +25,9 @@ struct RowWork {
 
 /// The launch that streams `work` through all given SMs. Reads of `implementation`: the parameters
 /// `box_bytes` (most bytes that a CTA moves at a time, unless a unit is larger), `issue_per_fp32`
-/// (instructions issued per arithmetic lane operation), and the costs prologue, epilogue and
-/// reduction (one exchange between the threads of a row).
+/// (instructions issued per arithmetic lane operation), `row_cycles` (of a CTA, for each row,
+/// beside its elements; 0 where absent), and the costs prologue, epilogue and reduction (one
+/// exchange between the threads of a row).
 std::unique_ptr<TileKernel> make_row_kernel(const RowWork& work, const device::DeviceSpec& device,
                                             const Implementation& implementation,
                                             const Residency& residency,

@@ -187,12 +187,15 @@ std::unique_ptr<TileKernel> make_stream(const Stream& stream, const device::Devi
                                         const Implementation& implementation,
                                         const Residency& residency,
                                         const std::vector<int>& gpc_sizes) {
-  const StreamFacts facts = stream_facts(stream);
+  StreamFacts facts = stream_facts(stream);
+  // A kernel that gives rows to its CTAs does not cut them.
+  facts.whole_rows |= implementation.parameters.contains("row_cycles");
   RowWork work;
   work.name = workload::to_string(stream.kind);
   work.unit_elements = static_cast<double>(facts.whole_rows ? stream.columns : 1);
   work.units =
       static_cast<double>(stream.rows) * static_cast<double>(stream.columns) / work.unit_elements;
+  work.row_elements = static_cast<double>(stream.columns);
   work.facts = facts;
   return make_row_kernel(work, device, implementation, residency, gpc_sizes);
 }

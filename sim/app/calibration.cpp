@@ -232,6 +232,7 @@ class DeviceCalibration {
       if (!measured || *measured <= 0) continue;
       try {
         MeasuredCall call = map_.call(stage.file, table, row, device_);
+        if (call.distrusted) continue;
         rows.observations.push_back(*measured);
         rows.calls.push_back(std::move(call));
         if (stage.moves_power) watts.push_back(table.number(row, "power_w").value_or(0));
@@ -268,8 +269,10 @@ class DeviceCalibration {
     for (const MeasuredCall& call : rows.calls) {
       add_constants(call, harnesses);
       for (const calibrate::KernelQuery& query : call.kernels) {
-        // Row kernels are fitted where they are measured by themselves.
-        if (workload::family(query.op) == "stream" && stage.file != "quantize") continue;
+        // Row kernels are fitted where they are measured by themselves, unless the call names one.
+        if (workload::family(query.op) == "stream" && stage.file != "quantize" &&
+            query.implementation.empty())
+          continue;
         try {
           implementations.insert(library_.choose(query.op, device_, query.implementation).name);
         } catch (const core::Refusal&) {
