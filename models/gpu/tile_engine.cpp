@@ -20,7 +20,9 @@ constexpr double kSteadyTolerance = 0.01;  ///< Of time.
 constexpr double kSteadyTraffic = 0.1;     ///< Of what HBM can move, in boxes, meanwhile.
 
 std::int64_t fractions(double bytes, double bytes_per_cycle) {
-  return std::max<std::int64_t>(1, std::llround(bytes * kFraction / bytes_per_cycle));
+  // Of positive numbers this is llround, without its call.
+  return std::max<std::int64_t>(
+      1, static_cast<std::int64_t>(bytes * kFraction / bytes_per_cycle + 0.5));
 }
 
 }  // namespace
@@ -145,6 +147,7 @@ TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel
       kernel_(kernel),
       plan_(kernel.plan()),
       exact_(exact || kernel.plan().period == 0),
+      half_latency_(std::llround(machine.l2_latency / 2)),
       l2_cache_(static_cast<std::int64_t>(machine.l2_capacity),
                 static_cast<std::int64_t>(machine.l2_dirty)),
       sms_(static_cast<std::size_t>(machine.sms)) {
@@ -159,7 +162,7 @@ TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel
 
 TileEngine::~TileEngine() = default;
 
-LaunchTotals TileEngine::run(ActivityRecorder* recorder) {
+LaunchTotals TileEngine::run(ActivityRecorder* recorder, double limit) {
   recorder_ = recorder;
   const auto cluster_size = static_cast<std::size_t>(plan_.cluster);
   std::size_t first_sm = 0;
@@ -191,6 +194,8 @@ LaunchTotals TileEngine::run(ActivityRecorder* recorder) {
       cta.sm = place[r];
       cta.cluster = cluster.get();
     }
+    // A role that looks a tile ahead must not take the first one of a cluster that starts later.
+    if (plan_.persistent) cluster->tiles.push_back(next_tile());
     clusters_.push_back(std::move(cluster));
     // The distributor starts about one CTA a cycle over the whole chip (microarchitecture: CTA
     // dispatch rate).
@@ -198,6 +203,10 @@ LaunchTotals TileEngine::run(ActivityRecorder* recorder) {
   }
   while (!wheel_.empty()) {
     const Event event = wheel_.pop();
+    if (static_cast<double>(wheel_.now()) + skipped_cycles_ > limit) {
+      totals_.cycles = std::numeric_limits<double>::infinity();
+      return totals_;
+    }
     switch (event.kind) {
       case EventKind::start_cluster:
         start_cluster(*static_cast<Cluster*>(event.target));
@@ -232,7 +241,6 @@ LaunchTotals TileEngine::run(ActivityRecorder* recorder) {
 }
 
 void TileEngine::start_cluster(Cluster& cluster) {
-  cluster.tiles.clear();
   if (!plan_.persistent) {
     const std::int64_t next = next_tile();
     if (next < 0) return;
@@ -414,7 +422,7 @@ void TileEngine::issue_load(Role& role, const Instruction& instruction) {
       sms_[role.cta->sm].issue.reserve(now, std::llround(plan_.issue_cycles * kFraction));
   loads_[index].issue_delay = end - now;
   totals_.loads += 1;
-  wheel_.schedule(end + std::llround(machine_.l2_latency / 2),
+  wheel_.schedule(end + half_latency_,
                   {EventKind::at_l2, 0, index, nullptr});
 }
 
@@ -463,7 +471,7 @@ void TileEngine::load_from_l2(std::uint32_t index) {
     arrival = std::max(arrival, sms_[load.cta->sm].port_in.reserve(start, port).second);
   }
   load.l2_delay = arrival - now;
-  wheel_.schedule(arrival + std::llround(machine_.l2_latency / 2),
+  wheel_.schedule(arrival + half_latency_,
                   {EventKind::loaded, 0, index, nullptr});
 }
 
@@ -492,7 +500,7 @@ void TileEngine::issue_store(Role& role, const Instruction& instruction) {
   const auto [start, end] = sms_[cta.sm].port_out.reserve(
       wheel_.now(), fractions(instruction.box.bytes, machine_.sm_port_bytes));
   totals_.shared_memory_bytes += instruction.box.bytes;
-  wheel_.schedule(end + std::llround(machine_.l2_latency / 2),
+  wheel_.schedule(end + half_latency_,
                   {EventKind::store_at_l2, 0, index, nullptr});
 }
 

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -51,7 +52,10 @@ class TileEngine : public kernels::TileSource {
   ~TileEngine() override;
 
   /// `recorder`, unless null, is told of everything that happens; skipped waves it does not see.
-  LaunchTotals run(ActivityRecorder* recorder = nullptr);
+  /// Gives up when the launch turns out to take longer than `limit` cycles; its totals then stand at
+  /// infinitely many.
+  LaunchTotals run(ActivityRecorder* recorder = nullptr,
+                   double limit = std::numeric_limits<double>::infinity());
   [[nodiscard]] std::uint64_t events() const { return wheel_.processed(); }
 
   std::int64_t tile(const kernels::Cta& cta, std::size_t i) override;
@@ -125,6 +129,7 @@ class TileEngine : public kernels::TileSource {
   const kernels::TileKernel& kernel_;
   const kernels::LaunchPlan& plan_;
   const bool exact_;
+  const std::int64_t half_latency_;  ///< Of L2, in cycles: one way.
   ActivityRecorder* recorder_ = nullptr;
   core::TimingWheel<Event> wheel_;
   L2Cache l2_cache_;
