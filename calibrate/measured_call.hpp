@@ -26,7 +26,7 @@ struct MeasuredCall {
   std::string type;     ///< Of the call where a file has several: kernels of one type follow each
                         ///< other closer than those of another. Else empty.
   std::string residual_group;  ///< Calls that err alike: "gemm trtllm bfloat16".
-  bool distrusted = false;  ///< As MeasuredAs::distrusted.
+  bool distrusted = false;     ///< As MeasuredAs::distrusted.
   double prepared_rows = 0;    ///< Rows of weight scales that every call expands and packs anew.
 
   /// One constant of the harness and how often it falls on the call.
@@ -57,10 +57,10 @@ struct MeasuredAs {
   bool appends_itself = false;    ///< Decode: `implementation` writes the new token to the cache.
   bool keeps_queries = false;     ///< Decode: queries are not cast to a narrower cache's type.
   bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
-  std::string quantisation{};    ///< Of the activation, before a GEMM; "": the device's default.
-  bool distrusted = false;       ///< Its rows timed something else as well; nothing is fitted to them.
-  bool prepares_scales = false;   ///< The call also expands the weights' scales to rows and packs
-                                  ///< them.
+  std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
+  bool distrusted = false;  ///< Its rows timed something else as well; nothing is fitted to them.
+  bool prepares_scales = false;  ///< The call also expands the weights' scales to rows and packs
+                                 ///< them.
 };
 
 class MeasurementMap {

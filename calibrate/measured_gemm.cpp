@@ -56,8 +56,7 @@ void add_quantisation(const MeasuredRow& row, const Gemm& gemm, const device::De
   }
   call.kernels.push_back(
       {Stream{.kind = StreamKind::quantize, .rows = gemm.m, .columns = gemm.k, .output = gemm.type},
-       context,
-       as.quantisation});
+       context, as.quantisation});
 }
 
 }  // namespace

@@ -168,8 +168,7 @@ LaunchTotals Gpu::simulate(const Machine& machine,
     if (i > 0 && ranking[i].first > (is_short ? 1.3 : 1.15) * ranking.front().first) break;
     const kernels::TileKernel& kernel = *launches[ranking[i].second];
     TileEngine engine{machine, kernel, context.exact};
-    const LaunchTotals totals =
-        i == 0 ? engine.run() : engine.run(nullptr, best.cycles);
+    const LaunchTotals totals = i == 0 ? engine.run() : engine.run(nullptr, best.cycles);
     chosen.events += engine.events();
     if (i == 0 || totals.cycles < best.cycles) {
       best = totals;

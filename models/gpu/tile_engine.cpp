@@ -422,8 +422,7 @@ void TileEngine::issue_load(Role& role, const Instruction& instruction) {
       sms_[role.cta->sm].issue.reserve(now, std::llround(plan_.issue_cycles * kFraction));
   loads_[index].issue_delay = end - now;
   totals_.loads += 1;
-  wheel_.schedule(end + half_latency_,
-                  {EventKind::at_l2, 0, index, nullptr});
+  wheel_.schedule(end + half_latency_, {EventKind::at_l2, 0, index, nullptr});
 }
 
 /// What the slices of L2 answer of a load: of a merged one, the rest comes with the other read.
@@ -471,8 +470,7 @@ void TileEngine::load_from_l2(std::uint32_t index) {
     arrival = std::max(arrival, sms_[load.cta->sm].port_in.reserve(start, port).second);
   }
   load.l2_delay = arrival - now;
-  wheel_.schedule(arrival + half_latency_,
-                  {EventKind::loaded, 0, index, nullptr});
+  wheel_.schedule(arrival + half_latency_, {EventKind::loaded, 0, index, nullptr});
 }
 
 void TileEngine::load_done(std::uint32_t index) {
@@ -500,8 +498,7 @@ void TileEngine::issue_store(Role& role, const Instruction& instruction) {
   const auto [start, end] = sms_[cta.sm].port_out.reserve(
       wheel_.now(), fractions(instruction.box.bytes, machine_.sm_port_bytes));
   totals_.shared_memory_bytes += instruction.box.bytes;
-  wheel_.schedule(end + half_latency_,
-                  {EventKind::store_at_l2, 0, index, nullptr});
+  wheel_.schedule(end + half_latency_, {EventKind::store_at_l2, 0, index, nullptr});
 }
 
 void TileEngine::store_at_l2(std::uint32_t index) {

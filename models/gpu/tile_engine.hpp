@@ -52,8 +52,8 @@ class TileEngine : public kernels::TileSource {
   ~TileEngine() override;
 
   /// `recorder`, unless null, is told of everything that happens; skipped waves it does not see.
-  /// Gives up when the launch turns out to take longer than `limit` cycles; its totals then stand at
-  /// infinitely many.
+  /// Gives up when the launch turns out to take longer than `limit` cycles; its totals then stand
+  /// at infinitely many.
   LaunchTotals run(ActivityRecorder* recorder = nullptr,
                    double limit = std::numeric_limits<double>::infinity());
   [[nodiscard]] std::uint64_t events() const { return wheel_.processed(); }

@@ -104,8 +104,8 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.issue_cycles = costs.issue_cycles;
 }
 
-/// mma.sync takes its operands from registers: what cp.async wrote to shared memory is read again by
-/// every warp that needs it, and weights narrower than the MMA are widened on the CUDA cores.
+/// mma.sync takes its operands from registers: what cp.async wrote to shared memory is read again
+/// by every warp that needs it, and weights narrower than the MMA are widened on the CUDA cores.
 void GemmKernel::describe_operand_path(const workload::Gemm& gemm,
                                        const device::DeviceSpec& device) {
   if (tile_.schedule != GemmSchedule::multistage) return;

@@ -80,9 +80,9 @@ struct TileShape {
   int cluster = 1;    ///< CTAs along m that share the B operand.
   int ctas_per_sm = 1;
   int consumers = 0;  ///< Attention: groups of 128 threads that share the tile; 0: one for 64 rows.
-  int rows_from = 0;         ///< Rows of the product for which the library takes it,
-  int rows_to = 0;           ///< up to these; 0: any.
-  double chain_cycles = 0;   ///< ImplementationCosts::chain_cycles of this shape; 0: as of all.
+  int rows_from = 0;  ///< Rows of the product for which the library takes it,
+  int rows_to = 0;    ///< up to these; 0: any.
+  double chain_cycles = 0;  ///< ImplementationCosts::chain_cycles of this shape; 0: as of all.
   GemmSchedule schedule = GemmSchedule::cooperative;
   friend auto operator<=>(const TileShape&, const TileShape&) = default;
 };

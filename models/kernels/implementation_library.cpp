@@ -70,8 +70,7 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.consumers = static_cast<int>(node.integer_or("consumers", 0, 8, 0));
   tile.rows_from = static_cast<int>(node.integer_or("rows_from", 0, 1 << 30, 0));
   tile.rows_to = static_cast<int>(node.integer_or("rows_to", 0, 1 << 30, 0));
-  if (node.has("chain"))
-    tile.chain_cycles = node.quantity_in("chain", "cycles", 0, kMostCycles);
+  if (node.has("chain")) tile.chain_cycles = node.quantity_in("chain", "cycles", 0, kMostCycles);
   tile.schedule = node.choice("schedule", kSchedules);
   return tile;
 }

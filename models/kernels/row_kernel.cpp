@@ -68,13 +68,12 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   const double least = row_cycles_ > 0 ? 0.0 : kLeastBox;  // rows are spread as far as they go
   const double most =
       parameter(implementation, facts.whole_tensor ? "amax_box_bytes" : "box_bytes");
-  const double wanted = std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta),
-                                   std::min(least, most), most);
+  const double wanted =
+      std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta), std::min(least, most), most);
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));
   // Kernels that only move bytes do it in wide vectors, many elements an instruction.
-  const auto beside =
-      implementation.parameters.find(facts.whole_tensor ? "amax_issue_per_element"
-                                                        : "issue_per_element");
+  const auto beside = implementation.parameters.find(facts.whole_tensor ? "amax_issue_per_element"
+                                                                        : "issue_per_element");
   const double of_element = beside == implementation.parameters.end() ? 0.0 : beside->second;
   const double issued = facts.fp32 * parameter(implementation, "issue_per_fp32") +
                         (facts.fp32 > 0 ? of_element : 0.0);
