@@ -23,6 +23,7 @@ namespace {
 constexpr std::size_t kLongCandidates = 2;
 constexpr std::size_t kShortCandidates = 6;
 constexpr double kShortCycles = 50'000;
+constexpr double kLongCycles = 600'000;  ///< From here on the best ranked one is simulated alone.
 /// Half-width of the 90 % interval of a kernel family that no fit describes. // assumed
 constexpr double kUnfittedHalfWidth = 0.5;
 /// A benchmark repeats a kernel about this often before its clock is read off. Measured bursts are
@@ -162,10 +163,11 @@ LaunchTotals Gpu::simulate(const Machine& machine,
   }
   LaunchTotals best;
   const bool is_short = ranking.front().first < kShortCycles;
-  const std::size_t candidates = is_short ? kShortCandidates : kLongCandidates;
+  const bool is_long = ranking.front().first > kLongCycles;
+  const std::size_t candidates = is_short ? kShortCandidates : is_long ? 1 : kLongCandidates;
   for (std::size_t i = 0; i < std::min(candidates, ranking.size()); ++i) {
     // A candidate that the closed form sees far behind is not what the library would choose.
-    if (i > 0 && ranking[i].first > (is_short ? 1.3 : 1.15) * ranking.front().first) break;
+    if (i > 0 && ranking[i].first > (is_short ? 1.15 : 1.06) * ranking.front().first) break;
     const kernels::TileKernel& kernel = *launches[ranking[i].second];
     TileEngine engine{machine, kernel, context.exact};
     const LaunchTotals totals = i == 0 ? engine.run() : engine.run(nullptr, best.cycles);
