@@ -38,6 +38,8 @@ std::vector<FreeParameter> power_parameters(const device::DeviceSpec& device) {
   const std::string source = "device description";
   std::vector<FreeParameter> parameters = {
       {"power.idle_w", "W", power.idle.value(), 0.3, 20, 400, source},
+      {"power.active_w", "W", 0.2 * power.limit.value(), 0.7, 1, 600,
+       "assumed: kernels of few operations draw half of the limit on B200"},
       {"power.shared_memory_pj_per_byte", "pJ/B", power.shared_memory_pj_per_byte, 0.5, 0.05, 20,
        source},
       {"power.l2_pj_per_byte", "pJ/B", power.l2_pj_per_byte, 0.5, 0.5, 100, source},

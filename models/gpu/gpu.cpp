@@ -57,6 +57,13 @@ Machine as_reached(Machine machine, const kernels::Implementation& implementatio
   return machine;
 }
 
+/// Part of the SMs that hold CTAs of a launch: their schedulers, caches and polling warps draw power
+/// whatever they compute.
+double occupied_sms(const Machine& machine, const kernels::LaunchPlan& plan) {
+  const double ctas = static_cast<double>(plan.tiles) * plan.cluster;
+  return std::min(1.0, ctas / std::max(1, machine.sms));
+}
+
 }  // namespace
 
 struct Gpu::Launch {
@@ -80,7 +87,8 @@ Gpu::Gpu(device::DeviceSpec device, device::FitSet fits, kernels::Implementation
       sm_port_bytes_(sm_port_prior(device_.generation)),
       cta_launch_cycles_(200),  // assumed
       tensor_scale_(1.05),      // assumed
-      power_response_ms_(2) {   // assumed
+      power_response_ms_(2),    // assumed
+      power_active_w_(0) {      // where nothing was fitted, energies of operations hold it
   apply(fits_);
 }
 
@@ -96,6 +104,7 @@ void Gpu::apply(const device::FitSet& fits) {
       {"cta_launch_cycles", &cta_launch_cycles_},
       {"tensor_scale", &tensor_scale_},
       {"power.response_ms", &power_response_ms_},
+      {"power.active_w", &power_active_w_},
       {"power.fp32_pj_per_flop", &device_.power.fp32_pj_per_flop},
       {"power.shared_memory_pj_per_byte", &device_.power.shared_memory_pj_per_byte},
       {"power.l2_pj_per_byte", &device_.power.l2_pj_per_byte},
@@ -278,7 +287,8 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   result.binding = used.binding();
   const core::Seconds at_boost{totals.cycles / on.clock.value()};
   const core::Joules dynamic =
-      dynamic_energy(device_.power, tensor_type(op), plan.flops, plan.fp32_operations, totals);
+      dynamic_energy(device_.power, tensor_type(op), plan.flops, plan.fp32_operations, totals) +
+      core::Watts{power_active_w_ * occupied_sms(on, plan)} * at_boost;
   // What is HBM-bound does not slow down with the SM clock.
   const double clock_bound = result.binding == Resource::hbm ? 1 - used.hbm : 1.0;
   const PowerState power =

@@ -76,6 +76,7 @@ class Gpu : public KernelTimer {
   double cta_launch_cycles_;
   double tensor_scale_;
   double power_response_ms_;
+  double power_active_w_;
 };
 
 /// Name under which fits keep the residuals of an implementation's kernels of one type, or of one

@@ -43,7 +43,7 @@ PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
   return {.clock = device.clock.boost * mean_ratio,
           .slowdown = slowdown,
           .power = core::Watts{watts},
-          .energy = core::Watts{watts} * core::Seconds{at_boost.value() * slowdown}};
+          .energy = core::Watts{watts} * core::Seconds{at_boost.value() * slowdown + idle.value()}};
 }
 
 }  // namespace tessera::gpu

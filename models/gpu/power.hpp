@@ -11,7 +11,7 @@ struct PowerState {
   core::Hertz clock{};    ///< SM clock that the limit leaves.
   double slowdown = 1;    ///< Time at `clock` over time at boost, >= 1.
   core::Watts power{};    ///< Mean while the launch runs.
-  core::Joules energy{};  ///< Of one launch.
+  core::Joules energy{};  ///< Of one launch and the idle time beside it.
 };
 
 /// Dynamic energy of a launch at the boost clock's voltage, from its counters.

@@ -85,7 +85,9 @@ class GpuRows {
     Prediction prediction{.microseconds = core::to_microseconds(sum.time) + added,
                           .lower = core::to_microseconds(sum.lower) + added,
                           .upper = core::to_microseconds(sum.upper) + added,
-                          .watts = sum.power.value(),
+                          .watts = calibrate::MeasuredCall::mean_watts(
+                              core::to_microseconds(sum.time), sum.power.value(), added,
+                              gpu_.device().power.idle.value()),
                           .binding = sum.binding};
     // What calls of this kind were seen to differ by says more than the sum of their kernels' ends.
     if (const auto factors = intervals_.around(call.residual_group, prediction.microseconds)) {
