@@ -37,8 +37,8 @@ struct MeasuredCall {
   /// All that harness, gaps between kernels and preparation of scales add. In microseconds; a
   /// ".row" is of a thousand rows.
   [[nodiscard]] std::vector<Constant> constants() const;
-  /// Mean power of the call in watts: its kernels take `kernels_us` at `kernels_w`, and the GPU idles
-  /// at `idle_w` while the harness adds `added_us`.
+  /// Mean power of the call in watts: its kernels take `kernels_us` at `kernels_w`, and the GPU
+  /// idles at `idle_w` while the harness adds `added_us`.
   [[nodiscard]] static double mean_watts(double kernels_us, double kernels_w, double added_us,
                                          double idle_w) {
     return (kernels_us * kernels_w + added_us * idle_w) / (kernels_us + added_us);

@@ -57,8 +57,8 @@ Machine as_reached(Machine machine, const kernels::Implementation& implementatio
   return machine;
 }
 
-/// Part of the SMs that hold CTAs of a launch: their schedulers, caches and polling warps draw power
-/// whatever they compute.
+/// Part of the SMs that hold CTAs of a launch: their schedulers, caches and polling warps draw
+/// power whatever they compute.
 double occupied_sms(const Machine& machine, const kernels::LaunchPlan& plan) {
   const double ctas = static_cast<double>(plan.tiles) * plan.cluster;
   return std::min(1.0, ctas / std::max(1, machine.sms));

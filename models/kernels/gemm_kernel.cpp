@@ -96,7 +96,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.stages = static_cast<int>(stages_);
   plan_.step.tensor = multiplied;
   plan_.least_step = std::max(plan_.least_step, chain);
-  plan_.step.fp32 = static_cast<double>(promoters_ * promotion_cycles_);
+  plan_.step.fp32 += static_cast<double>(promoters_ * promotion_cycles_);
   plan_.step.loads = 2;
   plan_.epilogue.conversion = static_cast<double>(epilogue_cycles_);
   plan_.prologue_cycles = costs.prologue_cycles;

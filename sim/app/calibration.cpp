@@ -328,10 +328,11 @@ class DeviceCalibration {
     }
     if (stage.moves_power)
       for (std::size_t i = 0; i < rows.calls.size(); ++i)
-        times.push_back(last[i] ? std::optional{MeasuredCall::mean_watts(
-                                      core::to_microseconds(last[i]->time), last[i]->power.value(),
-                                      rows.calls[i].added_us(fits), gpu.device().power.idle.value())}
-                                : std::nullopt);
+        times.push_back(last[i]
+                            ? std::optional{MeasuredCall::mean_watts(
+                                  core::to_microseconds(last[i]->time), last[i]->power.value(),
+                                  rows.calls[i].added_us(fits), gpu.device().power.idle.value())}
+                            : std::nullopt);
     return times;
   }
 

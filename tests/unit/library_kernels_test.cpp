@@ -1,0 +1,171 @@
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+
+#include "calibrate/measured_call.hpp"
+#include "models/device/device_file.hpp"
+#include "models/gpu/gpu.hpp"
+#include "models/gpu/power.hpp"
+#include "models/kernels/gemm.hpp"
+#include "models/kernels/launch.hpp"
+
+/// What libraries' kernels do differently, and what replays find in L2.
+namespace tessera {
+namespace {
+
+using Catch::Approx;
+using core::DataType;
+using workload::Gemm;
+using workload::Stream;
+using workload::StreamKind;
+
+const kernels::ImplementationLibrary& library() {
+  static const auto all = kernels::ImplementationLibrary::load();
+  return all;
+}
+
+kernels::LaunchPlan plan_of(const workload::Operator& op, const device::DeviceSpec& device,
+                            const std::string& implementation) {
+  const kernels::Implementation& chosen = library().choose(op, device, implementation);
+  return kernels::make_launches(op, device, chosen, {}, device.sm.gpc_sizes).front()->plan();
+}
+
+double time_us(const std::string& device, const workload::Operator& op,
+               const std::string& implementation) {
+  gpu::Gpu gpu{device::load_device(device), {}, library(), gpu::Fidelity::cycle};
+  return core::to_microseconds(gpu.run(op, {}, implementation).time);
+}
+
+}  // namespace
+
+TEST_CASE("replayed operands survive while they fit and are gone soon after", "[residency]") {
+  CHECK(gpu::surviving_part(100, 100) == 1);
+  CHECK(gpu::surviving_part(107.5, 100) == Approx(0.5));
+  CHECK(gpu::surviving_part(115, 100) == Approx(0).margin(1e-9));
+  CHECK(gpu::surviving_part(0, 100) == 1);
+}
+
+TEST_CASE("the surviving part of boxes is kept, whichever they are", "[residency]") {
+  const auto kept = [](double part) {
+    std::vector<kernels::WarmBox> boxes;
+    for (std::uint32_t row = 0; row < 50; ++row)
+      for (std::uint32_t column = 0; column < 20; ++column)
+        kernels::add_survivor({.tensor = 1, .row = row, .column = column, .bytes = 64}, part,
+                              boxes);
+    return boxes.size();
+  };
+  CHECK(kept(0) == 0);
+  CHECK(kept(1) == 1000);
+  CHECK(kept(0.3) > 250);
+  CHECK(kept(0.3) < 350);
+}
+
+TEST_CASE("weights that half survive take between cold and warm", "[residency]") {
+  gpu::Gpu gpu{device::load_device("h100_sxm"), {}, library(), gpu::Fidelity::cycle};
+  const Gemm gemm{.m = 16, .n = 4096, .k = 4096};
+  const double l2 = 50.0 * 1024 * 1024 * 0.7;  // unfitted: 0.7 of L2 holds reused data
+  const auto time = [&](double touched) {
+    gpu::ExecutionContext context;
+    context.warm_weights = true;
+    context.weight_reuse_bytes = touched;
+    return gpu.run(gemm, context).time;
+  };
+  CHECK(time(1.075 * l2) > time(l2));
+  CHECK(time(1.075 * l2) < time(2 * l2));
+  CHECK(time(2 * l2) == gpu.run(gemm, {}).time);
+}
+
+TEST_CASE("a tile is offered for the rows that its library gives it", "[tile_choice]") {
+  const auto device = device::load_device("h200_sxm");
+  const auto tiles = [&](std::int64_t m) {
+    const Gemm gemm{.m = m, .n = 4096, .k = 4096, .type = DataType::fp8_token};
+    return kernels::gemm_configurations(gemm, device,
+                                        library().choose(gemm, device, "cutlass_scaled_hopper"));
+  };
+  REQUIRE(tiles(64).size() == 1);
+  CHECK(tiles(64).front().tile.n == 64);
+  REQUIRE(tiles(65).size() == 1);
+  CHECK(tiles(65).front().tile.n == 128);
+  CHECK(tiles(129).front().tile.m == 128);
+}
+
+TEST_CASE("mma.sync writes operands to shared memory once and reads them once a warp", "[gemm]") {
+  const auto device = device::load_device("a100_sxm");
+  kernels::Implementation ampere = library().choose(Gemm{.m = 64, .n = 64, .k = 64}, device, {});
+  const auto shared = [&](int m, int n) {
+    const kernels::GemmConfiguration configuration{
+        {.m = m, .n = n, .k_bytes = 64, .schedule = kernels::GemmSchedule::multistage}, 1};
+    const Gemm gemm{.m = m, .n = n, .k = 4096};
+    return kernels::make_gemm(gemm, device, ampere, configuration, {}, device.sm.gpc_sizes)
+        ->plan()
+        .step.shared_memory;
+  };
+  // 128 rows of 64 B written, each read by two of four warps: 3 x 8,192 B at 128 B a cycle.
+  CHECK(shared(64, 64) == Approx(192));
+  // Eight warps of 64x64: 384 rows written, 256 read by two and 128 by four.
+  CHECK(shared(256, 128) == Approx((384 + 128 * 4 + 256 * 2) * 64 / 128.0));
+}
+
+TEST_CASE("a library's cast is chosen by name, never by default", "[stream]") {
+  const auto device = device::load_device("h200_sxm");
+  const Stream cast{
+      .kind = StreamKind::quantize, .rows = 1024, .columns = 4096, .output = DataType::fp8_block};
+  CHECK(library().choose(cast, device, {}).name == "stream");
+  CHECK(library().choose(cast, device, "trtllm_quantise_block").name == "trtllm_quantise_block");
+  CHECK(time_us("h200_sxm", cast, "trtllm_quantise_block") > time_us("h200_sxm", cast, {}));
+}
+
+TEST_CASE("a cast that gives each CTA a row takes as long as its waves of rows", "[stream]") {
+  const auto cast = [](std::int64_t rows) {
+    return Stream{
+        .kind = StreamKind::quantize, .rows = rows, .columns = 128, .output = DataType::fp8_block};
+  };
+  const std::string name = "trtllm_quantise_block_client";
+  const double one = time_us("rtx_pro_6000_server", cast(188), name);
+  const double same = time_us("rtx_pro_6000_server", cast(8), name);
+  const double ten = time_us("rtx_pro_6000_server", cast(1880), name);
+  const double wave = 8000 / 2617.0;  // row_cycles at the boost clock, in microseconds
+  CHECK(same == Approx(one).epsilon(0.1));
+  CHECK(ten - one == Approx(9 * wave).epsilon(0.15));
+}
+
+TEST_CASE("a maximum over a tensor keeps fewer bytes in flight than a cast", "[stream]") {
+  const auto device = device::load_device("h200_sxm");
+  const Stream amax{.kind = StreamKind::compute_scale, .rows = 8192, .columns = 8192};
+  const Stream cast{.kind = StreamKind::quantize, .rows = 8192, .columns = 8192};
+  CHECK(plan_of(amax, device, {}).step.load_bytes <= 3000);
+  CHECK(plan_of(cast, device, {}).step.load_bytes > 3000);
+}
+
+TEST_CASE("weights narrower than the MMA are widened on the CUDA cores", "[gemm]") {
+  const auto device = device::load_device("a100_sxm");
+  const Gemm narrow{.m = 16, .n = 4096, .k = 4096, .type = DataType::int4_wo};
+  const Gemm wide{.m = 16, .n = 4096, .k = 4096};
+  CHECK(plan_of(narrow, device, {}).step.fp32 > 0);
+  CHECK(plan_of(wide, device, {}).step.fp32 == 0);
+}
+
+TEST_CASE("tiles of a part of a wave run side by side, though roles look ahead", "[tile_engine]") {
+  const auto gemm = [](std::int64_t n) {
+    return Gemm{.m = 32, .n = n, .k = 3072, .type = DataType::nvfp4};
+  };
+  const std::string name = "cutlass_block_client";  // ping-pong: one consumer looks a tile ahead
+  CHECK(time_us("rtx_pro_6000_server", gemm(3072), name) <
+        1.2 * time_us("rtx_pro_6000_server", gemm(128), name));
+}
+
+TEST_CASE("a launch draws its mean power over its run and the idle time beside it", "[power]") {
+  const auto device = device::load_device("h200_sxm");
+  const gpu::PowerState state =
+      gpu::settle_power(device, core::Joules{1e-3}, core::Seconds{8e-6}, core::Seconds{2e-6},
+                        {.clock_bound = 1, .limited = 0});
+  CHECK(state.energy.value() == Approx(device.power.idle.value() * 10e-6 + 1e-3));
+  CHECK(state.power.value() == Approx(state.energy.value() / 10e-6));
+}
+
+TEST_CASE("the time that a harness adds is spent idle", "[power]") {
+  CHECK(calibrate::MeasuredCall::mean_watts(10, 600, 0, 100) == 600);
+  CHECK(calibrate::MeasuredCall::mean_watts(10, 600, 30, 100) == Approx(225));
+}
+
+}  // namespace tessera
