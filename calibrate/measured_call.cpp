@@ -82,6 +82,7 @@ MeasurementMap MeasurementMap::load() {
                          .keeps_queries = node.boolean_or("keeps_queries", false),
                          .schedules_on_gpu = node.boolean_or("schedules_on_gpu", false),
                          .quantisation = node.text_or("quantisation", ""),
+                         .enqueue_us = node.number_or("enqueue_us", 0, 1e6, 0),
                          .distrusted = node.boolean_or("distrusted", false),
                          .prepares_scales = node.boolean_or("prepares_scales", false)});
   document.finish();

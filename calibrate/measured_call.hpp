@@ -64,6 +64,7 @@ struct MeasuredAs {
   bool keeps_queries = false;     ///< Decode: queries are not cast to a narrower cache's type.
   bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
   std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
+  double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.
   bool distrusted = false;  ///< Its rows timed something else as well; nothing is fitted to them.
   bool prepares_scales = false;  ///< The call also expands the weights' scales to rows and packs
                                  ///< them.
