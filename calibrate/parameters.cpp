@@ -46,12 +46,15 @@ std::vector<FreeParameter> power_parameters(const device::DeviceSpec& device) {
       {"power.hbm_pj_per_byte", "pJ/B", power.hbm_pj_per_byte, 0.3, 5, 200, source},
       {"power.voltage_exponent", "1", power.voltage_exponent, 0.2, 0.3, 3, source},
   };
+  // Calls in block-scaled FP8 wait for their hosts, so that what they draw says little of an
+  // operation.
   for (const auto type : {core::DataType::bf16, core::DataType::fp8, core::DataType::fp8_block,
                           core::DataType::nvfp4})
     if (const auto found = power.tensor_pj_per_flop.find(type);
         found != power.tensor_pj_per_flop.end())
       parameters.push_back({"power.tensor_pj_per_flop." + std::string{core::to_string(type)},
-                            "pJ/FLOP", found->second, 0.5, 0.005, 10, source});
+                            "pJ/FLOP", found->second,
+                            type == core::DataType::fp8_block ? 0.06 : 0.5, 0.005, 10, source});
   return parameters;
 }
 
