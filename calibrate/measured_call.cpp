@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "calibrate/measured_families.hpp"
@@ -23,6 +24,7 @@ const std::map<std::string_view, CallOfRow> kFamilies = {
     {"mla_bmm", mla_bmm_call},
     {"mla_generation", mla_generation_call},
     {"moe", moe_call},
+    {"moe_wideep", moe_wideep_call},
 };
 
 /// The expert loads of a power law are one draw that nobody recorded; its spread is part of the
@@ -47,6 +49,13 @@ double MeasuredCall::added_us(const device::FitSet& fits) const {
     if (const auto found = fits.parameters.find(constant.name); found != fits.parameters.end())
       sum += found->second.value * constant.count;
   return sum;
+}
+
+double MeasuredCall::total_us(double kernels_us, const device::FitSet& fits) const {
+  const double running = kernels_us + added_us(fits);
+  if (!eager) return running;
+  const auto found = fits.parameters.find(host_floor());
+  return found == fits.parameters.end() ? running : std::max(running, found->second.value);
 }
 
 std::vector<MeasuredCall::Constant> MeasuredCall::constants() const {
@@ -84,7 +93,8 @@ MeasurementMap MeasurementMap::load() {
                          .quantisation = node.text_or("quantisation", ""),
                          .enqueue_us = node.number_or("enqueue_us", 0, 1e6, 0),
                          .distrusted = node.boolean_or("distrusted", false),
-                         .prepares_scales = node.boolean_or("prepares_scales", false)});
+                         .prepares_scales = node.boolean_or("prepares_scales", false),
+                         .flow = node.text_or("flow", "")});
   document.finish();
   return map;
 }

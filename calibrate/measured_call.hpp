@@ -28,6 +28,7 @@ struct MeasuredCall {
   std::string residual_group;  ///< Calls that err alike: "gemm trtllm bfloat16".
   bool distrusted = false;     ///< As MeasuredAs::distrusted.
   double prepared_rows = 0;    ///< Rows of weight scales that every call expands and packs anew.
+  bool eager = false;          ///< Launched one by one: the host's time is a floor.
 
   /// One constant of the harness and how often it falls on the call.
   struct Constant {
@@ -43,8 +44,12 @@ struct MeasuredCall {
                                          double idle_w) {
     return (kernels_us * kernels_w + added_us * idle_w) / (kernels_us + added_us);
   }
+  /// Name of the host's time for an eager call.
+  [[nodiscard]] std::string host_floor() const { return harness + ".host"; }
   /// Their sum in microseconds; what `fits` do not hold counts as 0.
   [[nodiscard]] double added_us(const device::FitSet& fits) const;
+  /// What was timed, in microseconds, when the kernels take `kernels_us`.
+  [[nodiscard]] double total_us(double kernels_us, const device::FitSet& fits) const;
 };
 
 /// Which implementation a measured kernel is: a row of hw_configs/kernels/measured_as.yaml.
@@ -68,6 +73,7 @@ struct MeasuredAs {
   bool distrusted = false;  ///< Its rows timed something else as well; nothing is fitted to them.
   bool prepares_scales = false;  ///< The call also expands the weights' scales to rows and packs
                                  ///< them.
+  std::string flow;              ///< Fused MoE: whose kernels run around the products.
 };
 
 class MeasurementMap {

@@ -34,6 +34,9 @@ MeasuredCall mla_bmm_call(const MeasuredRow& row, const device::DeviceSpec& devi
 /// moe.csv
 MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
                       const MeasuredAs& as);
+/// moe_wideep.csv
+MeasuredCall moe_wideep_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                             const MeasuredAs& as);
 
 /// The second launch of an amax pass: from the maximum of each CTA to one scale.
 [[nodiscard]] KernelQuery scale_of_maxima(const device::DeviceSpec& device);

@@ -1,21 +1,370 @@
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <optional>
 
 #include "calibrate/measured_families.hpp"
+#include "models/workload/power_law_draw.hpp"
 
 namespace tessera::calibrate {
 
 using core::DataType;
+using workload::GroupedGemm;
+using workload::HeaviestRank;
+using workload::PowerLawDraw;
 using workload::Stream;
 using workload::StreamKind;
 
 namespace {
 
-/// Rows of each expert of one rank when routing is balanced: equal shares, the first experts one
-/// more.
-std::vector<std::int64_t> balanced_rows(std::int64_t rows, std::int64_t experts) {
-  std::vector<std::int64_t> sizes(static_cast<std::size_t>(experts), rows / experts);
-  for (std::int64_t i = 0; i < rows % experts; ++i) ++sizes[static_cast<std::size_t>(i)];
-  return sizes;
+/// Draws whose mean stands for the expectation: it is then known to an eighth of a draw's spread.
+constexpr int kDraws = 64;
+/// Of kDraws, those nearest to what a row recorded about its draw.
+constexpr std::size_t kNearestDraws = 8;
+/// Tokens up to which TensorRT-LLM sorts rows by expert in one kernel, three above
+/// (cutlass_kernels/moe_gemm/moe_kernels.cu).
+constexpr std::int64_t kSortedAtOnce = 256;
+/// Tokens up to which TensorRT-LLM's generated kernels route in one launch, three above
+/// (trtllmGenKernels/blockScaleMoe).
+constexpr std::int64_t kRoutedAtOnce = 1024;
+
+/// What one rank works on.
+struct RankWork {
+  std::int64_t tokens = 0;         ///< Whose rows it gathers and sums.
+  std::int64_t routed_tokens = 0;  ///< For which it chooses experts.
+  std::int64_t hidden = 0;
+  std::int64_t width = 0;  ///< Of an expert on this rank.
+  std::int64_t top_k = 1;
+  std::int64_t experts = 1;  ///< Of all ranks.
+  DataType type = DataType::bf16;
+  bool gated = true;
+  std::vector<std::int64_t> rows;  ///< Of each of its experts.
+
+  [[nodiscard]] std::int64_t total() const {
+    std::int64_t sum = 0;
+    for (const std::int64_t each : rows) sum += each;
+    return sum;
+  }
+};
+
+std::optional<double> exponent(std::string_view routing) {
+  constexpr std::string_view kPrefix = "power_law_";
+  if (!routing.starts_with(kPrefix)) return std::nullopt;
+  double alpha = 0;
+  const std::string_view text = routing.substr(kPrefix.size());
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), alpha);
+  if (error != std::errc{} || alpha <= 0 || alpha == 1)
+    refuse_row("the exponent of the routing's power law is not given");
+  return alpha;
+}
+
+/// Who wrote the row kernels of a flow; "" : the device's default.
+std::string row_kernels(std::string_view flow) {
+  return flow == "triton" || flow == "marlin" || flow.starts_with("deepep") ? ""
+                                                                            : "trtllm_moe_rows";
+}
+
+/// The kernels around and between two grouped products, as a library launches them.
+class Chain {
+ public:
+  Chain(const RankWork& work, const device::DeviceSpec& device, const MeasuredAs& as)
+      : work_(work), implementation_(as.implementation), rows_(row_kernels(as.flow)) {
+    const double activations = bytes_of(work.total() + work.tokens, work.hidden, 16);
+    double touched = 4 * activations;
+    for (const std::int64_t rows : work.rows)
+      if (rows > 0)
+        touched +=
+            bytes_of((work.gated ? 3 : 2) * work.width, work.hidden, core::weight_bits(work.type));
+    context_ = replayed(touched, device);
+    context_.warm_activations = true;  // each kernel reads what the one before wrote
+    context_.activation_reuse_bytes = activations;
+    call_.type = as.flow;
+  }
+
+  void stream(StreamKind kind, std::int64_t rows, std::int64_t columns,
+              DataType output = DataType::bf16, DataType input = DataType::bf16, int fan = 1) {
+    add(Stream{.kind = kind,
+               .rows = std::max<std::int64_t>(1, rows),
+               .columns = columns,
+               .input = input,
+               .output = output,
+               .fan = fan},
+        rows_);
+  }
+  void gate() {
+    stream(StreamKind::gate_top_k, work_.routed_tokens, work_.experts, DataType::bf16,
+           DataType::bf16, static_cast<int>(work_.top_k));
+  }
+  /// `launches` passes over the ids of all tokens' experts, from ids to places.
+  void sort(std::int64_t launches) {
+    for (std::int64_t i = 0; i < launches; ++i)
+      stream(StreamKind::copy, work_.tokens * work_.top_k, 1, DataType::fp32, DataType::fp32);
+  }
+  /// The same by TensorRT-LLM: few tokens in one CTA; else CTAs of each of the rank's experts count
+  /// theirs among all ids, one CTA sums the counts, and the first ones turn them into places.
+  void sort_by_counting() {
+    if (work_.tokens <= kSortedAtOnce) return sort(1);
+    const auto local = static_cast<std::int64_t>(work_.rows.size());
+    const auto count = [&] {
+      stream(StreamKind::compute_scale, work_.tokens * work_.top_k, local, DataType::fp32,
+             DataType::fp32);
+    };
+    count();
+    stream(StreamKind::copy, work_.tokens / kSortedAtOnce * local, 1, DataType::fp32,
+           DataType::fp32);
+    count();
+  }
+  void products(StreamKind activation, std::int64_t activated_rows, DataType activated,
+                bool quantise_apart, bool masked) {
+    GroupedGemm gemm{.sizes = work_.rows,
+                     .n = (work_.gated ? 2 : 1) * work_.width,
+                     .fixed = work_.hidden,
+                     .type = work_.type,
+                     .masked = masked};
+    add(gemm, implementation_);
+    if (activation != StreamKind::add) stream(activation, activated_rows, work_.width, activated);
+    if (quantise_apart) stream(StreamKind::quantize, activated_rows, work_.width, work_.type);
+    gemm.n = work_.hidden;
+    gemm.fixed = work_.width;
+    add(gemm, implementation_);
+  }
+  /// Sums each token's rows of this rank; tokens without any are cleared.
+  void finalise(std::int64_t rows) {
+    if (rows >= work_.tokens) {
+      stream(StreamKind::unpermute, work_.tokens, work_.hidden, DataType::bf16, DataType::bf16,
+             static_cast<int>(
+                 std::llround(static_cast<double>(rows) / static_cast<double>(work_.tokens))));
+    } else {
+      stream(StreamKind::unpermute, (rows + work_.tokens) / 2, work_.hidden);  // equal bytes
+    }
+  }
+  [[nodiscard]] StreamKind activation() const {
+    return work_.gated ? StreamKind::swiglu : StreamKind::quantize;
+  }
+  [[nodiscard]] const RankWork& work() const { return work_; }
+  [[nodiscard]] bool quantised() const { return core::activation_bits(work_.type) < 16; }
+  /// What rows are stored in for the products.
+  [[nodiscard]] DataType stored() const { return quantised() ? work_.type : DataType::bf16; }
+  MeasuredCall take() { return std::move(call_); }
+
+ private:
+  void add(const workload::Operator& op, const std::string& implementation) {
+    call_.kernels.push_back({op, context_, implementation});
+  }
+
+  RankWork work_;
+  std::string implementation_;
+  std::string rows_;  ///< Implementation of the row kernels.
+  gpu::ExecutionContext context_;
+  MeasuredCall call_;
+};
+
+/// TensorRT-LLM's CUTLASS MoE, also in FlashInfer: tokens are quantised once, rows gathered by
+/// expert, a kernel lays out the groups' descriptors (cutlass_kernels/moe_gemm/moe_kernels.cu).
+void cutlass_flow(Chain& chain) {
+  const RankWork& work = chain.work();
+  chain.gate();
+  if (chain.quantised()) chain.stream(StreamKind::quantize, work.tokens, work.hidden, work.type);
+  chain.sort_by_counting();
+  chain.stream(StreamKind::permute, work.total(), work.hidden, chain.stored(), chain.stored());
+  chain.stream(StreamKind::copy, static_cast<std::int64_t>(work.rows.size()), 64);
+  chain.products(chain.activation(), work.total(), chain.stored(), false, true);
+  chain.finalise(work.total());
+}
+
+/// TensorRT-LLM's block-scaled MoE on Hopper: rows are gathered and activated in BF16 and each
+/// quantised by a kernel of its own (as above, BlockScaleFC1 and FC2).
+void block_flow(Chain& chain) {
+  const RankWork& work = chain.work();
+  chain.gate();
+  chain.sort_by_counting();
+  chain.stream(StreamKind::permute, work.total(), work.hidden);
+  chain.stream(StreamKind::quantize, work.total(), work.hidden, work.type);
+  chain.products(chain.activation(), work.total(), DataType::bf16, true, true);
+  chain.finalise(work.total());
+}
+
+/// TensorRT-LLM with DeepGEMM's masked kernels: rows gathered in BF16, quantised into the groups'
+/// places, and gathered back (tensorrt_llm/_torch/modules/fused_moe/fused_moe_deepgemm.py).
+void deepgemm_flow(Chain& chain) {
+  const RankWork& work = chain.work();
+  chain.gate();
+  chain.sort_by_counting();
+  chain.stream(StreamKind::permute, work.total(), work.hidden);
+  chain.stream(StreamKind::quantize, work.total(), work.hidden, work.type);
+  chain.products(chain.activation(), work.total(), work.type, false, true);
+  chain.stream(StreamKind::copy, work.total(), work.hidden);
+  chain.finalise(work.total());
+}
+
+/// TensorRT-LLM's generated kernels, also in FlashInfer: the first product gathers its rows and
+/// activates what it stores (trtllmGenKernels/blockScaleMoe).
+void trtllm_gen_flow(Chain& chain) {
+  const RankWork& work = chain.work();
+  if (chain.quantised()) chain.stream(StreamKind::quantize, work.tokens, work.hidden, work.type);
+  chain.gate();
+  if (work.tokens > kRoutedAtOnce) chain.sort(2);
+  chain.products(StreamKind::add, 0, DataType::bf16, false, true);
+  chain.finalise(work.total());
+}
+
+/// Triton and Marlin kernels of sglang and vLLM: the products gather their rows; what lies between
+/// runs over the rows of all tokens, whoever holds their experts
+/// (sglang, layers/moe/fused_moe_triton/fused_moe.py).
+void triton_flow(Chain& chain) {
+  const RankWork& work = chain.work();
+  const std::int64_t all = work.tokens * work.top_k;
+  chain.gate();
+  chain.sort(2);
+  if (chain.quantised()) chain.stream(StreamKind::quantize, work.tokens, work.hidden, work.type);
+  chain.products(chain.activation(), all, DataType::bf16, chain.quantised(), true);
+  chain.finalise(all);
+}
+
+/// sglang after DeepEP's normal dispatch: rows scattered into contiguous groups
+/// (sglang, layers/moe/ep_moe).
+void deepep_context_flow(Chain& chain) {
+  const RankWork& work = chain.work();
+  chain.stream(StreamKind::permute, work.total(), work.hidden, work.type, work.type);
+  chain.products(chain.activation(), work.total(), DataType::bf16, true, false);
+  chain.finalise(work.total());
+}
+
+/// sglang after DeepEP's low-latency dispatch: rows arrive in the groups' places.
+void deepep_generation_flow(Chain& chain) {
+  chain.products(chain.activation(), chain.work().total(), chain.work().type, false, true);
+}
+
+MeasuredCall call_of(const RankWork& work, const device::DeviceSpec& device, const MeasuredAs& as) {
+  static const std::map<std::string_view, void (*)(Chain&)> kFlows = {
+      {"cutlass", cutlass_flow},
+      {"block", block_flow},
+      {"deepgemm", deepgemm_flow},
+      {"trtllm_gen", trtllm_gen_flow},
+      {"triton", triton_flow},
+      {"marlin", triton_flow},
+      {"deepep_context", deepep_context_flow},
+      {"deepep_generation", deepep_generation_flow}};
+  const auto flow = kFlows.find(as.flow);
+  if (flow == kFlows.end()) refuse_row("the kernels around the products are not known");
+  Chain chain(work, device, as);
+  flow->second(chain);
+  return chain.take();
+}
+
+/// Whether the model that the row was collected for has no gate in its experts. Some kernels say
+/// so; else its shape does, except with Triton's, which were collected as if all were gated
+/// (aiconfigurator, NON_GATED_MOE_MODELS).
+bool ungated(const MeasuredRow& row, const RankWork& work, const MeasuredAs& as) {
+  struct Model {
+    std::int64_t inter, top_k, experts;
+  };
+  // Nemotron 3 Nano, Super, Ultra: squared ReLU.
+  constexpr Model kUngated[] = {{1856, 6, 128}, {2688, 22, 512}, {5120, 22, 512}};
+  if (row.text("kernel").find("nongated") != std::string_view::npos) return true;
+  if (as.flow == "triton") return false;
+  const std::int64_t inter = row.size("inter");
+  return std::any_of(std::begin(kUngated), std::end(kUngated), [&](const Model& model) {
+    return model.inter == inter && model.top_k == work.top_k && model.experts == work.experts;
+  });
+}
+
+/// The sizes that moe.csv and moe_wideep.csv share; rows are still to come.
+RankWork sizes_of(const MeasuredRow& row, const MeasuredAs& as) {
+  RankWork work;
+  work.tokens = work.routed_tokens = row.size("tokens");
+  work.hidden = row.size("hidden");
+  work.top_k = row.size("topk");
+  work.experts = row.size("experts");
+  work.width = row.size("inter") / std::max<std::int64_t>(1, row.size("tp"));
+  work.type = row.type("dtype");
+  work.gated = !ungated(row, work, as);
+  const std::int64_t ranks = std::max<std::int64_t>(1, row.size("ep"));
+  if (work.experts < ranks || work.width < 1 || work.tokens < 1 || work.top_k < 1 ||
+      work.top_k > work.experts)
+    refuse_row("a rank without experts or tokens is no fused MoE");
+  return work;
+}
+
+/// The draws of kDraws; rows of a file repeat a few thousand routings over devices and types.
+const std::vector<HeaviestRank>& drawn(const PowerLawDraw& draw) {
+  static std::map<PowerLawDraw, std::vector<HeaviestRank>> known;
+  const auto [found, is_new] = known.try_emplace(draw);
+  if (is_new) found->second = draw_heaviest_ranks(draw, kDraws);
+  return found->second;
+}
+
+PowerLawDraw draw_of(const RankWork& work, std::int64_t ranks, double alpha) {
+  return {.tokens = work.tokens,
+          .top_k = work.top_k,
+          .experts = work.experts,
+          .ranks = ranks,
+          .alpha = alpha};
+}
+
+/// Slots that a row's note names ("slots=288;cutlass"), or none.
+std::int64_t slots_of(std::string_view note) {
+  constexpr std::string_view kKey = "slots=";
+  const std::size_t at = note.find(kKey);
+  std::int64_t slots = 0;
+  if (at != std::string_view::npos) {
+    const std::string_view text = note.substr(at + kKey.size());
+    std::from_chars(text.data(), text.data() + text.size(), slots);
+  }
+  return slots;
+}
+
+/// Uniform prefill: equal shares, not padded to the groups' alignment, so that a tile holds rows of
+/// several experts and is multiplied by the first one's weights
+/// (collector/sglang/collect_wideep_deepep_moe.py).
+std::vector<std::int64_t> packed_rows(const RankWork& work, std::int64_t ranks) {
+  constexpr std::int64_t kTileRows = 128;  // DeepGEMM's contiguous layout
+  const std::int64_t local = work.experts / ranks;
+  const std::int64_t total = work.tokens * work.top_k / work.experts * local;
+  if (total < 1) refuse_row("uniform routing leaves the rank no rows");
+  const std::int64_t seen = std::min(local, (total + kTileRows - 1) / kTileRows);
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(local), 0);
+  for (std::int64_t i = 0; i < seen; ++i)
+    rows[static_cast<std::size_t>(i)] = total / seen + (i < total % seen ? 1 : 0);
+  return rows;
+}
+
+/// Uniform decode: equal whole rows; where there are fewer than one, one for as many experts as
+/// half of all rows (as above).
+std::vector<std::int64_t> whole_rows(const RankWork& work, std::int64_t ranks) {
+  const std::int64_t total = work.tokens * work.top_k;
+  const std::int64_t local = work.experts / ranks;
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(local), total / work.experts);
+  if (total < work.experts)
+    std::fill_n(rows.begin(), std::clamp<std::int64_t>(total / 2, 1, local), 1);
+  return rows;
+}
+
+/// The draws whose rank holds about as many tokens as the row recorded.
+std::vector<HeaviestRank> nearest(std::vector<HeaviestRank> ranks, std::int64_t tokens) {
+  std::stable_sort(ranks.begin(), ranks.end(), [&](const HeaviestRank& a, const HeaviestRank& b) {
+    return std::abs(a.tokens - tokens) < std::abs(b.tokens - tokens);
+  });
+  ranks.resize(std::min(ranks.size(), kNearestDraws));
+  return ranks;
+}
+
+/// TensorRT-LLM's wide expert parallelism: the rank routes its share of the tokens and works on
+/// those that any rank sent, of one draw.
+MeasuredCall wideep_trtllm_call(const MeasuredRow& row, RankWork work, std::int64_t ranks,
+                                double alpha, const device::DeviceSpec& device,
+                                const MeasuredAs& as) {
+  PowerLawDraw draw = draw_of(work, ranks, alpha);
+  draw.rest_to_most_loaded = true;
+  const std::int64_t slots = slots_of(row.text("note"));
+  if (row.text("routing").ends_with("_eplb")) draw.slots = std::max(slots, work.experts);
+  if (slots > 0) work.experts = slots;
+  const std::int64_t seen = row.size("rank_tokens");
+  work.rows = workload::mean_of(nearest(drawn(draw), seen)).rows;
+  work.routed_tokens = std::max<std::int64_t>(1, work.tokens / ranks);
+  work.tokens = std::max<std::int64_t>(1, seen);
+  return call_of(work, device, as);
 }
 
 }  // namespace
@@ -24,42 +373,35 @@ std::vector<std::int64_t> balanced_rows(std::int64_t rows, std::int64_t experts)
 /// projection, sum. `tokens` is global, the rank has experts / ep experts of width inter / tp.
 MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
                       const MeasuredAs& as) {
-  if (row.text("routing") != "balanced") refuse_row("routing drawn at random is not recorded");
-  const std::int64_t tokens = row.size("tokens");
-  const std::int64_t hidden = row.size("hidden");
-  const std::int64_t top_k = row.size("topk");
+  RankWork work = sizes_of(row, as);
   const std::int64_t ranks = std::max<std::int64_t>(1, row.size("ep"));
-  const std::int64_t width = row.size("inter") / std::max<std::int64_t>(1, row.size("tp"));
-  const std::int64_t experts = row.size("experts") / ranks;
-  if (experts < 1 || width < 1) refuse_row("a rank without experts is no fused MoE");
-  const DataType type = row.type("dtype");
-  const std::int64_t rows = std::max<std::int64_t>(1, tokens * top_k / ranks);
-  const workload::GroupedGemm gate_up{
-      .sizes = balanced_rows(rows, experts), .n = 2 * width, .fixed = hidden, .type = type};
-  workload::GroupedGemm down = gate_up;
-  down.n = hidden;
-  down.fixed = width;
-  gpu::ExecutionContext context =
-      replayed(bytes_of(experts * 3 * width, hidden, core::weight_bits(type)) +
-                   bytes_of(rows, 4 * hidden, 16),
-               device);
-  // Each kernel reads what the one before wrote.
-  gpu::ExecutionContext between = context;
-  between.warm_activations = true;
-  const auto fan = static_cast<int>(std::max<std::int64_t>(1, top_k / ranks));
-  MeasuredCall call;
-  const auto add = [&](const workload::Operator& op, const std::string& implementation = {}) {
-    call.kernels.push_back({op, between, implementation});
-  };
-  add(Stream{.kind = StreamKind::gate_top_k,
-             .rows = tokens,
-             .columns = experts * ranks,
-             .fan = static_cast<int>(top_k)});
-  add(Stream{.kind = StreamKind::permute, .rows = rows, .columns = hidden, .output = type});
-  add(gate_up, as.implementation);
-  add(Stream{.kind = StreamKind::swiglu, .rows = rows, .columns = width, .output = type});
-  add(down, as.implementation);
-  add(Stream{.kind = StreamKind::unpermute, .rows = tokens, .columns = hidden, .fan = fan});
+  if (const auto alpha = exponent(row.text("routing"))) {
+    work.rows = workload::mean_of(drawn(draw_of(work, ranks, *alpha))).rows;
+  } else {
+    work.rows = workload::balanced_rows(work.tokens, work.top_k, work.experts, ranks);
+  }
+  return call_of(work, device, as);
+}
+
+/// The experts of one rank under wide expert parallelism, without the exchange. `tokens` is global.
+MeasuredCall moe_wideep_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                             const MeasuredAs& as) {
+  RankWork work = sizes_of(row, as);
+  const std::int64_t ranks = std::max<std::int64_t>(1, row.size("ep"));
+  const auto alpha = exponent(row.text("routing"));
+  if (row.text("framework") == "trtllm" && alpha)
+    return wideep_trtllm_call(row, work, ranks, *alpha, device, as);
+  const bool prefill = row.text("op") == "deepep_moe_ctx";
+  if (alpha) {
+    work.rows = workload::mean_of(drawn(draw_of(work, ranks, *alpha))).rows;
+  } else {
+    work.rows = prefill ? packed_rows(work, ranks) : whole_rows(work, ranks);
+  }
+  MeasuredAs with_flow = as;
+  if (as.flow == "deepep" || as.flow.empty())
+    with_flow.flow = prefill ? "deepep_context" : "deepep_generation";
+  MeasuredCall call = call_of(work, device, with_flow);
+  call.eager = prefill;
   return call;
 }
 

@@ -105,6 +105,14 @@ FreeParameter harness_parameter(const std::string& name) {
   if (of(".prepare"))
     return {
         name, "us", 6.0, 0.5, 0.1, 60, "assumed: four small kernels, see DeepGEMM's layout.hpp"};
+  if (of(".host"))
+    return {name,
+            "us",
+            300,
+            0.5,
+            10,
+            2000,
+            "assumed: about ten launches under a profiler that records stacks"};
   // One attention call a graph: the whole floor of a graph launch falls on it (measurements
   // README).
   const bool alone = of("attention") || of("mla_");

@@ -79,7 +79,8 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double miss = hbm_step.read > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
   // A stage is held from its request until its step is done.
   const double latency =
-      (machine.l2_latency + miss + arriving / machine.sm_port_bytes + chain) / plan.stages;
+      (machine.l2_latency + miss + arriving / machine.sm_port_bytes + chain) / plan.stages +
+      plan.switch_cycles / plan.steps;
   return std::max({pipes, chain, issue, port, l2, hbm, latency, plan.least_step, 1e-3});
 }
 

@@ -183,7 +183,7 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
     if (2 * stage * tile.ctas_per_sm > smem - static_cast<double>(kBarrierBytes)) continue;
     if (tile.cluster > 1 && gemm.m <= tile.m) continue;  // the other CTAs would have no rows
     for (const int split : implementation.splits) {
-      if (split > 1 && (implementation.promotion_k > 0 || gemm.accumulate)) continue;
+      if (split > 1 && (promotes(implementation, gemm.type) || gemm.accumulate)) continue;
       if (split > 1 && static_cast<double>(gemm.k) < 4 * split * step_k) continue;
       configurations.push_back({tile, split});
     }

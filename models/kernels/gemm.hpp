@@ -12,9 +12,9 @@ namespace tessera::kernels {
 
 /// Operands that are in L2 when a launch starts.
 struct Residency {
-  bool activations = false;  ///< A, at least half of it.
-  bool weights = false;      ///< B, at least half of it.
-  bool outputs = false;      ///< C's lines are in L2, dirty, from an earlier replay.
+  bool activations = false;     ///< A, at least half of it.
+  bool weights = false;         ///< B, at least half of it.
+  bool outputs = false;         ///< C's lines are in L2, dirty, from an earlier replay.
   double activations_part = 0;  ///< Part of A, [0, 1].
   double weights_part = 0;      ///< Part of B, [0, 1].
 };

@@ -28,6 +28,10 @@ GemmKernel::WarpGrid GemmKernel::warp_grid(int m, int n) {
   return grid;
 }
 
+bool promotes(const Implementation& implementation, core::DataType type) {
+  return implementation.promotion_k > 0 && type == core::DataType::fp8_block;
+}
+
 GemmKernel::GemmKernel(const workload::Gemm& gemm, const device::DeviceSpec& device,
                        const Implementation& implementation, const GemmConfiguration& configuration)
     : tile_(configuration.tile),
@@ -55,6 +59,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   const int resident = tile_.ctas_per_sm;
   stages_ = std::clamp<std::int64_t>(
       static_cast<std::int64_t>((smem / resident - kBarrierBytes) / smem_stage), 2, kMaxStages);
+  if (tile_.stages > 0) stages_ = std::min<std::int64_t>(stages_, tile_.stages);
 
   const double rate = device.sm.tensor_flops.at(gemm.type);
   const double multiplied = costs.tensor_scale * mma_cycles(device.generation, rate, tile_.m,
@@ -69,7 +74,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
   const double through = elements * c_bytes_ / device.sm.shared_memory_rate;
   epilogue_cycles_ = std::llround(convert + through);
-  if (implementation_.promotion_k > 0) {
+  if (promotes(implementation_, gemm.type)) {
     // A scale a row and one for the whole tile fold into one multiply-add an element; a scale a row
     // and a scale a column take a product of scales first.
     const double operations = gemm.both_operands_row_scaled ? 2 : 1;
@@ -192,10 +197,13 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
       (promotion_cycles_ > 0 ? promoters_ : 1) * static_cast<std::int64_t>(tile_.cluster);
   co_await delay(std::llround(plan_.prologue_cycles));
   std::int64_t use = 0;
+  std::int64_t group = -1;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const TilePlace at = place(cta, tile);
+    if (switch_cycles_ > 0 && at.group != group) co_await delay(switch_cycles_);
+    group = at.group;
     for (std::int64_t step = at.first_step; step < at.last_step; ++step, ++use) {
       const std::int64_t stage = use % stages_;
       if (use >= stages_) co_await wait(empty(stage), use / stages_ * releases);

@@ -21,7 +21,12 @@ struct TilePlace {
   std::int64_t first_step = 0;
   std::int64_t last_step = 0;
   std::int64_t split = 0;
+  std::int64_t group = 0;  ///< Of products of different sizes.
 };
+
+/// Whether CUDA cores scale and add the products of `type`: of all types that is the one whose
+/// scales are FP32 numbers along k.
+[[nodiscard]] bool promotes(const Implementation& implementation, core::DataType type);
 
 /// The warp roles of a GEMM CTA, whatever the tiles belong to: one product, many, or groups of
 /// different sizes. What differs is where a tile lies, which `place` says.
@@ -56,6 +61,7 @@ class GemmKernel : public TileKernel {
   double b_step_bytes_ = 0;   ///< Per column and step, scales included.
   double c_bytes_ = 2;
   bool accumulate_ = false;
+  std::int64_t switch_cycles_ = 0;  ///< Before the first load of another group's tile.
 
  private:
   [[nodiscard]] bool awaits_old_values() const {

@@ -16,10 +16,15 @@ constexpr double kLongTile = 16;
 
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+double parameter_or(const Implementation& implementation, const std::string& name,
+                    double otherwise) {
+  const auto found = implementation.parameters.find(name);
+  return found == implementation.parameters.end() ? otherwise : found->second;
+}
+
 /// Rows to which a contiguous layout pads each group: its parameter `group_alignment`, or none.
 std::int64_t alignment(const Implementation& implementation) {
-  const auto found = implementation.parameters.find("group_alignment");
-  return found == implementation.parameters.end() ? 1 : std::llround(found->second);
+  return std::llround(parameter_or(implementation, "group_alignment", 1));
 }
 
 /// A product of the group's shape, for what depends on types alone.
@@ -62,6 +67,7 @@ class GroupedGemmKernel : public GemmKernel {
   [[nodiscard]] TilePlace at(const Group& group, std::int64_t row, std::int64_t column) const;
   void lay_out(const Implementation& implementation, const std::vector<int>& gpc_sizes);
   void describe_groups();
+  void describe_switches(const std::vector<int>& gpc_sizes);
 
   GroupedGemm grouped_;
   Residency residency_;
@@ -77,8 +83,10 @@ GroupedGemmKernel::GroupedGemmKernel(const GroupedGemm& grouped, const device::D
       grouped_(grouped),
       residency_(residency) {
   columns_ = divide_up(grouped.n, tile_.n);
+  switch_cycles_ = std::llround(parameter_or(implementation, "group_switch", 0));
   lay_out(implementation, gpc_sizes);
   describe_groups();
+  describe_switches(gpc_sizes);
 }
 
 void GroupedGemmKernel::lay_out(const Implementation& implementation,
@@ -146,6 +154,17 @@ void GroupedGemmKernel::describe_groups() {
   plan_.flops = workload::flops(grouped_).value();
 }
 
+/// A persistent CTA's next tile is as many tiles on as clusters run at once: in another group where
+/// groups are smaller than that.
+void GroupedGemmKernel::describe_switches(const std::vector<int>& gpc_sizes) {
+  if (groups_.empty() || switch_cycles_ == 0) return;
+  double slots = 0;
+  for (const int size : gpc_sizes) slots += size * tile_.ctas_per_sm / tile_.cluster;
+  const double of_group = static_cast<double>(plan_.tiles) / static_cast<double>(groups_.size());
+  plan_.switch_cycles =
+      static_cast<double>(switch_cycles_) * std::min(1.0, slots / std::max(1.0, of_group));
+}
+
 const GroupedGemmKernel::Group& GroupedGemmKernel::group_of(std::int64_t tile) const {
   const auto after =
       std::upper_bound(groups_.begin(), groups_.end(), tile,
@@ -175,7 +194,8 @@ TilePlace GroupedGemmKernel::at(const Group& group, std::int64_t row, std::int64
           .rows = std::clamp<std::int64_t>(group.m - row * tile_.m, 0, tile_.m),
           .columns = std::clamp<std::int64_t>(grouped_.n - column * tile_.n, 0, tile_.n),
           .first_step = 0,
-          .last_step = group.steps};
+          .last_step = group.steps,
+          .group = group.index};
 }
 
 std::vector<WarmBox> GroupedGemmKernel::warm_boxes() const {

@@ -42,7 +42,7 @@ bool Implementation::can_run(const workload::Operator& op, const device::DeviceS
 
 bool Implementation::is_default(const workload::Operator& op,
                                 const device::DeviceSpec& device) const {
-  if (!can_run(op, device)) return false;
+  if (on_request || !can_run(op, device)) return false;
   // One query a sequence against a cache is decoding.
   const auto* attention = std::get_if<workload::Attention>(&op);
   if (attention && decode.has_value() != (attention->q_length == 1 && attention->kv_length > 1))

@@ -79,6 +79,7 @@ struct TileShape {
   int k_bytes = 128;  ///< Depth of a step, in bytes of the A operand.
   int cluster = 1;    ///< CTAs along m that share the B operand.
   int ctas_per_sm = 1;
+  int stages = 0;     ///< Steps of loads in flight; 0: as many as fit.
   int consumers = 0;  ///< Attention: groups of 128 threads that share the tile; 0: one for 64 rows.
   int rows_from = 0;  ///< Rows of the product for which the library takes it,
   int rows_to = 0;    ///< up to these; 0: any.
@@ -109,6 +110,7 @@ struct Implementation {
   std::set<device::Generation> generations;
   std::set<core::DataType> types;        ///< Empty: any (streams, exchanges).
   std::set<core::DataType> default_for;  ///< Types for which it is the generation's first choice.
+  bool on_request = false;               ///< Never anyone's first choice.
   std::vector<TileShape> tiles;
   std::vector<int> splits = {1};  ///< Ways to cut k.
   bool persistent = false;

@@ -67,6 +67,7 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.n = static_cast<int>(node.integer("n", 8, 1024));
   tile.k_bytes = static_cast<int>(node.integer_or("k_bytes", 32, 1024, k_bytes));
   tile.cluster = static_cast<int>(node.integer_or("cluster", 1, 16, 1));
+  tile.stages = static_cast<int>(node.integer_or("stages", 0, 64, 0));
   tile.consumers = static_cast<int>(node.integer_or("consumers", 0, 8, 0));
   tile.rows_from = static_cast<int>(node.integer_or("rows_from", 0, 1 << 30, 0));
   tile.rows_to = static_cast<int>(node.integer_or("rows_to", 0, 1 << 30, 0));
@@ -141,6 +142,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
     for (const std::int64_t split : root.integers("splits", 1, 64))
       result.splits.push_back(static_cast<int>(split));
   }
+  result.on_request = root.boolean_or("on_request", false);
   result.persistent = root.boolean_or("persistent", false);
   result.threads = static_cast<int>(root.integer_or("threads", 32, 1024, 384));
   result.promotion_k = static_cast<int>(root.integer_or("promotion_k", 0, 4096, 0));

@@ -22,7 +22,7 @@ struct StreamFacts {
   double conversions = 0;   ///< FP32 to a smaller type.
   double shared_bytes = 0;  ///< Through shared memory, to transpose.
   double row_steps = 0;  ///< Dependent exchanges between the threads of a row: reductions, choices.
-  bool whole_rows = false;  ///< A CTA cannot work on less than a row.
+  bool whole_rows = false;    ///< A CTA cannot work on less than a row.
   bool whole_tensor = false;  ///< One number is made of all elements.
 };
 

@@ -246,13 +246,17 @@ class DeviceCalibration {
 
   static void add_constants(const MeasuredCall& call, std::set<std::string>& harnesses) {
     for (const MeasuredCall::Constant& constant : call.constants()) harnesses.insert(constant.name);
+    if (call.eager) harnesses.insert(call.host_floor());
   }
 
   [[nodiscard]] std::vector<FreeParameter> free_parameters(const Stage& stage,
                                                            const Rows& rows) const {
     std::vector<FreeParameter> free;
     if (stage.moves_power) {
+      // GEMMs, one kernel each, tell energies; other files only what their harness adds.
+      const bool of_gemm = stage.file == "power_gemm" && !options_.only_harness;
       for (FreeParameter& parameter : calibrate::power_parameters(device_)) {
+        if (!of_gemm) break;
         const bool of_quantised = parameter.name.starts_with("power.tensor_pj_per_flop.") &&
                                   !parameter.name.ends_with(".bf16");
         if (of_quantised == (stage.types == Types::quantised)) free.push_back(std::move(parameter));
@@ -320,7 +324,7 @@ class DeviceCalibration {
         if (answers[at].result) results.push_back(*answers[at].result);
       if (results.size() == call.kernels.size()) {
         last.push_back(gpu::in_sequence(results));
-        times.push_back(core::to_microseconds(last.back()->time) + call.added_us(fits));
+        times.push_back(call.total_us(core::to_microseconds(last.back()->time), fits));
       } else {
         last.emplace_back();
         times.emplace_back();
@@ -356,7 +360,8 @@ class DeviceCalibration {
       groups[call.residual_group].push_back({duration, -error});
       if (stage.moves_power) continue;
       // Where the harness is most of a row, its error says little about the kernel.
-      if (rows.calls[i].added_us(record_.fits) > kHarnessShare * *times[i]) continue;
+      const double kernels = core::to_microseconds(last[i]->time);
+      if (*times[i] - kernels > kHarnessShare * *times[i]) continue;
       for (const std::string& name : residual_names(rows.calls[i], *last[i]))
         sizes[name].push_back(std::abs(error));
     }

@@ -81,12 +81,15 @@ class GpuRows {
   [[nodiscard]] Prediction predict(const calibrate::MeasuredCall& call,
                                    const std::vector<gpu::KernelResult>& results) const {
     const gpu::KernelResult sum = gpu::in_sequence(results);
-    const double added = call.added_us(fits_);
-    Prediction prediction{.microseconds = core::to_microseconds(sum.time) + added,
-                          .lower = core::to_microseconds(sum.lower) + added,
-                          .upper = core::to_microseconds(sum.upper) + added,
+    const double kernels = core::to_microseconds(sum.time);
+    const auto total = [&](core::Time time) {
+      return call.total_us(core::to_microseconds(time), fits_);
+    };
+    Prediction prediction{.microseconds = total(sum.time),
+                          .lower = total(sum.lower),
+                          .upper = total(sum.upper),
                           .watts = calibrate::MeasuredCall::mean_watts(
-                              core::to_microseconds(sum.time), sum.power.value(), added,
+                              kernels, sum.power.value(), total(sum.time) - kernels,
                               gpu_.device().power.idle.value()),
                           .binding = sum.binding};
     // What calls of this kind were seen to differ by says more than the sum of their kernels' ends.

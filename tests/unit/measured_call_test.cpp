@@ -3,6 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include "models/device/device_file.hpp"
+#include "sim/core/diagnostics.hpp"
 
 namespace tessera::calibrate {
 namespace {
@@ -18,7 +19,58 @@ MeasuredCall gemm_call(const std::string& framework, const std::string& dtype,
   return MeasurementMap::load().call("gemm", table, 0, device::load_device("h100_sxm"));
 }
 
+/// The fused MoE of 1,024 tokens, top 8 of 256 experts, on each of 8 ranks.
+MeasuredCall moe_call(const std::string& kernel, const std::string& dtype,
+                      const std::string& routing, const std::string& gpu = "h100_sxm") {
+  const CsvTable table = CsvTable::parse(
+      "gpu,framework,op,dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,routing\n" + gpu +
+          ",trtllm,moe," + dtype + "," + kernel + ",1024,4096,2048,8,256,2,8," + routing + "\n",
+      "moe.csv");
+  return MeasurementMap::load().call("moe", table, 0, device::load_device(gpu));
+}
+
+std::vector<workload::GroupedGemm> products(const MeasuredCall& call) {
+  std::vector<workload::GroupedGemm> found;
+  for (const KernelQuery& query : call.kernels)
+    if (const auto* gemm = std::get_if<workload::GroupedGemm>(&query.op)) found.push_back(*gemm);
+  return found;
+}
+
 }  // namespace
+
+TEST_CASE("a fused MoE's products see the rows that reach their rank", "[measured]") {
+  const MeasuredCall call = moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced");
+  const auto gemms = products(call);
+  REQUIRE(gemms.size() == 2);
+  CHECK(gemms[0].sizes == std::vector<std::int64_t>(32, 32));
+  CHECK(gemms[0].n == 2048);  // gate and up, half of 2048 each on one of two ranks
+  CHECK(gemms[0].fixed == 4096);
+  CHECK(gemms[1].n == 4096);
+  CHECK(gemms[1].fixed == 1024);
+  CHECK(products(moe_call("moe_torch_flow_nongated", "bfloat16", "balanced"))[0].n == 1024);
+}
+
+TEST_CASE("a drawn routing loads the heaviest rank in expectation", "[measured]") {
+  const MeasuredCall call = moe_call("moe_torch_flow_cutlass", "bfloat16", "power_law_1.2");
+  const auto gemms = products(call);
+  REQUIRE(gemms.size() == 2);
+  std::int64_t rows = 0;
+  for (const std::int64_t each : gemms[0].sizes) rows += each;
+  CHECK(rows > 1024);
+  CHECK(gemms[0].sizes.front() > gemms[0].sizes.back());
+  CHECK_THROWS_AS(moe_call("moe_torch_flow_cutlass", "bfloat16", "power_law_1.0"), core::Refusal);
+}
+
+TEST_CASE("libraries quantise what they gather in kernels of their own, or not", "[measured]") {
+  const auto count = [](const MeasuredCall& call) { return call.kernels.size(); };
+  const std::string cutlass = "moe_torch_flow_cutlass";
+  CHECK(count(moe_call(cutlass, "fp8", "balanced")) ==
+        count(moe_call(cutlass, "bfloat16", "balanced")) + 1);
+  CHECK(count(moe_call(cutlass, "fp8_block", "balanced")) ==
+        count(moe_call(cutlass, "bfloat16", "balanced")) + 1);
+  CHECK(count(moe_call("moe_torch_flow", "w4a8_mxfp4_mxfp8", "balanced", "b200_sxm")) <
+        count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
+}
 
 TEST_CASE("a probe's row times its GEMM alone, in the state of L2 that it names", "[measured]") {
   const MeasuredCall cycled = gemm_call("tessera_probes", "bfloat16", "cycled", "6");
