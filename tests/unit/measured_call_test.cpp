@@ -38,6 +38,19 @@ std::vector<workload::GroupedGemm> products(const MeasuredCall& call) {
 
 }  // namespace
 
+TEST_CASE("a call is its library's cast and its library's product", "[measured]") {
+  const MeasuredCall block = gemm_call("trtllm", "fp8_block", "", "");
+  REQUIRE(block.kernels.size() == 2);
+  CHECK(block.kernels[0].implementation == "trtllm_quantise_block");
+  CHECK(block.kernels[1].implementation == "cutlass_block_hopper");
+  CHECK(block.kernels[1].context.enqueue_us == 0);
+  // The trtllm collection has one activation for all weights; what the cast wrote is there anyway.
+  CHECK(block.kernels[1].context.activation_reuse_bytes == 0);
+  CHECK(block.kernels[1].context.weight_reuse_bytes >
+        block.kernels[0].context.activation_reuse_bytes);
+  CHECK(gemm_call("sglang", "fp8", "", "").kernels[1].implementation == "cutlass_scaled_hopper");
+}
+
 TEST_CASE("a fused MoE's products see the rows that reach their rank", "[measured]") {
   const MeasuredCall call = moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced");
   const auto gemms = products(call);
