@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "models/kernels/gemm_kernel.hpp"
 
@@ -33,6 +34,7 @@ class DenseGemm : public GemmKernel {
   [[nodiscard]] TilePlace place(const Cta& cta, std::int64_t tile) const override;
   [[nodiscard]] TilePlace at(std::int64_t batch, std::int64_t row, std::int64_t column,
                              std::int64_t split) const;
+  void delay_lone_tall_tiles(const std::vector<int>& gpc_sizes);
   void describe_traffic();
   void describe_rereads();
 
@@ -56,6 +58,7 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
   group_ = raster_group(gpc_sizes, rows_);
   plan_.tiles = gemm_.batch * rows_ * columns_ * split_;
   plan_.steps = static_cast<double>(steps_);
+  delay_lone_tall_tiles(gpc_sizes);
   const std::int64_t whole_tiles = plan_.tiles / split_;
   // Of an average CTA tile.
   describe_tiles(static_cast<double>(gemm_.m) / static_cast<double>(rows_ * tile_.cluster),
@@ -71,6 +74,19 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
   describe_traffic();
   describe_rereads();
   plan_.flops = workload::flops(gemm_).value();
+}
+
+/// DeepGEMM's tiles of two bands of rows for a warpgroup, in whole 32s of columns, take several
+/// times as long a step when one wave holds them all; in more waves, or with other columns, they do
+/// not.
+void DenseGemm::delay_lone_tall_tiles(const std::vector<int>& gpc_sizes) {
+  constexpr int kBands = 128;          // rows that two warpgroups multiply at once
+  constexpr int kColumns = 32;         // measured: 96 and 128 columns, not 80 or 112
+  constexpr std::int64_t kRows = 192;  // fewer leave the last band empty
+  const auto delay = implementation_parameter("lone_tall_step");
+  const std::int64_t sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), std::int64_t{0});
+  if (!delay || tile_.m <= kBands || tile_.n % kColumns != 0 || gemm_.m <= kRows) return;
+  if (plan_.tiles * tile_.cluster <= sms) delay_promotion(*delay);
 }
 
 void DenseGemm::describe_traffic() {

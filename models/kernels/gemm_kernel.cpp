@@ -83,6 +83,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
     promotion_cycles_ =
         std::llround(std::ceil(elements / promoters_ / device.sm.fp32_lanes * operations *
                                static_cast<double>(step_k_) / implementation_.promotion_k));
+    promotion_wait_ = std::llround(costs.mma_latency_cycles);
     plan_.least_step =
         multiplied / promoters_ + costs.mma_latency_cycles + static_cast<double>(promotion_cycles_);
   }
@@ -137,6 +138,18 @@ void GemmKernel::describe_tiles(double rows, double columns, double steps) {
   // One multiply-add an element, step and consumer.
   plan_.fp32_operations =
       static_cast<double>(promoters_ * promotion_cycles_) * fp32_lanes_ * steps * tile_.cluster * 2;
+}
+
+void GemmKernel::delay_promotion(double cycles) {
+  if (promotion_cycles_ == 0) return;
+  promotion_wait_ += std::llround(cycles);
+  plan_.least_step += cycles;
+}
+
+std::optional<double> GemmKernel::implementation_parameter(const std::string& name) const {
+  const auto found = implementation_.parameters.find(name);
+  if (found == implementation_.parameters.end()) return std::nullopt;
+  return found->second;
 }
 
 std::int64_t GemmKernel::raster_group(const std::vector<int>& gpc_sizes, std::int64_t bands) const {
@@ -286,7 +299,7 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
       co_await mma((mma_cycles_ + promoters_ - 1) / promoters_, operand_bytes, promoted(index));
       co_await wait(promoted(index), use + 1);
       co_await signal(empty(stage), tile_.cluster > 1);
-      co_await delay(std::llround(implementation_.costs.mma_latency_cycles));
+      co_await delay(promotion_wait_);
       co_await compute(Pipe::fp32, promotion_cycles_);
     }
     co_await delay(std::llround(plan_.epilogue_cycles));

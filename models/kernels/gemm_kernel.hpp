@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "models/device/device_spec.hpp"
@@ -46,6 +48,10 @@ class GemmKernel : public TileKernel {
   /// Fills the part of the plan that follows from `rows` x `columns` elements inside an average
   /// tile; `steps` are the main-loop steps of the whole launch.
   void describe_tiles(double rows, double columns, double steps);
+  /// Lets every promotion of a block-scaled kernel wait so much longer.
+  void delay_promotion(double cycles);
+  /// The parameter `name` of the implementation, if it has one.
+  [[nodiscard]] std::optional<double> implementation_parameter(const std::string& name) const;
   /// Bands of tile rows visited together, so that a wave covers as square a patch as it can.
   [[nodiscard]] std::int64_t raster_group(const std::vector<int>& gpc_sizes,
                                           std::int64_t bands) const;
@@ -109,6 +115,7 @@ class GemmKernel : public TileKernel {
   std::int64_t widening_cycles_ = 0;       ///< FP32 pipe, narrow weights of one step.
   std::int64_t epilogue_cycles_ = 1;
   int promoters_ = 1;                  ///< Consumers that promote, each its part of the rows.
+  std::int64_t promotion_wait_ = 0;    ///< From the end of a step's MMAs to their promotion.
   std::int64_t promotion_cycles_ = 0;  ///< FP32 pipe, one consumer's part, one step.
   int fp32_lanes_ = 128;
 };

@@ -137,6 +137,17 @@ TEST_CASE("a maximum over a tensor keeps fewer bytes in flight than a cast", "[s
   CHECK(plan_of(cast, device, {}).step.load_bytes > 3000);
 }
 
+TEST_CASE("tall tiles of DeepGEMM are slow where one wave holds them all", "[gemm]") {
+  const auto device = device::load_device("h200_sxm");
+  const auto least_step = [&](std::int64_t m, std::int64_t n) {
+    const Gemm gemm{.m = m, .n = n, .k = 4096, .type = DataType::fp8_block};
+    return plan_of(gemm, device, "deepgemm_hopper").least_step;
+  };
+  CHECK(least_step(1024, 4096) > 3500);  // 128 tiles of 256x128 on 132 SMs
+  CHECK(least_step(2048, 8192) < 1500);  // four waves of them
+  CHECK(least_step(257, 5120) < 1500);   // 80 columns
+}
+
 TEST_CASE("weights narrower than the MMA are widened on the CUDA cores", "[gemm]") {
   const auto device = device::load_device("a100_sxm");
   const Gemm narrow{.m = 16, .n = 4096, .k = 4096, .type = DataType::int4_wo};
