@@ -151,7 +151,11 @@ TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel
       l2_cache_(static_cast<std::int64_t>(machine.l2_capacity),
                 static_cast<std::int64_t>(machine.l2_dirty)),
       sms_(static_cast<std::size_t>(machine.sms)) {
-  for (const kernels::WarmBox& warm : kernel.warm_boxes()) {
+  // The boxes that are read last go in first: what the launch brings in takes their place, and not
+  // that of the box it reads next, as strict order of use would have it. Real caches are not strict.
+  std::vector<kernels::WarmBox> boxes = kernel.warm_boxes();
+  std::reverse(boxes.begin(), boxes.end());
+  for (const kernels::WarmBox& warm : boxes) {
     if (warm.dirty) {
       l2_cache_.write(warm.box, 0);
     } else {
