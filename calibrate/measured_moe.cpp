@@ -82,6 +82,14 @@ class Chain {
     call_.type = as.flow;
   }
 
+  /// A cast of rows to the products' type by the kernel that also precedes this library's GEMMs.
+  void quantise(std::int64_t rows, std::int64_t columns) {
+    add(Stream{.kind = StreamKind::quantize,
+               .rows = std::max<std::int64_t>(1, rows),
+               .columns = columns,
+               .output = work_.type},
+        call_.type == "block" ? "trtllm_quantise_block" : "");
+  }
   void stream(StreamKind kind, std::int64_t rows, std::int64_t columns,
               DataType output = DataType::bf16, DataType input = DataType::bf16, int fan = 1) {
     add(Stream{.kind = kind,
@@ -124,7 +132,7 @@ class Chain {
                      .masked = masked};
     add(gemm, implementation_);
     if (activation != StreamKind::add) stream(activation, activated_rows, work_.width, activated);
-    if (quantise_apart) stream(StreamKind::quantize, activated_rows, work_.width, work_.type);
+    if (quantise_apart) quantise(activated_rows, work_.width);
     gemm.n = work_.hidden;
     gemm.fixed = work_.width;
     add(gemm, implementation_);
@@ -165,7 +173,7 @@ class Chain {
 void cutlass_flow(Chain& chain) {
   const RankWork& work = chain.work();
   chain.gate();
-  if (chain.quantised()) chain.stream(StreamKind::quantize, work.tokens, work.hidden, work.type);
+  if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
   chain.sort_by_counting();
   chain.stream(StreamKind::permute, work.total(), work.hidden, chain.stored(), chain.stored());
   chain.stream(StreamKind::copy, static_cast<std::int64_t>(work.rows.size()), 64);
@@ -180,7 +188,7 @@ void block_flow(Chain& chain) {
   chain.gate();
   chain.sort_by_counting();
   chain.stream(StreamKind::permute, work.total(), work.hidden);
-  chain.stream(StreamKind::quantize, work.total(), work.hidden, work.type);
+  chain.quantise(work.total(), work.hidden);
   chain.products(chain.activation(), work.total(), DataType::bf16, true, true);
   chain.finalise(work.total());
 }
@@ -192,7 +200,7 @@ void deepgemm_flow(Chain& chain) {
   chain.gate();
   chain.sort_by_counting();
   chain.stream(StreamKind::permute, work.total(), work.hidden);
-  chain.stream(StreamKind::quantize, work.total(), work.hidden, work.type);
+  chain.quantise(work.total(), work.hidden);
   chain.products(chain.activation(), work.total(), work.type, false, true);
   chain.stream(StreamKind::copy, work.total(), work.hidden);
   chain.finalise(work.total());
@@ -202,7 +210,7 @@ void deepgemm_flow(Chain& chain) {
 /// activates what it stores (trtllmGenKernels/blockScaleMoe).
 void trtllm_gen_flow(Chain& chain) {
   const RankWork& work = chain.work();
-  if (chain.quantised()) chain.stream(StreamKind::quantize, work.tokens, work.hidden, work.type);
+  if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
   chain.gate();
   if (work.tokens > kRoutedAtOnce) chain.sort(2);
   chain.products(StreamKind::add, 0, DataType::bf16, false, true);
@@ -217,7 +225,7 @@ void triton_flow(Chain& chain) {
   const std::int64_t all = work.tokens * work.top_k;
   chain.gate();
   chain.sort(2);
-  if (chain.quantised()) chain.stream(StreamKind::quantize, work.tokens, work.hidden, work.type);
+  if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
   chain.products(chain.activation(), all, DataType::bf16, chain.quantised(), true);
   chain.finalise(all);
 }
