@@ -123,15 +123,16 @@ class Chain {
            DataType::fp32);
     count();
   }
-  void products(StreamKind activation, std::int64_t activated_rows, DataType activated,
-                bool quantise_apart, bool masked) {
+  /// Both products and what lies between them; without `activation` the first one activates.
+  void products(std::optional<StreamKind> activation, std::int64_t activated_rows,
+                DataType activated, bool quantise_apart, bool masked) {
     GroupedGemm gemm{.sizes = work_.rows,
                      .n = (work_.gated ? 2 : 1) * work_.width,
                      .fixed = work_.hidden,
                      .type = work_.type,
                      .masked = masked};
     add(gemm, implementation_);
-    if (activation != StreamKind::add) stream(activation, activated_rows, work_.width, activated);
+    if (activation) stream(*activation, activated_rows, work_.width, activated);
     if (quantise_apart) quantise(activated_rows, work_.width);
     gemm.n = work_.hidden;
     gemm.fixed = work_.width;
@@ -207,13 +208,18 @@ void deepgemm_flow(Chain& chain) {
 }
 
 /// TensorRT-LLM's generated kernels, also in FlashInfer: the first product gathers its rows and
-/// activates what it stores (trtllmGenKernels/blockScaleMoe).
+/// activates what it stores; with 1x128 scales a kernel of its own does, over the rows of all
+/// tokens, whoever holds their experts (trtllmGenKernels/blockScaleMoe).
 void trtllm_gen_flow(Chain& chain) {
   const RankWork& work = chain.work();
   if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
   chain.gate();
   if (work.tokens > kRoutedAtOnce) chain.sort(2);
-  chain.products(StreamKind::add, 0, DataType::bf16, false, true);
+  if (work.type == DataType::fp8_block) {
+    chain.products(chain.activation(), work.tokens * work.top_k, work.type, false, true);
+  } else {
+    chain.products(std::nullopt, 0, DataType::bf16, false, true);
+  }
   chain.finalise(work.total());
 }
 
