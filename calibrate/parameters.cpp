@@ -87,7 +87,8 @@ std::vector<FreeParameter> implementation_parameters(
                                                "mma_tokens",      "lone_share"};
   for (const auto& [name, value] : implementation.parameters)
     if (value > 0 && !kKnown.contains(name))
-      parameters.push_back({prefix + name, "", value, 0.5, value * 0.05, value * 20,
+      parameters.push_back({prefix + name, "", value, 0.5, value * 0.05,
+                            name == "hbm_reachable" ? 0.99 : value * 20,  // a part of the peak
                             "hw_configs/kernels/" + implementation.name + ".yaml"});
   return parameters;
 }
