@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
@@ -38,6 +39,20 @@ std::optional<CollectiveKind> kind_of(std::string_view name) {
   return std::nullopt;
 }
 
+/// GPUs that reach each other without a NIC: a node's, or a rack's.
+int domain_gpus(const device::NodeSpec& node) {
+  return std::max(node.gpus, node.nvlink_domain.gpus);
+}
+
+/// The described node of a measured GPU or server: hgx_h100 of h100_sxm, gb200_nvl72 of gb200.
+std::string node_of(const std::string& gpu) {
+  const std::vector<std::string> known = core::names_in("hw_configs/nodes");
+  const std::string bare = gpu.substr(0, gpu.find("_s"));  // h100_sxm, rtx_pro_6000_server
+  for (const std::string& name : {gpu, "hgx_" + bare, "hgx_" + gpu, gpu + "_nvl72", bare + "_pcie"})
+    if (std::find(known.begin(), known.end(), name) != known.end()) return name;
+  return gpu;
+}
+
 /// `count` GPUs, `per_node` on each node of `node_size`.
 std::vector<int> spread(int count, int per_node, int node_size) {
   std::vector<int> ranks;
@@ -47,25 +62,31 @@ std::vector<int> spread(int count, int per_node, int node_size) {
 }
 
 /// nccl-tests, and torch.distributed's calls of NCCL.
-void add_nccl(const CsvTable& table, std::size_t row, CollectiveRow base, int node_size,
-              std::vector<CollectiveRow>& rows) {
+void add_nccl(const CsvTable& table, std::size_t row, CollectiveRow base,
+              const device::NodeSpec& node, std::vector<CollectiveRow>& rows) {
   const auto kind = kind_of(table.text(row, "collective"));
   const auto measured = table.number(row, "latency_us");
   const int count = integer(table, row, "ranks");
-  const int per_node = count / base.nodes;
+  const bool is_rack = domain_gpus(node) > node.gpus;
+  const int per_domain = is_rack ? std::min(count, domain_gpus(node)) : count / base.nodes;
   if (!kind || !measured)
     throw core::Refusal(core::RefusalKind::outside_model, "a collective that is not modelled");
-  if (count < 2 || per_node * base.nodes != count || per_node > node_size)
+  if (count < 2 || count % per_domain != 0 || per_domain > domain_gpus(node))
     throw core::Refusal(core::RefusalKind::illegal_combination,
                         "ranks that do not fill their nodes evenly");
+  base.domains = count / per_domain;
   const std::string type{table.text(row, "dtype")};
   CollectiveRequest request{.kind = *kind,
-                            .ranks = spread(count, per_node, node_size),
+                            .ranks = spread(count, per_domain, domain_gpus(node)),
                             .bytes = core::Bytes{table.number(row, "bytes").value_or(0)},
                             .type = type == "int8" ? core::DataType::int8 : core::DataType::fp16};
   base.group = fabric::to_string(*kind) + " " + type;
   base.measured_us = *measured;
   base.column = "latency_us";
+  if (base.family == "vidur" && base.nodes == 1) {
+    if (request.kind == CollectiveKind::send_receive) base.family = "vidur_send";
+    if (count > node.nvlink_domain.gpus) base.family = "vidur_pcie";
+  }
   base.request = std::move(request);
   rows.push_back(std::move(base));
 }
@@ -132,16 +153,16 @@ void add_deepep(const CsvTable& table, std::size_t row, CollectiveRow base, bool
 
 }  // namespace
 
-const fabric::Topology& MeasuredClusters::cluster(const std::string& gpu, int nodes) {
-  auto& topology = topologies_[{gpu, nodes}];
+const fabric::Topology& MeasuredClusters::cluster(const std::string& gpu, int domains) {
+  auto& topology = topologies_[{gpu, domains}];
   if (topology) return *topology;
   (void)device(gpu);
   const device::NodeSpec& node = nodes_.at(gpu);
   const device::ClusterSpec cluster{
       .name = gpu,
       .node = node,
-      .domains = nodes,
-      .gpus_per_domain = node.gpus,
+      .domains = domains,
+      .gpus_per_domain = domain_gpus(node),
       .fabric = {.kind = device::FabricKind::multiplane_fat_tree,
                  .planes = node.nic.per_node,
                  .leaf_radix = 64,  // one leaf a plane holds all measured nodes
@@ -163,11 +184,7 @@ const device::DeviceSpec& MeasuredClusters::device(const std::string& gpu) {
 const device::NodeSpec& MeasuredClusters::node(const std::string& gpu) {
   auto found = nodes_.find(gpu);
   if (found == nodes_.end()) {
-    // hgx_h100 from h100_sxm; servers that are no HGX go by their own names.
-    const bool is_hgx = gpu.ends_with("_sxm");
-    const std::string node = gpu == "rtx_pro_6000_server" ? "rtx_pro_6000_pcie"
-                             : is_hgx                     ? "hgx_" + gpu.substr(0, gpu.find("_sxm"))
-                                                          : gpu;
+    const std::string node = node_of(gpu);
     found = nodes_.emplace(gpu, device::load_node(node)).first;
   }
   return found->second;
@@ -175,17 +192,27 @@ const device::NodeSpec& MeasuredClusters::node(const std::string& gpu) {
 
 namespace {
 
+/// comm_vidur names no network. Its A100 servers reach between a seventh and a third of what the
+/// described nodes' NICs carry, at rates that change with the ranks of a node.
+void check_network(const CollectiveRow& row, const device::NodeSpec& node) {
+  if (row.nodes > 1 && node.device.generation == device::Generation::ampere)
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        "the network between these A100 servers is not described");
+}
+
 void add_row(const CsvTable& table, const std::string& stem, std::size_t row, CollectiveRow base,
              MeasuredClusters& clusters, std::vector<CollectiveRow>& rows) {
   base.family = stem.substr(stem.find('_') + 1);
   base.harness = base.family + "." + base.gpu;
   const device::NodeSpec& node = clusters.node(base.gpu);
-  if (stem == "comm_vidur") {
-    const int per_node = std::max(1, integer(table, row, "ranks_per_node"));
-    base.nodes = std::max(1, integer(table, row, "ranks") / per_node);
-  }
+  const int per_node = integer(table, row, "ranks_per_node");
+  if (per_node > 0) base.nodes = std::max(1, integer(table, row, "ranks") / per_node);
+  base.domains = domain_gpus(node) > node.gpus
+                     ? (8 * base.nodes + domain_gpus(node) - 1) / domain_gpus(node)
+                     : base.nodes;
+  if (stem == "comm_vidur") check_network(base, node);
   if (stem == "comm_nccl" || stem == "comm_vidur")
-    add_nccl(table, row, std::move(base), node.gpus, rows);
+    add_nccl(table, row, std::move(base), node, rows);
   else if (stem == "comm_custom_allreduce")
     add_direct(table, row, std::move(base), rows);
   else
@@ -225,7 +252,7 @@ class Models {
       : clusters_(clusters), parameters_(parameters) {}
 
   PredictedTime run(const CollectiveRow& row) {
-    const fabric::Topology& topology = clusters_.cluster(row.gpu, row.nodes);
+    const fabric::Topology& topology = clusters_.cluster(row.gpu, row.domains);
     if (const auto* request = std::get_if<CollectiveRequest>(&row.request))
       return time(of(collectives_, topology).run(*request), /*by_nccl=*/true);
     if (const auto* request = std::get_if<fabric::DirectReduceRequest>(&row.request)) {

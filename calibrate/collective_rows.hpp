@@ -17,12 +17,14 @@ namespace tessera::calibrate {
 /// One measured time of communication.
 struct CollectiveRow {
   std::string gpu;
-  std::string family;   ///< "nccl", "custom_allreduce", "deepep_normal", "deepep_ll", "vidur"
+  std::string family;   ///< "nccl", "custom_allreduce", "deepep_normal", "deepep_ll"; of
+                        ///< comm_vidur "vidur_send", "vidur_pcie" (in a node) and "vidur"
   std::string harness;  ///< Key of FabricParameters::harness_us.
   std::string group;    ///< What errors are quoted by: "all_reduce half", "dispatch 2 nodes".
   Half half;
   double measured_us;
   int nodes;
+  int domains;         ///< That the ranks fill: nodes, or racks of them that NVLink joins.
   std::size_t line;    ///< Row of its file.
   std::string column;  ///< "latency_us", "dispatch_us", "combine_us"
   std::variant<fabric::CollectiveRequest, fabric::DirectReduceRequest, fabric::ExchangeRequest>
@@ -34,7 +36,7 @@ class MeasuredClusters {
  public:
   /// Nodes of the GPU (or of a server by its own name) on one leaf a plane. Throws
   /// core::ConfigError for an unknown one.
-  const fabric::Topology& cluster(const std::string& gpu, int nodes);
+  const fabric::Topology& cluster(const std::string& gpu, int domains);
   const device::DeviceSpec& device(const std::string& gpu);
   const device::NodeSpec& node(const std::string& gpu);
 

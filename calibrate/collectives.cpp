@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <set>
 #include <tuple>
 
@@ -86,7 +87,9 @@ std::vector<Stage> stages() {
     nccl.push_back("nccl." + part);
   nccl.push_back("nccl.ring_local_pass");
   nccl.push_back("nccl.int8_reduction_slowdown");
-  std::vector<std::string> direct, host;
+  std::vector<std::string> send, direct, host;
+  for (const std::string part : {"low_latency_base", "base", "nvlink_fraction", "ramp", "fan_out"})
+    send.push_back("nccl.send." + part);
   for (const std::string library : {"vllm", "sglang", "trtllm"}) {
     for (const std::string part :
          {"base", "peer", "exchange", "one_shot_rate", "peer_rate", "two_shot_rate", "ramp"})
@@ -97,6 +100,8 @@ std::vector<Stage> stages() {
     direct.push_back("direct.vllm." + part);
   // NCCL's rows of custom_allreduce are those that libraries leave to it.
   std::vector<Stage> all{{{"nccl", "custom_allreduce"}, "", nccl},
+                         {{"vidur_send"}, "", send},
+                         {{"vidur_pcie"}, "", {"nccl.ring_simple.host_share"}},
                          {{"custom_allreduce"}, "", direct},
                          {{"custom_allreduce_eager"}, "", host}};
   std::vector<std::string> low_latency;
@@ -154,10 +159,15 @@ void fit_stage(const Stage& stage, const std::vector<CollectiveRow>& all,
   if (stage.harness && gpus.size() > 1)
     for (const std::string& key : collections) names.push_back(std::string{kHarness} + key);
   std::vector<FitVariable> free;
-  for (const std::string& name : names)
-    free.push_back({name,
-                    name.starts_with(kHarness) ? kHarnessPrior : value_of(result.parameters, name),
-                    prior_sigma(name)});
+  for (const std::string& name : names) {
+    // A part of a link's rate; those of NICs count what their own efficiency leaves.
+    const bool is_part = name.starts_with("nccl.") && name.ends_with("nvlink_fraction");
+    free.push_back(
+        {.name = name,
+         .prior = name.starts_with(kHarness) ? kHarnessPrior : value_of(result.parameters, name),
+         .prior_sigma = prior_sigma(name),
+         .highest = is_part ? 1.0 : std::numeric_limits<double>::infinity()});
+  }
   const auto with = [&](const std::vector<double>& values) {
     FabricParameters parameters = result.parameters;
     for (std::size_t i = 0; i < values.size(); ++i) value_of(parameters, names[i]) = values[i];
@@ -290,8 +300,9 @@ void transfer(const FabricFit& from, FabricFit& to) {
   for (const auto& [name, parameter] : from.fit.parameters) {
     const bool is_all = from.generation == Generation::blackwell_client;
     const bool is_exchange = is_all || name.starts_with("exchange.") ||
-                             name.starts_with("low_latency.") || name == "spread.dispatch" ||
-                             name == "spread.combine" || name == "spread.low_latency";
+                             name.starts_with("nccl.send.") || name.starts_with("low_latency.") ||
+                             name == "spread.dispatch" || name == "spread.combine" ||
+                             name == "spread.low_latency";
     if (!is_exchange) continue;
     field(name).of(to.parameters) = parameter.value;
     to.fit.parameters[name] = parameter;
@@ -306,8 +317,8 @@ void transfer(const FabricFit& from, FabricFit& to) {
 std::vector<FabricFit> fit_collectives(const std::string& measurements) {
   MeasuredClusters clusters;
   std::map<Generation, std::vector<CollectiveRow>> rows;
-  for (const std::string stem :
-       {"comm_nccl", "comm_custom_allreduce", "comm_deepep_normal", "comm_deepep_ll"}) {
+  for (const std::string stem : {"comm_nccl", "comm_custom_allreduce", "comm_deepep_normal",
+                                 "comm_deepep_ll", "comm_vidur"}) {
     const std::filesystem::path file = std::filesystem::path(measurements) / (stem + ".csv");
     const CsvTable table = CsvTable::load(file.string());
     for (CollectiveRow& row : collective_rows(table, stem, clusters, true))
@@ -352,8 +363,10 @@ std::string to_yaml(const FabricFit& fit) {
         r.bias, r.inside);
   text +=
       "provenance:\n"
-      "  source: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c: nccl-tests and DeepEP "
-      "collections\"\n"
+      "  source: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c: nccl-tests, all-reduce "
+      "and "
+      "DeepEP collections; Microsoft vidur, MIT, commit 7d4751336344: sends, and rings over "
+      "PCIe\"\n"
       "  half: fit\n"
       "  left_out: \"DeepEP normal on 8 nodes (congested fabric)\"\n"
       "  method: \"Levenberg-Marquardt on log ratios, soft-L1 beyond 5 %, log-normal priors; rows "

@@ -363,6 +363,10 @@ CollectiveResult CollectiveModel::run_tree(const CollectiveRequest& request, con
   return result;
 }
 
+const PairwiseCost& CollectiveModel::pairwise_cost(CollectiveKind kind) const {
+  return kind == CollectiveKind::send_receive ? parameters_.send : parameters_.pairwise;
+}
+
 const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
     const CollectiveRequest& request) {
   std::vector<std::vector<int>> key{request.ranks};
@@ -371,7 +375,7 @@ const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
   const auto found = throughputs_.find({key, marker});
   if (found != throughputs_.end()) return found->second;
 
-  const PairwiseCost& cost = parameters_.pairwise;
+  const PairwiseCost& cost = pairwise_cost(request.kind);
   const Placement here = place(topology_, request.ranks);
   const FlowSimulation capacities{
       topology_, efficiency_in_domain(topology_, here.by_domain.begin()->second,
@@ -423,7 +427,7 @@ const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
 
 CollectiveResult CollectiveModel::run_pairwise(const CollectiveRequest& request,
                                                const Placement& at) {
-  const PairwiseCost& cost = parameters_.pairwise;
+  const PairwiseCost& cost = pairwise_cost(request.kind);
   const Throughput& through = pairwise_throughput(request);
   const double ranks = static_cast<double>(request.ranks.size());
   const double moved = static_cast<double>(request.bytes.value()) * passed_on(request.kind, ranks);

@@ -88,6 +88,7 @@ class CollectiveModel {
                                               const Placement& at);
   [[nodiscard]] const Throughput& ring_throughput(const CollectiveRequest& request,
                                                   Protocol protocol);
+  [[nodiscard]] const PairwiseCost& pairwise_cost(CollectiveKind kind) const;
   [[nodiscard]] const Throughput& pairwise_throughput(const CollectiveRequest& request);
   [[nodiscard]] CollectiveResult finish(const CollectiveRequest& request, const Placement& at,
                                         double latency_us, double transfer_us, double ramp_us,

@@ -105,6 +105,18 @@ void add_low_latency_fields(std::vector<ParameterField>& fields, const std::stri
                               {{"network_fraction", "1"}, &LowLatencyCost::network_fraction}});
 }
 
+void add_pairwise_fields(std::vector<ParameterField>& fields, const std::string& stem,
+                         const std::function<PairwiseCost&(FabricParameters&)>& of) {
+  add_fields<PairwiseCost>(fields, stem, of,
+                           {{{"low_latency_base", "us"}, &PairwiseCost::low_latency_base_us},
+                            {{"base", "us"}, &PairwiseCost::base_us},
+                            {{"peer", "us"}, &PairwiseCost::peer_us},
+                            {{"nvlink_fraction", "1"}, &PairwiseCost::nvlink_fraction},
+                            {{"ramp", "us"}, &PairwiseCost::ramp_us},
+                            {{"host_share", "1"}, &PairwiseCost::host_share},
+                            {{"fan_out", "us"}, &PairwiseCost::fan_out_us}});
+}
+
 void add_direct_fields(std::vector<ParameterField>& fields, const std::string& stem,
                        const std::function<DirectReduceCost&(FabricParameters&)>& of) {
   add_fields<DirectReduceCost>(fields, stem, of,
@@ -132,15 +144,10 @@ std::vector<ParameterField> make_fields() {
   }
   add_protocol_fields(fields, "nccl.in_switch",
                       [](FabricParameters& f) -> ProtocolCost& { return f.in_switch; });
-  add_fields<PairwiseCost>(fields, "nccl.pairwise",
-                           [](FabricParameters& f) -> PairwiseCost& { return f.pairwise; },
-                           {{{"low_latency_base", "us"}, &PairwiseCost::low_latency_base_us},
-                            {{"base", "us"}, &PairwiseCost::base_us},
-                            {{"peer", "us"}, &PairwiseCost::peer_us},
-                            {{"nvlink_fraction", "1"}, &PairwiseCost::nvlink_fraction},
-                            {{"ramp", "us"}, &PairwiseCost::ramp_us},
-                            {{"host_share", "1"}, &PairwiseCost::host_share},
-                            {{"fan_out", "us"}, &PairwiseCost::fan_out_us}});
+  add_pairwise_fields(fields, "nccl.pairwise",
+                      [](FabricParameters& f) -> PairwiseCost& { return f.pairwise; });
+  add_pairwise_fields(fields, "nccl.send",
+                      [](FabricParameters& f) -> PairwiseCost& { return f.send; });
   for (std::size_t l = 0; l < kReduceLibraries; ++l)
     add_direct_fields(fields, "direct." + to_string(static_cast<ReduceLibrary>(l)),
                       [l](FabricParameters& f) -> DirectReduceCost& { return f.direct[l]; });
@@ -234,6 +241,15 @@ FabricParameters prior_parameters(Generation generation) {
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
   const LowLatencyCost low_latency{10, 8, 4, 20, 0.2, 1.0, 0.55, 0.97};
+  const PairwiseCost pairwise{.low_latency_base_us = 6.6,                 // assumed
+                              .base_us = 12.0,                            // assumed
+                              .peer_us = 0.2,                             // assumed
+                              .nvlink_fraction = has_nvlink ? 0.7 : 0.4,  // assumed
+                              .ramp_us = 5.0,                             // assumed
+                              .host_share = 1.0,                          // assumed
+                              .fan_out_us = 1.0};                         // assumed
+  PairwiseCost send = pairwise;
+  send.nvlink_fraction = has_nvlink ? 0.8 : 0.6;  // assumed: as rings, nothing comes the other way
   // NVLink per direction: 300, 450, 900 GB/s (data sheets of A100, H100, B200), of which SMs take
   // two thirds; half of it from one peer.
   const double link = generation == Generation::ampere      ? 300e9
@@ -270,15 +286,11 @@ FabricParameters prior_parameters(Generation generation) {
                         .socket_share = 1.0,
                         .fan_out_us = 0.0,
                         .fan_out_step_us = 0.0},
-          .pairwise = {.low_latency_base_us = 6.6,                 // assumed
-                       .base_us = 12.0,                            // assumed
-                       .peer_us = 0.2,                             // assumed
-                       .nvlink_fraction = has_nvlink ? 0.7 : 0.4,  // assumed
-                       .ramp_us = 5.0,                             // assumed
-                       .host_share = 1.0,                          // assumed
-                       .fan_out_us = 1.0},                         // assumed
-          .ring_local_pass = 0.4,                                  // assumed
-          // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it logs them on eight GPUs.
+          .pairwise = pairwise,
+          .send = send,
+          .ring_local_pass = 0.4,  // assumed
+                                   // NCCL tuning.cc, perChMaxTreeBw in one node; channels as it
+                                   // logs them on eight GPUs.
           .channel_rate = generation == Generation::ampere   ? 24e9
                           : generation == Generation::hopper ? 38.7e9
                                                              : 70e9,

@@ -31,8 +31,8 @@ struct ProtocolCost {
   double fan_out_step_us;  ///< The same of each step.
 };
 
-/// Pairwise sends and receives in one kernel (all-to-all, pipeline stages). Up to 16 KiB a peer go
-/// with flags in the data, as NCCL does (NCCL_P2P_LL_THRESHOLD).
+/// Sends and receives in one kernel: all-to-all, or one message alone (pipeline stages). Up to 16
+/// KiB a peer go with flags in the data, as NCCL does (NCCL_P2P_LL_THRESHOLD).
 struct PairwiseCost {
   double low_latency_base_us;  ///< Messages of at most 16 KiB.
   double base_us;              ///< Larger ones.
@@ -123,6 +123,7 @@ struct FabricParameters {
   std::array<ProtocolCost, kProtocols> tree;
   ProtocolCost in_switch;  ///< NVLS.
   PairwiseCost pairwise;
+  PairwiseCost send;        ///< One message, one way.
   double ring_local_pass;   ///< Time in which a ring's rank passes over its own part, in units of
                             ///< one step's transfer; seen inside a node.
   double channel_rate;      ///< Bytes/s that one channel (one SM) moves.

@@ -21,7 +21,7 @@ FabricParameters ideal() {
     for (ProtocolCost& cost : *costs) cost = {0, 0, 0, 1, 0};
   p.ring_local_pass = 0;
   p.in_switch = {0, 0, 0, 1, 0};
-  p.pairwise = {0, 0, 0, 1, 0};
+  p.pairwise = p.send = {0, 0, 0, 1, 0};
   return p;
 }
 

@@ -81,16 +81,42 @@ TEST_CASE("torch.distributed's ranks lie on the nodes that the row names", "[col
   MeasuredClusters clusters;
   const CsvTable table = CsvTable::parse(
       "gpu,framework,version,dtype,collective,ranks,ranks_per_node,bytes,latency_us,split\n"
+      "h100_sxm,t,1,fp16,all_reduce,4,2,2048,40,calib\n"
       "a100_sxm,t,1,fp16,all_reduce,4,2,2048,40,calib\n"
       "a100_pairwise_nvlink,t,1,fp16,send_recv,2,2,2048,4,calib\n",
       "vidur");
-  const auto rows = collective_rows(table, "comm_vidur", clusters, true);
+  std::map<std::string, std::size_t> reasons;
+  const auto rows = collective_rows(table, "comm_vidur", clusters, true, &reasons);
   REQUIRE(rows.size() == 2);
+  // Nobody says what joins the A100 servers.
+  CHECK(reasons.size() == 1);
   CHECK(rows[0].nodes == 2);
   CHECK(std::get<fabric::CollectiveRequest>(rows[0].request).ranks == std::vector<int>{0, 1, 8, 9});
   // Two of a bridged pair: over NVLink, though PCIe joins the pairs.
   CHECK(clusters.cluster("a100_pairwise_nvlink", 1).joined_by_nvlink({0, 1}));
   CHECK_FALSE(clusters.cluster("a100_pairwise_nvlink", 1).joined_by_nvlink({1, 2}));
+}
+
+TEST_CASE("GPUs find their servers, and a rack's GPUs are one domain", "[collective_rows]") {
+  MeasuredClusters clusters;
+  CHECK(clusters.node("h20_sxm").name == "hgx_h20");
+  CHECK(clusters.node("h20_141gb").name == "hgx_h20_141gb");
+  CHECK(clusters.node("rtx_pro_6000_server").name == "rtx_pro_6000_pcie");
+  CHECK(clusters.node("l40s").name == "l40s_pcie");
+  CHECK(clusters.cluster("gb200", 1).gpus() == 72);
+  const CsvTable table = CsvTable::parse(
+      "gpu,framework,version,op,dtype,kernel,collective,ranks,bytes,latency_us,split,"
+      "ranks_per_node\n"
+      "gb200,nccl,1,nccl,half,NCCL,all_reduce,16,1048576,30,calib,4\n"
+      "h100_sxm,nccl,1,nccl,half,NCCL,all_reduce,16,1048576,90,calib,8\n",
+      "nccl");
+  const auto rows = collective_rows(table, "comm_nccl", clusters, true);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].domains == 1);
+  CHECK(rows[1].domains == 2);
+  const auto predicted =
+      predict(rows, clusters, fabric::load_parameters(clusters.device("h100_sxm")));
+  CHECK(predicted[1].microseconds > predicted[0].microseconds);
 }
 
 TEST_CASE("a batch keeps order and leaves empty what it cannot predict", "[collective_rows]") {
