@@ -146,6 +146,13 @@ std::optional<double> CsvTable::number(std::size_t row, std::string_view column)
   return value;
 }
 
+CsvTable CsvTable::only(const std::vector<std::size_t>& rows) const {
+  CsvTable part;
+  part.header_ = header_;
+  for (const std::size_t row : rows) part.rows_.push_back(rows_[row]);
+  return part;
+}
+
 void CsvTable::append(const std::string& column, std::vector<std::string> values) {
   assert(!has(column) && values.size() == rows_.size() && "a new column has a field for every row");
   header_.push_back(column);

@@ -25,6 +25,9 @@ class CsvTable {
   /// The field as a number; none when empty or not one.
   [[nodiscard]] std::optional<double> number(std::size_t row, std::string_view column) const;
 
+  /// The header and the given rows, in their order.
+  [[nodiscard]] CsvTable only(const std::vector<std::size_t>& rows) const;
+
   /// Appends a column; `values` has one field a row. Requires: no column of that name.
   void append(const std::string& column, std::vector<std::string> values);
   [[nodiscard]] std::string to_text() const;

@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "models/device/fit_file.hpp"
+#include "models/gpu/gpu.hpp"
 #include "sim/core/config.hpp"
 #include "sim/core/result.hpp"
+#include "sim/core/sha256.hpp"
 
 namespace tessera::calibrate {
 namespace {
@@ -35,19 +37,29 @@ StageRecord read_stage(const core::ConfigNode& node) {
           .measurements_hash = node.text("sha256")};
 }
 
-}  // namespace
-
-std::string fit_text(const std::string& device, const FitRecord& record) {
-  std::string text = fmt::format(
-      "# Parameters of {} and of its kernels, fitted by `tessera calibrate`. Not edited by "
-      "hand.\nparameters:\n",
-      device);
+std::string parameters_text(const FitRecord& record) {
+  std::string text;
   for (const auto& [name, p] : record.fits.parameters)
     text += fmt::format(
         "  {}: {{value: {:.6g}, unit: \"{}\", standard_error: {:.3g}, grade: {}, {}source: "
         "\"{}\"}}\n",
         name, p.value, p.unit.empty() ? "1" : p.unit, p.standard_error, core::to_string(p.grade),
         p.fitted_on.empty() ? "" : "fitted_on: " + p.fitted_on + ", ", p.source);
+  return text;
+}
+
+}  // namespace
+
+std::string stamp_of(const FitRecord& record) {
+  constexpr std::size_t kDigits = 16;  // enough to tell any two fits apart
+  return core::sha256(gpu::kModelVersion + ("\n" + parameters_text(record))).substr(0, kDigits);
+}
+
+std::string fit_text(const std::string& device, const FitRecord& record) {
+  std::string text = fmt::format(
+      "# Parameters of {} and of its kernels, fitted by `tessera calibrate`. Not edited by "
+      "hand.\nparameters:\n{}",
+      device, parameters_text(record));
   text +=
       "residuals:  # log error at cycle fidelity on rows of the fitted half; lower, upper: 90 % of "
       "log(measured / predicted)\n";
@@ -59,9 +71,12 @@ std::string fit_text(const std::string& device, const FitRecord& record) {
         line.inside);
   text += fmt::format(
       "provenance:\n"
-      "  measurements: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c\"\n{}"
+      "  measurements: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c\"\n"
+      "  stamp: \"{}\"\n{}"
       "  stages:\n",
-      record.energies_from.empty() ? "" : "  energies_from: " + record.energies_from + "\n");
+      stamp_of(record),
+      (record.energies_from.empty() ? "" : "  energies_from: " + record.energies_from + "\n") +
+          (record.carried_from.empty() ? "" : "  carried_from: " + record.carried_from + "\n"));
   for (const StageRecord& stage : record.stages)
     text += fmt::format(
         "    - {{stage: {}, half: {}, rows: {}, passes: {}, model_version: \"{}\", sha256: {}}}\n",
@@ -76,6 +91,7 @@ DeviceRecord load_record_for(const device::DeviceSpec& device, const std::string
   DeviceRecord found{
       .record = load_fit_record(own ? device.name : to_string(device.generation), folder),
       .transferred = !own};
+  found.transferred = !own || !found.record.carried_from.empty();
   found.record.fits = device::load_fit_for(device, folder);
   return found;
 }
@@ -91,6 +107,8 @@ FitRecord load_fit_record(const std::string& name, const std::string& folder) {
   const core::ConfigNode provenance = root.optional_object("provenance");
   if (provenance.present()) {
     provenance.ignore("measurements");
+    record.carried_from = provenance.text_or("carried_from", "");
+    record.stamp = provenance.text_or("stamp", "");
     record.energies_from = provenance.text_or("energies_from", "");
     for (const core::ConfigNode& stage : provenance.optional_list("stages"))
       record.stages.push_back(read_stage(stage));

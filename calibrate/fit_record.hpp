@@ -36,9 +36,15 @@ struct FitRecord {
   std::vector<ResidualLine> residuals;
   std::vector<StageRecord> stages;
   std::string energies_from;  ///< Device whose energies were taken; empty: none.
+  std::string carried_from;   ///< Devices whose fits make this one; empty: the device's own rows.
+  std::string stamp;          ///< As the file says; empty: it has none.
 };
 
-/// The text of a fit file.
+/// What the residuals of a record belong to: a hash of the model's version and the parameters. A
+/// file whose own stamp is another says what some other model or fit did.
+[[nodiscard]] std::string stamp_of(const FitRecord& record);
+
+/// The text of a fit file, stamped anew.
 std::string fit_text(const std::string& device, const FitRecord& record);
 
 /// What describes a device: the record of its own fit of `folder`, or of its generation's, whose

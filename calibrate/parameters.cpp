@@ -73,7 +73,9 @@ std::vector<FreeParameter> implementation_parameters(
   add("epilogue", "cycles", costs.epilogue_cycles, 0.5, 20000);
   add("step", "cycles", costs.step_cycles, 0.7, 2000);
   add("chain", "cycles", costs.chain_cycles, 0.5, 2000);
-  add("issue", "cycles", costs.issue_cycles, 0.5, 500);
+  // Attention loads a tile of keys at a time: its copies never wait for the engine that issues
+  // them.
+  if (implementation.family != "attention") add("issue", "cycles", costs.issue_cycles, 0.5, 500);
   add("reduction", "cycles", costs.reduction_cycles, 0.7, 20000);
   // Only who promotes or exponentiates what an MMA made waits for it.
   if (implementation.promotion_k > 0 || implementation.family == "attention")

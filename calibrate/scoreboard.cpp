@@ -38,32 +38,9 @@ std::string key_of(std::string_view file, const CsvTable& table, std::size_t row
                      table.text(row, "kv_dtype"));
 }
 
-std::string floor_of(const CsvTable& table, std::size_t row, const Part& part) {
+std::string floor_key(const CsvTable& table, std::size_t row, const Part& part) {
   return fmt::format("{}|{}|{}|{}", table.text(row, "gpu"), table.text(row, "framework"),
                      table.text(row, "dtype"), part.name);
-}
-
-std::map<std::string, double> floors(const CsvTable& table, const std::vector<Part>& parts) {
-  std::map<std::string, double> smallest;
-  for (std::size_t row = 0; row < table.size(); ++row)
-    for (const Part& part : parts)
-      if (const auto measured = positive(table, row, part.measured)) {
-        double& floor = smallest.try_emplace(floor_of(table, row, part), *measured).first->second;
-        floor = std::min(floor, *measured);
-      }
-  return smallest;
-}
-
-std::string group_of(const ScoredFile& file, const Scored& number,
-                     const std::vector<std::string>& by) {
-  std::vector<std::string> values;
-  for (const std::string& column : by) {
-    std::string value =
-        column == "file" ? file.file : std::string{file.table.text(number.row, column)};
-    values.push_back(value.empty() ? "-" : std::move(value));
-  }
-  if (!number.part.empty()) values.push_back(number.part);
-  return fmt::format("{}", fmt::join(values, " "));
 }
 
 GroupScore summary(const std::vector<const Scored*>& numbers) {
@@ -127,9 +104,32 @@ Use ImplementationUses::of(const std::string& file, const CsvTable& table, std::
   return any == uses_.end() ? Use::score : any->second;
 }
 
-ScoredFile score_file(std::string file, CsvTable table, const ImplementationUses& uses) {
+Floors floors_of(const CsvTable& table) {
+  Floors smallest;
+  for (std::size_t row = 0; row < table.size(); ++row)
+    for (const Part& part : parts_of(table))
+      if (const auto measured = positive(table, row, part.measured)) {
+        double& floor = smallest.try_emplace(floor_key(table, row, part), *measured).first->second;
+        floor = std::min(floor, *measured);
+      }
+  return smallest;
+}
+
+std::string group_of(const ScoredFile& file, const Scored& number,
+                     const std::vector<std::string>& by) {
+  std::vector<std::string> values;
+  for (const std::string& column : by) {
+    std::string value =
+        column == "file" ? file.file : std::string{file.table.text(number.row, column)};
+    values.push_back(value.empty() ? "-" : std::move(value));
+  }
+  if (!number.part.empty()) values.push_back(number.part);
+  return fmt::format("{}", fmt::join(values, " "));
+}
+
+ScoredFile score_file(std::string file, CsvTable table, const Floors& floors,
+                      const ImplementationUses& uses) {
   const std::vector<Part> parts = parts_of(table);
-  const std::map<std::string, double> smallest = floors(table, parts);
   std::vector<Scored> numbers;
   for (std::size_t row = 0; row < table.size(); ++row)
     for (const Part& part : parts) {
@@ -141,7 +141,7 @@ ScoredFile score_file(std::string file, CsvTable table, const ImplementationUses
                          .predicted = positive(table, row, "predicted_" + part.stem),
                          .lower = positive(table, row, "lower_" + part.stem),
                          .upper = positive(table, row, "upper_" + part.stem),
-                         .over_floor = *measured / smallest.at(floor_of(table, row, part)),
+                         .over_floor = *measured / floors.at(floor_key(table, row, part)),
                          .use = uses.of(file, table, row)});
     }
   return {std::move(file), std::move(table), std::move(numbers)};

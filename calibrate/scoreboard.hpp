@@ -42,6 +42,11 @@ struct Scored {
   [[nodiscard]] double error() const { return *predicted / measured - 1; }
 };
 
+/// The smallest measured number of each (gpu, framework, dtype, part) of a file: what its harness
+/// alone takes, or little more.
+using Floors = std::map<std::string, double>;
+[[nodiscard]] Floors floors_of(const CsvTable& table);
+
 /// The measured numbers of one file that carries predictions in the columns that `kernel --batch`
 /// appends.
 struct ScoredFile {
@@ -49,7 +54,8 @@ struct ScoredFile {
   CsvTable table;
   std::vector<Scored> numbers;  ///< In the order of the rows.
 };
-[[nodiscard]] ScoredFile score_file(std::string file, CsvTable table,
+/// `floors`: of the whole file, of which `table` may be a part.
+[[nodiscard]] ScoredFile score_file(std::string file, CsvTable table, const Floors& floors,
                                     const ImplementationUses& uses);
 
 /// Errors of one group; errors are predicted / measured - 1.
@@ -76,12 +82,16 @@ struct ScoreSelection {
   Use use = Use::score;
 };
 
+/// The group of a number: the values of the columns `by` ("file" is the file's name), "-" where
+/// empty, and its part, separated by blanks.
+[[nodiscard]] std::string group_of(const ScoredFile& file, const Scored& number,
+                                   const std::vector<std::string>& by);
+
 /// Whether a number is of the selection.
 [[nodiscard]] bool selected(const ScoredFile& file, const Scored& number,
                             const ScoreSelection& selection);
 
-/// Groups by the columns of `selection.by` ("file" is the file's name), and by part; keys are the
-/// columns' values, "-" where empty, separated by blanks.
+/// The selected numbers by their groups.
 [[nodiscard]] std::map<std::string, GroupScore> score_groups(const ScoredFile& file,
                                                              const ScoreSelection& selection);
 

@@ -7,6 +7,7 @@ import {AriaComponent, DataZoomComponent, GridComponent, LegendComponent, Legend
         MarkLineComponent, TooltipComponent, VisualMapComponent} from 'echarts/components';
 import {SVGRenderer} from 'echarts/renderers';
 import {activityMap, activityMeans} from './activity.js';
+import {agreement} from './agreement.js';
 import {bars} from './comparison.js';
 import {tick} from './format.js';
 import {roofline} from './roofline.js';
@@ -47,6 +48,8 @@ const figures = {
   'compare-phases': (colours) => stack(data.phases, {unit: 's'}, colours, makeColours()),
   'activity-mean': (colours) => activityMeans(data.activity, colours, makeColours()),
   'activity-map': (colours) => activityMap(data.activity, Number(document.getElementById('activity-track').value), colours),
+  agreement: (colours, width, element) => agreement(
+      data.agreement[element.dataset.family], colours, makeColours()),
   'compare-memory': (colours) => stack(data.memory, {unit: 'B'}, colours, makeColours()),
 };
 
@@ -57,7 +60,7 @@ function shownProcess() {
 
 function optionOf(element) {
   const quantity = element.dataset.quantity;
-  if (quantity === undefined) return figures[element.dataset.figure](theme(), element.clientWidth);
+  if (quantity === undefined) return figures[element.dataset.figure](theme(), element.clientWidth, element);
   const rows = data.columns.filter((column) => column.quantities[quantity])
       .map((column) => ({name: column.name, estimate: column.quantities[quantity]}));
   return bars(rows, theme(), makeColours(data.columns.map((column) => column.name)));

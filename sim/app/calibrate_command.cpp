@@ -9,6 +9,21 @@
 
 namespace tessera::app {
 
+namespace {
+
+void check_leave_out(CalibrationOptions& options) {
+  if (options.leave_out.empty()) return;
+  if (options.leave_out != "device" && !options.leave_out.starts_with("family="))
+    throw core::ConfigError(
+        {"--leave-out", 0, 0},
+        fmt::format("found '{}'; expected device, or family=FILE", options.leave_out));
+  if (options.start.empty())
+    throw core::ConfigError({"--leave-out", 0, 0},
+                            "needs --start: the fits that are carried over or held against");
+}
+
+}  // namespace
+
 void add_calibrate_command(CLI::App& program) {
   auto options = std::make_shared<CalibrationOptions>();
   options->jobs = available_cores();
@@ -43,6 +58,11 @@ void add_calibrate_command(CLI::App& program) {
       "--start", options->start,
       "Folder of fits to start from: what no named stage fits is kept, with its residuals and "
       "provenance (default: the priors)");
+  command->add_option(
+      "--leave-out", options->leave_out,
+      "device: carry parameters over from the other devices of --start; family=FILE:"
+      " keep that file's rows from the fit. Only the shortest row of each "
+      "harness is used; prints what that leaves unexplained");
   command->add_flag("--only-harness", options->only_harness,
                     "Fit what the harness adds, and nothing of the GPU or its kernels");
   command->add_option(
@@ -56,6 +76,7 @@ void add_calibrate_command(CLI::App& program) {
     if (options->measurements.empty()) throw CLI::RequiredError("measurements");
     if (options->devices.empty()) throw CLI::RequiredError("--device");
     if (options->out.empty()) throw CLI::RequiredError("--out");
+    check_leave_out(*options);
     calibrate_devices(*options);
   });
 }

@@ -8,10 +8,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "calibrate/call_residuals.hpp"
+#include "calibrate/carry_over.hpp"
 #include "calibrate/fit.hpp"
 #include "calibrate/fit_record.hpp"
 #include "models/device/device_file.hpp"
@@ -60,6 +62,8 @@ Stage stage_of(const std::string& name) {
 /// kernel's. // assumed
 constexpr double kHarnessShare = 0.35;
 
+constexpr std::size_t kAllRows = std::numeric_limits<std::size_t>::max();
+
 std::string bytes_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
@@ -79,6 +83,10 @@ class DeviceCalibration {
         map_(calibrate::MeasurementMap::load()) {}
 
   void run() {
+    if (!options_.leave_out.empty()) {
+      leave_out();
+      return;
+    }
     if (!options_.energies_from.empty()) transfer_energies();
     const auto& again = options_.families;
     std::erase_if(record_.stages, [&](const calibrate::StageRecord& stage) {
@@ -92,6 +100,137 @@ class DeviceCalibration {
   }
 
  private:
+  /// Predicts what was left out from what remains, prints how well, and writes the fit that did.
+  void leave_out() {
+    constexpr std::string_view kFamily = "family=";
+    std::vector<Stage> held;
+    if (options_.leave_out.starts_with(kFamily)) {
+      const std::string file = options_.leave_out.substr(kFamily.size());
+      for (const std::string& name : options_.families)
+        if (stage_of(name).file == file) held.push_back(stage_of(name));
+      if (held.empty()) held.push_back(stage_of(file));
+      std::erase_if(record_.fits.parameters, [&](const auto& entry) {
+        return stage_of(entry.second.fitted_on).file == file;
+      });
+    } else {
+      carry_over();
+      for (const std::string& name : options_.families)
+        if (!stage_of(name).moves_power) held.push_back(stage_of(name));
+    }
+    std::set<std::string> done;
+    for (const Stage& stage : held)
+      if (done.insert(stage.name).second) anchor(stage);
+    for (const Stage& stage : held)
+      if (done.erase(stage.name) > 0) report_left_out(stage);
+    write();
+  }
+
+  /// Parameters from the other devices of the start folder, of this generation or an earlier one;
+  /// the first of its line takes those of all others.
+  void carry_over() {
+    std::vector<calibrate::CarriedFit> earlier, all;
+    for (const std::string& name : core::names_in("hw_configs/devices")) {
+      const std::vector<std::string> fits = core::names_in(options_.start);
+      if (name == device_.name || std::find(fits.begin(), fits.end(), name) == fits.end()) continue;
+      const device::DeviceSpec other = device::load_device(name);
+      all.push_back({other.generation, calibrate::load_fit_record(name, options_.start)});
+      if (other.generation <= device_.generation) earlier.push_back(all.back());
+    }
+    if (all.empty())
+      throw core::ConfigError({options_.start, 0, 0}, "holds no fit of another device");
+    const std::vector<calibrate::CarriedFit>& sources = earlier.empty() ? all : earlier;
+    record_ = calibrate::carry_over(device_, sources, library_);
+    for (const calibrate::CarriedFit& source : calibrate::nearest(sources, device_.generation))
+      sources_.push_back(source.record.fits.name);
+    fmt::print("{}: {} parameters carried over from {}\n", device_.name,
+               record_.fits.parameters.size(), record_.carried_from);
+  }
+
+  /// What each harness of a stage adds, if its shortest row were met; nothing else of the rows is
+  /// used. Quantised rows say nothing about a constant that bf16 rows have.
+  [[nodiscard]] std::map<std::string, double> anchors(const Stage& stage) const {
+    const Rows rows = select(stage, CsvTable::load(path_of(stage)), kAllRows);
+    std::map<std::string, std::size_t> shortest;  // row by harness
+    for (std::size_t i = 0; i < rows.calls.size(); ++i) {
+      const auto found = shortest.try_emplace(rows.calls[i].harness, i).first;
+      if (rows.observations[i] < rows.observations[found->second]) found->second = i;
+    }
+    std::map<std::string, double> values;
+    for (const auto& [harness, row] : shortest) {
+      if (stage.types == Types::quantised && record_.fits.parameters.contains(harness)) continue;
+      device::FitSet without = record_.fits;
+      without.parameters.erase(harness);
+      const Rows one{.calls = {rows.calls[row]}, .observations = {rows.observations[row]}};
+      std::vector<std::optional<gpu::KernelResult>> last;
+      const auto time = evaluate_rows(stage, one, without, gpu::Fidelity::cycle, last).front();
+      if (time) values[harness] = rows.observations[row] - *time;
+    }
+    return values;
+  }
+
+  /// Sets the harness constants of a stage from its shortest rows. The shortest row is also the
+  /// luckiest: by how much its constant falls short of the fitted one, the sources say.
+  void anchor(const Stage& stage) {
+    std::map<std::string, std::vector<double>> short_by;
+    for (const std::string& source : sources_) {
+      const DeviceCalibration other{options_, source};
+      for (const auto& [harness, value] : other.anchors(stage))
+        if (const auto found = other.record_.fits.parameters.find(harness);
+            found != other.record_.fits.parameters.end())
+          short_by[harness].push_back(found->second.value - value);
+    }
+    for (const auto& [harness, value] : anchors(stage)) {
+      const calibrate::FreeParameter prior = calibrate::harness_parameter(harness);
+      double luck = 0;
+      for (const double each : short_by[harness])
+        luck += each / static_cast<double>(short_by[harness].size());
+      record_.fits.parameters[harness] = {
+          .value = std::clamp(value + luck, prior.lowest, prior.highest),
+          .standard_error = std::abs(luck),
+          .grade = core::Grade::fitted,
+          .unit = prior.unit,
+          .source = "its shortest row, and what the sources' fall short by",
+          .fitted_on = stage.name};
+    }
+  }
+
+  void report_left_out(const Stage& stage) {
+    const Rows rows = select(stage, CsvTable::load(path_of(stage)), options_.residual_rows);
+    if (rows.calls.empty()) return;
+    std::vector<std::optional<gpu::KernelResult>> last;
+    const auto times = evaluate_rows(stage, rows, record_.fits, gpu::Fidelity::cycle, last);
+    std::map<std::string, std::vector<calibrate::CallError>> groups;
+    for (std::size_t i = 0; i < times.size(); ++i)
+      if (times[i])
+        groups[rows.calls[i].residual_group].push_back(
+            {*times[i], std::log(rows.observations[i] / *times[i])});
+    for (const auto& [group, errors] : groups) {
+      const auto line = calibrate::residual_lines(group, stage.name, errors).front();
+      fmt::print(
+          "{} left out: {:<44} {:>5} rows, median |log error| {:.1f} %, p90 {:.1f} %, bias "
+          "{:+.1f} %; {}\n",
+          device_.name, group, line.rows, 100 * line.median, 100 * line.p90, 100 * line.bias,
+          widening_of(group, errors));
+    }
+  }
+
+  /// How much wider than the sources' their intervals have to be to hold 90 % of these errors.
+  [[nodiscard]] std::string widening_of(const std::string& group,
+                                        const std::vector<calibrate::CallError>& errors) const {
+    const calibrate::CallIntervals intervals{record_.residuals, false};
+    std::vector<double> needed;
+    for (const calibrate::CallError& error : errors)
+      if (const auto own = intervals.around(group, error.predicted_us)) {
+        const double end = std::log(error.log_ratio > 0 ? own->upper : own->lower);
+        needed.push_back(end == 0 ? std::numeric_limits<double>::infinity()
+                                  : error.log_ratio / end);
+      }
+    if (needed.empty()) return "the sources have no interval for it";
+    std::sort(needed.begin(), needed.end());
+    const auto at = static_cast<std::size_t>(0.9 * static_cast<double>(needed.size()));
+    return fmt::format("the sources' interval holds 90 % when {:.2f} times as wide", needed[at]);
+  }
+
   /// The shipped fit whole, with what each of its stages found; of another device's its parameters
   /// alone.
   static calibrate::FitRecord start_of(const CalibrationOptions& options,
@@ -428,6 +567,7 @@ class DeviceCalibration {
   calibrate::MeasurementMap map_;
   mutable std::set<std::string> fitted_;
   std::vector<double> watts_errors_;
+  std::vector<std::string> sources_;  ///< Of what is carried over, those of the nearest generation.
   std::map<std::string, calibrate::StageRecord> earlier_;  ///< Of stages that this run repeats.
 };
 

@@ -24,6 +24,10 @@ struct CalibrationOptions {
   std::string start;  ///< Folder of fits to start from; empty: the priors.
   std::string
       energies_from;  ///< Device whose fitted energies stand in where watts were not measured.
+  /// "device": fit nothing of a device but the floor of its harness, and carry the rest over from
+  /// the fits of `start`; "family=X": the same for the stages of file X, from the device's own
+  /// fit. Empty: fit.
+  std::string leave_out;
   bool only_harness = false;  ///< Fit what the harness adds and nothing of the GPU or its kernels.
   std::size_t rows = 240;
   std::size_t residual_rows = 600;  ///< Rows of a stage that residuals are taken on, at most.

@@ -14,6 +14,7 @@ void add_compare_command(CLI::App& program);
 void add_kernel_command(CLI::App& program);
 void add_import_command(CLI::App& program);
 void add_calibrate_command(CLI::App& program);
+void add_validate_command(CLI::App& program);
 /// `calibrate collectives`, a part of the above.
 void add_calibrate_collectives(CLI::App& calibrate);
 

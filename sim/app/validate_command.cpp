@@ -1,0 +1,129 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "models/device/fit_file.hpp"
+#include "sim/app/command.hpp"
+#include "sim/app/output_directory.hpp"
+#include "sim/app/output_file.hpp"
+#include "sim/app/parameter_table.hpp"
+#include "sim/app/shipped_residuals.hpp"
+#include "sim/app/validation.hpp"
+#include "sim/app/worker_pool.hpp"
+
+namespace tessera::app {
+namespace {
+
+struct ValidateOptions {
+  std::string what = "kernels";
+  std::string out;
+  std::string fidelity = "cycle";
+  std::string half;
+  bool parameters = false;
+  ValidationOptions kernels;
+};
+
+/// What --out may hold: a page, and a file a family.
+std::set<std::string> output_names(const Validation& validation) {
+  std::set<std::string> names{"report.html"};
+  for (const ValidatedFile& file : validation.files) names.insert(file.scored.file + ".csv");
+  return names;
+}
+
+/// The measured rows with what was predicted; the second fidelity in a column of its own.
+std::string rows_text(const ValidatedFile& file) {
+  calibrate::CsvTable table = file.scored.table;
+  table.append("binding", file.binding);
+  if (file.other && table.has("latency_us")) {
+    std::vector<std::string> values;
+    for (std::size_t row = 0; row < table.size(); ++row)
+      values.emplace_back(file.other->table.text(row, "predicted_us"));
+    table.append("analytical_us", std::move(values));
+  }
+  return table.to_text();
+}
+
+void write(const Validation& validation, const std::string& out) {
+  const OutputDirectory directory{out, output_names(validation)};
+  directory.commit([&](const std::filesystem::path& folder) {
+    for (const ValidatedFile& file : validation.files)
+      write_output_file((folder / (file.scored.file + ".csv")).string(), rows_text(file));
+    write_output_file((folder / "report.html").string(), to_html(validation));
+  });
+}
+
+std::vector<gpu::Fidelity> fidelities(const std::string& name) {
+  if (name == "analytical") return {gpu::Fidelity::analytical};
+  if (name == "both") return {gpu::Fidelity::cycle, gpu::Fidelity::analytical};
+  return {gpu::Fidelity::cycle};
+}
+
+void run(ValidateOptions& options) {
+  if (options.what != "kernels")
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        options.what +
+                            ": held against published results by the tests "
+                            "(ctest -L validation); only kernels are tabulated here");
+  ValidationOptions& kernels = options.kernels;
+  const std::string fits = kernels.fits.empty() ? device::kFitFolder : kernels.fits;
+  if (options.parameters) {
+    if (!kernels.measurements.empty())
+      throw core::ConfigError({"command line", 0, 0},
+                              "--parameters shows the fits; it does not go with --measurements");
+    fmt::print("{}", parameter_table(fits));
+    return;
+  }
+  if (kernels.measurements.empty()) {
+    if (!options.out.empty())
+      throw core::ConfigError({"command line", 0, 0},
+                              "--out needs --measurements: it writes the measured rows");
+    fmt::print("{}", to_text(load_shipped_residuals(fits)));
+    return;
+  }
+  kernels.fidelities = fidelities(options.fidelity);
+  if (options.half == "test") kernels.half = calibrate::Half::test;
+  if (options.half == "fit") kernels.half = calibrate::Half::fit;
+  const Validation validation = validate_kernels(kernels);
+  if (!options.out.empty()) write(validation, options.out);
+  fmt::print("{}", to_text(validation));
+}
+
+}  // namespace
+
+void add_validate_command(CLI::App& program) {
+  auto options = std::make_shared<ValidateOptions>();
+  options->kernels.jobs = available_cores();
+  CLI::App* command =
+      program.add_subcommand("validate", "How far predictions lie from measurements");
+  command->add_option("what", options->what, "kernels (default), training or serving")
+      ->check(CLI::IsMember({"kernels", "training", "serving"}));
+  command->add_option("--measurements", options->kernels.measurements,
+                      "Folder of measured rows; without it, the residuals that ship with the fits");
+  command
+      ->add_option("--files", options->kernels.files,
+                   "Which files of the folder, by name (default: all with kernels)")
+      ->delimiter(',');
+  command->add_option("--out", options->out,
+                      "Folder for the measured rows with their predictions, and report.html");
+  command->add_option("--fidelity", options->fidelity, "cycle, analytical or both")
+      ->check(CLI::IsMember({"cycle", "analytical", "both"}));
+  command
+      ->add_option("--half", options->half,
+                   "test: shapes that no fit has seen; fit: the others (default: all)")
+      ->check(CLI::IsMember({"test", "fit"}));
+  command
+      ->add_option("--by", options->kernels.by,
+                   "Columns that make a group (default: file,gpu,framework,dtype)")
+      ->delimiter(',');
+  command->add_option("--rows", options->kernels.rows,
+                      "Rows of a file at most, spread by a hash (default: all)");
+  command->add_flag("--parameters", options->parameters,
+                    "The free parameters of each fit: meaning, value, standard error, prior");
+  command->add_option("--fits", options->kernels.fits, "Folder of fits instead of those that ship");
+  command->add_option("--jobs", options->kernels.jobs, "Worker processes (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace tessera::app

@@ -1,0 +1,66 @@
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "tests/end_to_end/tessera_program.hpp"
+
+namespace tessera::end_to_end {
+namespace {
+
+using Catch::Matchers::ContainsSubstring;
+namespace fs = std::filesystem;
+
+/// A measurement folder with three GEMMs, one of a type that Tessera does not model.
+struct Measurements {
+  Measurements() : path(fs::temp_directory_path() / "tessera_validate_test") {
+    fs::remove_all(path);
+    fs::create_directories(path / "rows");
+    std::ofstream(path / "rows" / "gemm.csv")
+        << "gpu,framework,version,op,dtype,kernel,M,N,K,latency_us,split\n"
+           "h100_sxm,trtllm,1,gemm,bfloat16,k,4096,4096,4096,200.5,calib\n"
+           "h100_sxm,trtllm,1,gemm,bfloat16,k,128,4096,4096,14.5,calib\n"
+           "h100_sxm,trtllm,1,gemm,made_up,k,128,4096,4096,14.5,calib\n";
+  }
+  ~Measurements() { fs::remove_all(path); }
+  fs::path path;
+};
+
+}  // namespace
+
+TEST_CASE("validate without measurements prints what ships with the fits", "[validate]") {
+  const Outcome outcome = run_tessera("validate kernels");
+  CHECK(outcome.exit_code == 0);
+  for (const char* part : {"worst first", "h200_sxm", "gemm trtllm bfloat16", "stamp "})
+    CHECK_THAT(outcome.output, ContainsSubstring(part));
+  CHECK(run_tessera("validate").output == outcome.output);
+}
+
+TEST_CASE("validate scores measured rows and writes them with their predictions", "[validate]") {
+  const Measurements m;
+  const std::string command =
+      "validate --measurements " + (m.path / "rows").string() + " --fidelity both";
+  const Outcome outcome = run_tessera(command + " --out " + (m.path / "out").string());
+  CHECK(outcome.exit_code == 0);
+  for (const char* part : {"gemm h100_sxm trtllm bfloat16", "M=4096 N=4096 K=4096",
+                           "Fidelities side by side", "Not modelled, rows by reason", "made_up"})
+    CHECK_THAT(outcome.output, ContainsSubstring(part));
+  CHECK(run_tessera(command + " --jobs 1").output == outcome.output);
+  std::ifstream rows(m.path / "out" / "gemm.csv");
+  std::string header;
+  std::getline(rows, header);
+  CHECK_THAT(header, ContainsSubstring("predicted_us,lower_us,upper_us,binding,analytical_us"));
+  std::ostringstream page;
+  page << std::ifstream(m.path / "out" / "report.html").rdbuf();
+  CHECK_THAT(page.str(), ContainsSubstring("data-family=\"gemm\""));
+}
+
+TEST_CASE("validate says what it cannot do", "[validate]") {
+  CHECK(run_tessera("validate serving").exit_code == 1);
+  CHECK_THAT(run_tessera("validate serving").errors, ContainsSubstring("only kernels"));
+  CHECK(run_tessera("validate --measurements /nowhere").exit_code == 2);
+  CHECK(run_tessera("validate --out somewhere").exit_code == 2);
+}
+
+}  // namespace tessera::end_to_end
