@@ -5,6 +5,7 @@
 #include "models/device/device_file.hpp"
 #include "models/gpu/gpu.hpp"
 #include "models/kernels/flash_attention.hpp"
+#include "models/kernels/gemm_kernel.hpp"
 #include "models/kernels/stream.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -99,6 +100,43 @@ TEST_CASE("a contiguous layout pads each group to 128 rows, a masked one does no
   const auto exact = run("h800_sxm", masked, gpu::Fidelity::cycle);
   CHECK(padded.l2_bytes > exact.l2_bytes);
   CHECK(padded.time >= exact.time);
+}
+
+TEST_CASE("a persistent CTA waits for the descriptors of each new group", "[grouped_gemm]") {
+  const auto time = [](const std::vector<std::int64_t>& sizes, double cycles,
+                       gpu::Fidelity fidelity) {
+    device::FitSet fits;
+    fits.parameters["cutlass_grouped_hopper.group_switch"] = {.value = cycles};
+    gpu::Gpu on{device::load_device("h800_sxm"), fits, library(), fidelity};
+    const GroupedGemm grouped{.sizes = sizes, .n = 256, .fixed = 256};
+    return core::to_microseconds(on.run(grouped, {}).time);
+  };
+  const std::vector<std::int64_t> many(512, 16);
+  const std::vector<std::int64_t> one = {8192};
+  for (const auto fidelity : {gpu::Fidelity::cycle, gpu::Fidelity::analytical}) {
+    // 512 tiles or more on 132 SMs: each waits at least four times, partly beside its tile before.
+    CHECK(time(many, 8000, fidelity) > time(many, 100, fidelity) + 3);
+    CHECK(time(one, 8000, fidelity) < time(one, 100, fidelity) + 8);
+  }
+}
+
+TEST_CASE("weights stream slowly where one step is in flight", "[grouped_gemm]") {
+  const GroupedGemm few{.sizes = std::vector<std::int64_t>(64, 2), .n = 2048, .fixed = 4096};
+  const auto rate = [&](const std::string& implementation) {
+    gpu::Gpu on{device::load_device("h200_sxm"), {}, library(), gpu::Fidelity::cycle};
+    const auto result = on.run(few, {}, implementation);
+    return result.hbm_bytes / core::to_seconds(result.time).value();
+  };
+  CHECK(rate("cutlass_grouped_hopper") > 3e12);
+  CHECK(rate("flashinfer_untuned_grouped_hopper") < 1.5e12);
+}
+
+TEST_CASE("CUDA cores promote products of FP32 scales alone", "[grouped_gemm]") {
+  const kernels::Implementation* triton = library().find("triton_grouped");
+  REQUIRE(triton != nullptr);
+  CHECK(kernels::promotes(*triton, DataType::fp8_block));
+  CHECK_FALSE(kernels::promotes(*triton, DataType::bf16));
+  CHECK_FALSE(kernels::promotes(*triton, DataType::fp8));
 }
 
 TEST_CASE("what is out of an implementation's reach is refused", "[flash_attention]") {
