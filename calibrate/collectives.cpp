@@ -41,14 +41,15 @@ std::string unit_of(const std::string& name) {
   return name.starts_with(kHarness) ? "us" : field(name).unit;
 }
 
-/// How far a parameter may be from its prior, as a sigma of its logarithm.
+/// How far a parameter may be from its prior, as a sigma of its logarithm. Rates of all-reduce
+/// kernels follow their link from one generation to the next, and few rows show each.
 double prior_sigma(const std::string& name) {
   const auto ends = [&](std::string_view end) { return name.ends_with(end); };
   // Beside a copy rate that grows with the SMs, a link's limit shows only faintly: what DeepEP
   // reaches with all SMs (docs/legacy.md, README V2) holds it.
   if (name.starts_with("exchange") && ends("nvlink_fraction")) return 0.05;
   if (ends("network_fraction")) return 0.05;
-  if (ends("_share")) return 0.3;
+  if (ends("_share") || (name.starts_with("direct.") && ends("rate"))) return 0.3;
   if (ends("nvlink_fraction")) return 0.3;
   if (ends("sharpness")) return 0.5;
   if (ends("int8_reduction_slowdown")) return 0.05;
