@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <bit>
+#include <vector>
 
 #include "calibrate/measured_families.hpp"
 
@@ -13,6 +15,14 @@ namespace {
 /// Query heads of a key head that TensorRT-LLM's kernels for grouped queries take
 /// (xqaDispatcher.cpp, trtllm-gen's limit of query heads in a CTA).
 constexpr std::int64_t kMostGroupedHeads = 32;
+
+/// Of them, those that its warp-specialised kernel for Hopper takes. // assumed: rows of more run
+/// like the other kernel
+constexpr std::int64_t kMostWarpSpecializedHeads = 16;
+/// XQA is left to the masked kernel where its CTAs, each of at least so many keys, would fill less
+/// than this part of the SMs (mayHavePerfGain of decoderXQARunner.cpp).
+constexpr std::int64_t kKeysOfPart = 128;
+constexpr std::int64_t kFewestPartOfSms = 4;
 
 /// What all attention rows say. `queries` and `keys` are per sequence.
 Attention attention_of(const MeasuredRow& row, std::int64_t queries, std::int64_t keys) {
@@ -52,12 +62,37 @@ Stream append(const Attention& a) {
           .output = a.cache_type};
 }
 
+/// The kernels that do so in sglang: one, or, for heads whose width its own kernel has no variant
+/// of, the conversion of the places and an indexed copy each of keys and values. // assumed: rows
+/// with heads of 192 take as much longer, whatever kernel attends
+std::vector<Stream> sglang_append(const Attention& a) {
+  if (std::has_single_bit(static_cast<std::uint64_t>(a.qk_dim))) return {append(a)};
+  Stream half = append(a);
+  half.columns /= 2;
+  const Stream places{.kind = StreamKind::copy,
+                      .rows = half.rows,
+                      .columns = 1,
+                      .input = core::DataType::fp32,
+                      .output = core::DataType::fp32};
+  return {places, half, half};
+}
+
 /// A cast of `heads` heads of the new tokens to the cache's type, in a kernel of its own.
 Stream cast(const Attention& a, std::int64_t heads) {
   return {.kind = StreamKind::quantize,
           .rows = a.batch * a.q_length,
           .columns = heads * a.qk_dim,
           .output = a.cache_type};
+}
+
+/// Whether the kernel for grouped queries leaves a row to that for ungrouped ones.
+bool left_to_ungrouped(const Attention& a, const device::DeviceSpec& device, const MeasuredAs& as) {
+  if (as.ungrouped.empty()) return false;
+  const std::int64_t group = a.heads / a.kv_heads;
+  if (group > kMostGroupedHeads) return true;
+  if (as.groups_only && group == 1) return true;
+  const std::int64_t parts = std::max<std::int64_t>(1, a.kv_length / kKeysOfPart);
+  return as.fills_sms && a.batch * a.kv_heads * parts * kFewestPartOfSms < device.sm.count;
 }
 
 }  // namespace
@@ -73,7 +108,10 @@ MeasuredCall attention_context_call(const MeasuredRow& row, const device::Device
       replayed(row.operand_sets() * touched_bytes(attention), device);
   MeasuredCall call;
   if (!row.probed()) {
-    call.kernels.push_back({append(attention), context, {}});
+    const bool sglang = row.text("framework") == "sglang";
+    for (const Stream& stream :
+         sglang ? sglang_append(attention) : std::vector<Stream>{append(attention)})
+      call.kernels.push_back({stream, context, {}});
     call.type = attention.cache_type == attention.type ? "" : "narrow_cache";
   }
   call.kernels.push_back({attention, context, as.implementation});
@@ -92,16 +130,19 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
       replayed(row.operand_sets() * touched_bytes(attention), device);
   const bool narrow = attention.cache_type != attention.type;
   const std::int64_t group = attention.heads / attention.kv_heads;
-  std::string implementation = as.implementation;
-  bool fused = as.appends_itself;
-  if (!as.ungrouped.empty() && ((group == 1 && as.groups_only) || group > kMostGroupedHeads)) {
-    implementation = as.ungrouped;
-    fused = true;
-  }
+  const bool ungrouped = left_to_ungrouped(attention, device, as);
+  const bool fused = ungrouped || (as.appends_itself && group <= kMostWarpSpecializedHeads);
+  std::string implementation = ungrouped ? as.ungrouped : as.implementation;
+  if (as.appends_itself && !fused) implementation = as.many_heads;
   MeasuredCall call;
   const auto before = [&](const Stream& stream) { call.kernels.push_back({stream, context, {}}); };
-  if (!row.probed() && !fused) before(append(attention));
-  if (narrow && row.text("framework") == "sglang") {
+  const bool sglang = row.text("framework") == "sglang";
+  if (sglang) {
+    for (const Stream& stream : sglang_append(attention)) before(stream);
+  } else if (!row.probed() && !fused) {
+    before(append(attention));
+  }
+  if (narrow && sglang) {
     before(cast(attention, attention.kv_heads));
     before(cast(attention, attention.kv_heads));
     if (!as.keeps_queries) before(cast(attention, attention.heads));

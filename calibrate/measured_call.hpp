@@ -60,13 +60,16 @@ struct MeasuredAs {
   std::string dtype;
   std::string kv_dtype;
   std::string gpu;
-  std::int64_t num_heads = 0;     ///< 0: any.
-  std::string implementation;     ///< "" : the device's default.
-  std::string ungrouped;          ///< Decode: runs instead where too many query heads share a key
-                                  ///< head.
-  bool groups_only = false;       ///< Decode: it also runs where none share one.
-  bool appends_itself = false;    ///< Decode: `implementation` writes the new token to the cache.
-  bool keeps_queries = false;     ///< Decode: queries are not cast to a narrower cache's type.
+  std::int64_t num_heads = 0;   ///< 0: any.
+  std::string implementation;   ///< "" : the device's default.
+  std::string ungrouped;        ///< Decode: runs instead where too many query heads share a key
+                                ///< head.
+  bool groups_only = false;     ///< Decode: it also runs where none share one.
+  bool fills_sms = false;       ///< Decode: and where its CTAs would leave most SMs idle.
+  bool appends_itself = false;  ///< Decode: `implementation` writes the new token to the cache.
+  std::string many_heads;       ///< Decode: runs instead where it cannot take all query heads of a
+                                ///< key head that XQA takes.
+  bool keeps_queries = false;   ///< Decode: queries are not cast to a narrower cache's type.
   bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
   std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.

@@ -118,7 +118,7 @@ FreeParameter harness_parameter(const std::string& name) {
             "assumed: about ten launches under a profiler that records stacks"};
   // One attention call a graph: the whole floor of a graph launch falls on it (measurements
   // README).
-  const bool alone = of("attention") || of("mla_");
+  const bool alone = (of("attention") || of("mla_")) && !of(".gap");
   return {name, "us", alone ? 5.0 : 0.8, 1.0, 0.01, 60, "assumed: graph replay and event overhead"};
 }
 

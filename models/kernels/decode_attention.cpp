@@ -28,8 +28,15 @@ constexpr double kStatisticBytes = 8;   ///< Maximum and sum of a row of a part,
 /// FlashAttention takes the fewest parts whose waves are at least this full, against the best
 /// (hopper/heuristics.h, num_splits_heuristic).
 constexpr double kEfficientEnough = 0.85;
-/// It cuts nothing once this part of the places has work (ibid.).
+/// It cuts nothing once this part of the SMs has work, or for so few tiles (ibid.).
 constexpr double kFullEnough = 0.8;
+constexpr std::int64_t kTooFewTiles = 4;
+/// And gives an SM this much over its share (hopper/flash_prepare_scheduler.cu).
+constexpr double kShareMargin = 1.1;
+/// XQA's parts have so many keys at least, and its parts run in so many waves at most
+/// (kMinHistoryTokensPerBlock and kTargetWaveFactor of decoderXQAConstants.h).
+constexpr std::int64_t kKeysOfPart = 128;
+constexpr double kMostWaves = 8;
 
 /// One tile shape on one device.
 struct DecodeConfiguration {
@@ -99,6 +106,7 @@ class DecodeAttention : public TileKernel {
   std::int64_t sfu_cycles_ = 0;
   std::int64_t latency_cycles_ = 0;
   std::int64_t epilogue_cycles_ = 0;
+  std::int64_t finish_cycles_ = 0;  ///< Conversion pipe, one consumer, at the end.
   std::int64_t reduction_cycles_ = 0;
   double key_bytes_ = 2;  ///< Per element of keys and values.
   double element_bytes_ = 2;
@@ -155,6 +163,9 @@ void DecodeAttention::describe_costs(const device::DeviceSpec& device,
   latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.step_cycles);
   epilogue_cycles_ = std::llround(costs.epilogue_cycles);
   reduction_cycles_ = std::llround(costs.reduction_cycles);
+  // Rows without a query head are staged and converted like the others.
+  const double staged = rows * (qk + v) * element_bytes_ / device.sm.shared_memory_rate;
+  finish_cycles_ = std::llround(rows * v / (2.0 * device.sm.conversion_lanes) + staged);
 }
 
 void DecodeAttention::describe_launch(const device::DeviceSpec& device,
@@ -185,6 +196,7 @@ void DecodeAttention::describe_launch(const device::DeviceSpec& device,
   plan_.issue_cycles = costs.issue_cycles;
   plan_.prologue_cycles = costs.prologue_cycles;
   const auto rows = static_cast<double>(packed_);
+  plan_.epilogue.conversion = static_cast<double>(consumers_ * finish_cycles_);
   plan_.epilogue_cycles = costs.epilogue_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
   plan_.epilogue.load_bytes =
       rows * qk * element_bytes_ + (split_ > 1 ? rows * v * kPartialBytes : 0);
@@ -317,6 +329,7 @@ TileProgram DecodeAttention::consumer(const Cta& cta, int index) const {
     }
     co_await signal(queries_empty());
     co_await delay(epilogue_cycles_);
+    co_await compute(Pipe::conversion, finish_cycles_);
     if (split_ > 1) {
       co_await store(output_box(at, index, at.split));
       if (cta.source->arrive(tile / split_ * consumers_ + index) < split_ - 1) continue;
@@ -387,32 +400,55 @@ std::vector<DecodeConfiguration> configurations(const Attention& a,
   return fitting;
 }
 
-}  // namespace
-
-std::vector<std::int64_t> decode_splits(const Implementation& implementation, std::int64_t ctas,
-                                        std::int64_t slots, std::int64_t key_tiles) {
-  const DecodeTraits& traits = *implementation.decode;
-  const std::int64_t most =
-      std::clamp<std::int64_t>(key_tiles / std::max(1, traits.least_tiles), 1, traits.most_splits);
-  switch (traits.split) {
-    case KeySplit::none:
-      return {1};
-    case KeySplit::fill:
-      return {std::clamp<std::int64_t>(slots / std::max<std::int64_t>(1, ctas), 1, most)};
-    case KeySplit::efficient:
-      break;
-  }
-  if (static_cast<double>(ctas) >= kFullEnough * static_cast<double>(slots)) return {1};
+/// num_splits_heuristic of hopper/heuristics.h for one sequence alone is the bound of what
+/// hopper/flash_prepare_scheduler.cu evens out: no SM gets more than a tenth over its share of
+/// tiles.
+std::int64_t efficient_splits(const DecodeWork& work) {
+  const auto sms = static_cast<double>(work.sms);
+  const auto alone = static_cast<double>(work.ctas_of_sequence);
+  if (alone >= kFullEnough * sms || work.tiles <= kTooFewTiles) return 1;
   const auto efficiency = [&](std::int64_t parts) {
-    const double waves = static_cast<double>(ctas * parts) / static_cast<double>(slots);
+    const double waves = alone * static_cast<double>(parts) / sms;
     return waves / std::ceil(waves);
   };
-  const std::int64_t limit = std::min(most, slots);
+  const std::int64_t limit = std::min(work.tiles, work.sms);
   double best = 0;
   for (std::int64_t parts = 1; parts <= limit; ++parts) best = std::max(best, efficiency(parts));
-  for (std::int64_t parts = 1; parts <= limit; ++parts)
-    if (efficiency(parts) >= kEfficientEnough * best) return {parts};
-  return {1};
+  std::int64_t fewest = 1;
+  while (efficiency(fewest) < kEfficientEnough * best) ++fewest;
+  const auto tiles = static_cast<double>(work.tiles);
+  const double share = std::ceil(kShareMargin * tiles * static_cast<double>(work.ctas) / sms);
+  return std::min(fewest, static_cast<std::int64_t>(std::ceil(tiles / share)));
+}
+
+/// computeMultiBlockCount of TensorRT-LLM's decoderXQAImplCommon.h.
+std::int64_t root_splits(const DecodeWork& work) {
+  const std::int64_t least = work.keys / kKeysOfPart;
+  const auto root =
+      static_cast<std::int64_t>(std::round(std::sqrt(8.0 * static_cast<double>(least))));
+  const std::int64_t parts = std::max<std::int64_t>(1, std::min(least, root));
+  const double waves = static_cast<double>(work.ctas * parts) / static_cast<double>(work.sms);
+  if (waves <= kMostWaves) return parts;
+  return std::max<std::int64_t>(
+      1, static_cast<std::int64_t>(static_cast<double>(parts) * kMostWaves / waves));
+}
+
+}  // namespace
+
+std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work) {
+  const std::int64_t most =
+      std::clamp<std::int64_t>(work.tiles / std::max(1, traits.least_tiles), 1, traits.most_splits);
+  switch (traits.split) {
+    case KeySplit::none:
+      return 1;
+    case KeySplit::fill:
+      return std::clamp<std::int64_t>(work.slots / std::max<std::int64_t>(1, work.ctas), 1, most);
+    case KeySplit::efficient:
+      return std::min(most, efficient_splits(work));
+    case KeySplit::root:
+      return std::min(most, root_splits(work));
+  }
+  return 1;
 }
 
 std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& attention,
@@ -424,14 +460,19 @@ std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& 
   std::vector<std::unique_ptr<TileKernel>> launches;
   for (DecodeConfiguration how : configurations(attention, device, implementation)) {
     const KeyRange keys = keys_needed(attention, 0, attention.q_length, how.tile.n);
+    const std::int64_t visible = attention.window > 0
+                                     ? std::min(attention.kv_length, attention.window)
+                                     : attention.kv_length;
     const std::int64_t uncut =
         DecodeAttention{attention, device, implementation, how, residency}.plan().tiles;
-    for (const std::int64_t split :
-         decode_splits(implementation, uncut, sms * how.resident, keys.last - keys.first)) {
-      how.split = split;
-      launches.push_back(
-          std::make_unique<DecodeAttention>(attention, device, implementation, how, residency));
-    }
+    how.split = decode_splits(*implementation.decode, {.ctas = uncut,
+                                                       .ctas_of_sequence = uncut / attention.batch,
+                                                       .sms = sms,
+                                                       .slots = sms * how.resident,
+                                                       .tiles = keys.last - keys.first,
+                                                       .keys = visible});
+    launches.push_back(
+        std::make_unique<DecodeAttention>(attention, device, implementation, how, residency));
   }
   return launches;
 }

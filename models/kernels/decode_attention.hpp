@@ -28,10 +28,17 @@ std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const workload::A
                                                                const Residency& residency,
                                                                const std::vector<int>& gpc_sizes);
 
-/// Parts into which keys of `key_tiles` tiles are cut when `ctas` work items would otherwise run on
-/// `slots` places. Never empty; each part has a tile at least.
-[[nodiscard]] std::vector<std::int64_t> decode_splits(const Implementation& implementation,
-                                                      std::int64_t ctas, std::int64_t slots,
-                                                      std::int64_t key_tiles);
+/// What a sequence's keys are cut for.
+struct DecodeWork {
+  std::int64_t ctas = 1;  ///< Work items when nothing is cut.
+  std::int64_t ctas_of_sequence = 1;
+  std::int64_t sms = 1;
+  std::int64_t slots = 1;  ///< CTAs that the SMs hold at once.
+  std::int64_t tiles = 1;  ///< Of keys.
+  std::int64_t keys = 1;
+};
+
+/// Parts into which `implementation` cuts the keys; a part has a tile at least.
+[[nodiscard]] std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work);
 
 }  // namespace tessera::kernels

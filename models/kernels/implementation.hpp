@@ -60,7 +60,8 @@ enum class TileChoice {
 enum class KeySplit {
   none,
   fill,       ///< As many parts as the places of the machine hold at once.
-  efficient,  ///< The fewest whose waves are nearly as full as they get (FlashAttention).
+  efficient,  ///< As FlashAttention-3: few whose waves are nearly full, evened out over the SMs.
+  root,       ///< As TensorRT-LLM's XQA: by the root of the keys' number, a few waves at most.
 };
 
 /// What only attention kernels for few queries a sequence have.

@@ -44,7 +44,8 @@ const std::vector<std::pair<std::string, Combination>> kCombinations = {
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
-    {"none", KeySplit::none}, {"fill", KeySplit::fill}, {"efficient", KeySplit::efficient}};
+    {"none", KeySplit::none}, {"fill", KeySplit::fill}, {"efficient", KeySplit::efficient},
+    {"root", KeySplit::root}};
 constexpr double kMostCycles = 1e6;
 
 std::set<core::DataType> read_types(const ConfigNode& node) {

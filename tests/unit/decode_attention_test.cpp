@@ -10,7 +10,6 @@ namespace tessera {
 namespace {
 
 using core::DataType;
-using kernels::DecodeTraits;
 using kernels::Implementation;
 using kernels::KeySplit;
 using workload::Attention;
@@ -20,16 +19,11 @@ const kernels::ImplementationLibrary& library() {
   return kLibrary;
 }
 
-Implementation cutting(KeySplit split, int least_tiles, int most) {
-  Implementation implementation;
-  implementation.decode =
-      DecodeTraits{.split = split, .least_tiles = least_tiles, .most_splits = most};
-  return implementation;
-}
-
-std::vector<std::int64_t> parts(const Implementation& implementation, std::int64_t ctas,
-                                std::int64_t slots, std::int64_t tiles) {
-  return kernels::decode_splits(implementation, ctas, slots, tiles);
+std::int64_t parts(KeySplit split, std::int64_t ctas, std::int64_t sms, std::int64_t tiles,
+                   int least_tiles = 1) {
+  return kernels::decode_splits(
+      {.split = split, .least_tiles = least_tiles, .most_splits = 64},
+      {.ctas = ctas, .ctas_of_sequence = 1, .sms = sms, .slots = sms, .tiles = tiles, .keys = 128 * tiles});
 }
 
 gpu::KernelResult run(const std::string& device, const Attention& attention,
@@ -60,25 +54,31 @@ calibrate::MeasuredCall generation(const std::string& gpu, const std::string& fr
 }  // namespace
 
 TEST_CASE("keys are cut until the places of the machine have work", "[decode]") {
-  const Implementation fill = cutting(KeySplit::fill, 1, 64);
-  CHECK(parts(fill, 1, 132, 1000) == std::vector<std::int64_t>{64});  // most_splits
-  CHECK(parts(fill, 4, 132, 1000) == std::vector<std::int64_t>{33});
-  CHECK(parts(fill, 66, 132, 1000) == std::vector<std::int64_t>{2});
-  CHECK(parts(fill, 67, 132, 1000) == std::vector<std::int64_t>{1});
-  CHECK(parts(fill, 4, 132, 7) == std::vector<std::int64_t>{7});  // a tile each
-  CHECK(parts(cutting(KeySplit::fill, 4, 64), 4, 132, 7) == std::vector<std::int64_t>{1});
-  CHECK(parts(cutting(KeySplit::none, 1, 64), 1, 132, 1000) == std::vector<std::int64_t>{1});
+  CHECK(parts(KeySplit::fill, 1, 132, 1000) == 64);  // most_splits
+  CHECK(parts(KeySplit::fill, 4, 132, 1000) == 33);
+  CHECK(parts(KeySplit::fill, 66, 132, 1000) == 2);
+  CHECK(parts(KeySplit::fill, 67, 132, 1000) == 1);
+  CHECK(parts(KeySplit::fill, 4, 132, 7) == 7);  // a tile each
+  CHECK(parts(KeySplit::fill, 4, 132, 7, 4) == 1);
+  CHECK(parts(KeySplit::none, 1, 132, 1000) == 1);
 }
 
-TEST_CASE("FlashAttention takes the fewest parts that fill their waves", "[decode]") {
-  const Implementation efficient = cutting(KeySplit::efficient, 1, 128);
-  // 106 of 132 SMs are four fifths: enough.
-  CHECK(parts(efficient, 106, 132, 100) == std::vector<std::int64_t>{1});
-  // 64 x 2 fill 0.97 of a wave.
-  CHECK(parts(efficient, 64, 132, 100) == std::vector<std::int64_t>{2});
-  // 8 x 14 = 112 of 132 are 0.848, 8 x 15 are 0.909 of a best of 0.97 (8 x 16), of which 85 % is
-  // 0.824: 14 parts.
-  CHECK(parts(efficient, 8, 132, 16) == std::vector<std::int64_t>{14});
+TEST_CASE("FlashAttention-3 cuts few parts, evened out over the SMs", "[decode]") {
+  CHECK(parts(KeySplit::efficient, 1, 132, 4) == 1);
+  CHECK(parts(KeySplit::efficient, 1, 132, 5) == 5);  // a tile each
+  // 147 tiles of each of 16 sequences on 108 SMs: a share of 24 tiles, and so on.
+  CHECK(parts(KeySplit::efficient, 16, 108, 147) == 7);
+  CHECK(parts(KeySplit::efficient, 32, 108, 147) == 4);
+  CHECK(parts(KeySplit::efficient, 64, 108, 147) == 2);
+  CHECK(parts(KeySplit::efficient, 128, 108, 147) == 1);
+}
+
+TEST_CASE("XQA cuts by the root of the keys, a few waves at most", "[decode]") {
+  CHECK(parts(KeySplit::root, 1, 132, 1) == 1);
+  CHECK(parts(KeySplit::root, 1, 132, 4) == 4);     // 128 keys each
+  CHECK(parts(KeySplit::root, 1, 132, 16) == 11);   // round(sqrt(8 x 16))
+  CHECK(parts(KeySplit::root, 128, 132, 16) == 8);  // 1408 CTAs of 1056 in 8 waves
+  CHECK(parts(KeySplit::root, 2000, 132, 16) == 1);
 }
 
 TEST_CASE("a query a sequence runs a decode kernel, more of them none", "[decode]") {
