@@ -24,6 +24,10 @@ constexpr std::int64_t kMostWarpSpecializedHeads = 16;
 constexpr std::int64_t kKeysOfPart = 128;
 constexpr std::int64_t kFewestPartOfSms = 4;
 
+/// trtllm-gen has kernels for heads of a multiple of so many elements; others go to fmha_v2.
+/// // assumed: heads of 72 take five times as long as those of 80
+constexpr std::int64_t kHeadGranule = 16;
+
 /// What all attention rows say. `queries` and `keys` are per sequence.
 Attention attention_of(const MeasuredRow& row, std::int64_t queries, std::int64_t keys) {
   Attention attention{.batch = row.size("batch"), .q_length = queries, .kv_length = keys};
@@ -60,6 +64,14 @@ Stream append(const Attention& a) {
           .rows = a.batch * a.q_length,
           .columns = a.kv_heads * (a.qk_dim + a.v_dim),
           .output = a.cache_type};
+}
+
+/// The kernel that TensorRT-LLM runs before: it rotates queries and keys in place and appends.
+Stream rotate_and_append(const Attention& a) {
+  return {.kind = StreamKind::rotary,
+          .rows = a.batch * a.q_length,
+          .columns = (a.heads + 2 * a.kv_heads) * a.qk_dim,
+          .output = a.type};
 }
 
 /// The kernels that do so in sglang: one, or, for heads whose width its own kernel has no variant
@@ -103,16 +115,18 @@ bool left_to_ungrouped(const Attention& a, const device::DeviceSpec& device, con
 MeasuredCall attention_context_call(const MeasuredRow& row, const device::DeviceSpec& device,
                                     const MeasuredAs& as) {
   const std::int64_t length = row.size("isl");
-  const Attention attention = causal_attention_of(row, length, length);
+  Attention attention = causal_attention_of(row, length, length);
+  const bool narrow = attention.cache_type != attention.type;
+  if (as.multiplies_as_cached) attention.type = attention.cache_type;
   const gpu::ExecutionContext context =
       replayed(row.operand_sets() * touched_bytes(attention), device);
   MeasuredCall call;
   if (!row.probed()) {
-    const bool sglang = row.text("framework") == "sglang";
-    for (const Stream& stream :
-         sglang ? sglang_append(attention) : std::vector<Stream>{append(attention)})
-      call.kernels.push_back({stream, context, {}});
-    call.type = attention.cache_type == attention.type ? "" : "narrow_cache";
+    std::vector<Stream> before;
+    if (row.text("framework") == "sglang") before = sglang_append(attention);
+    if (row.text("framework") == "trtllm") before = {rotate_and_append(attention)};
+    for (const Stream& stream : before) call.kernels.push_back({stream, context, {}});
+    call.type = narrow ? "narrow_cache" : "";
   }
   call.kernels.push_back({attention, context, as.implementation});
   return call;
@@ -140,7 +154,7 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
   if (sglang) {
     for (const Stream& stream : sglang_append(attention)) before(stream);
   } else if (!row.probed() && !fused) {
-    before(append(attention));
+    before(rotate_and_append(attention));
   }
   if (narrow && sglang) {
     before(cast(attention, attention.kv_heads));
@@ -158,10 +172,11 @@ MeasuredCall encoder_attention_call(const MeasuredRow& row, const device::Device
   const std::int64_t length = row.size("isl");
   Attention attention = attention_of(row, length, length);
   attention.causal = false;
+  const bool odd = !as.odd_heads.empty() && attention.qk_dim % kHeadGranule != 0;
   MeasuredCall call;
   call.kernels.push_back({attention,
                           replayed(row.operand_sets() * touched_bytes(attention), device),
-                          as.implementation});
+                          odd ? as.odd_heads : as.implementation});
   return call;
 }
 

@@ -90,6 +90,8 @@ MeasurementMap MeasurementMap::load() {
                          .fills_sms = node.boolean_or("fills_sms", false),
                          .appends_itself = node.boolean_or("appends_itself", false),
                          .many_heads = node.text_or("many_heads", ""),
+                         .multiplies_as_cached = node.boolean_or("multiplies_as_cached", false),
+                         .odd_heads = node.text_or("odd_heads", ""),
                          .keeps_queries = node.boolean_or("keeps_queries", false),
                          .schedules_on_gpu = node.boolean_or("schedules_on_gpu", false),
                          .quantisation = node.text_or("quantisation", ""),

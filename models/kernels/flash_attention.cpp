@@ -111,6 +111,7 @@ class AttentionForward : public TileKernel {
   std::int64_t key_stages_;
   std::int64_t split_;
   Residency residency_;
+  bool packs_;                     ///< Short queries of one key head share a tile.
   bool asynchronous_;              ///< Products run beside the warps that issue them.
   std::int64_t ahead_;             ///< Tiles of keys scored before their turn.
   std::int64_t group_ = 1;         ///< Query heads packed into a tile.
@@ -138,6 +139,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       key_stages_(how.key_stages),
       split_(how.split),
       residency_(residency),
+      packs_(implementation.packs_queries),
       asynchronous_(how.tile.schedule != GemmSchedule::multistage),
       ahead_(asynchronous_ && how.consumers == 1 && how.key_stages > 1 ? 1 : 0),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
@@ -151,7 +153,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
 void AttentionForward::lay_out(const device::DeviceSpec& device) {
   const std::int64_t sharing = attention_.heads / attention_.kv_heads;
   // Packing pays when one head's queries do not fill a tile.
-  group_ = attention_.q_length < tile_.m ? sharing : 1;
+  group_ = packs_ && attention_.q_length < tile_.m ? sharing : 1;
   heads_ = attention_.heads / group_;
   tiles_ = divide_up(attention_.q_length * group_, tile_.m);
   const double head_bytes = static_cast<double>(attention_.kv_length) *

@@ -123,6 +123,7 @@ struct Implementation {
   KeyPartition partition = KeyPartition::whole;
   Combination combination = Combination::in_kernel;
   TileChoice choice = TileChoice::fastest;
+  bool packs_queries = true;           ///< Attention: short queries of one key head share a tile.
   std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
   int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.
   ImplementationCosts costs;

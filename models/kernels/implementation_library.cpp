@@ -44,7 +44,9 @@ const std::vector<std::pair<std::string, Combination>> kCombinations = {
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
-    {"none", KeySplit::none}, {"fill", KeySplit::fill}, {"efficient", KeySplit::efficient},
+    {"none", KeySplit::none},
+    {"fill", KeySplit::fill},
+    {"efficient", KeySplit::efficient},
     {"root", KeySplit::root}};
 constexpr double kMostCycles = 1e6;
 
@@ -152,6 +154,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("partition")) result.partition = root.choice("partition", kPartitions);
   if (root.has("combination")) result.combination = root.choice("combination", kCombinations);
   if (root.has("choice")) result.choice = root.choice("choice", kChoices);
+  result.packs_queries = root.boolean_or("packs_queries", true);
   if (root.has("decode")) result.decode = read_decode(root.object("decode"));
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
   if (root.has("costs")) result.costs = read_costs(root.object("costs"));

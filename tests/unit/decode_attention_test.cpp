@@ -21,9 +21,13 @@ const kernels::ImplementationLibrary& library() {
 
 std::int64_t parts(KeySplit split, std::int64_t ctas, std::int64_t sms, std::int64_t tiles,
                    int least_tiles = 1) {
-  return kernels::decode_splits(
-      {.split = split, .least_tiles = least_tiles, .most_splits = 64},
-      {.ctas = ctas, .ctas_of_sequence = 1, .sms = sms, .slots = sms, .tiles = tiles, .keys = 128 * tiles});
+  return kernels::decode_splits({.split = split, .least_tiles = least_tiles, .most_splits = 64},
+                                {.ctas = ctas,
+                                 .ctas_of_sequence = 1,
+                                 .sms = sms,
+                                 .slots = sms,
+                                 .tiles = tiles,
+                                 .keys = 128 * tiles});
 }
 
 gpu::KernelResult run(const std::string& device, const Attention& attention,
@@ -139,12 +143,15 @@ TEST_CASE("decode rows name the kernel that ran", "[measured]") {
   const auto last = [](const calibrate::MeasuredCall& call) {
     return call.kernels.back().implementation;
   };
-  CHECK(last(generation("h200_sxm", "trtllm", "torch_flow", 32, 8, "bfloat16")) ==
-        "trtllm_xqa_hopper");
-  CHECK(last(generation("h200_sxm", "trtllm", "torch_flow", 32, 32, "bfloat16")) ==
+  const std::string hopper = "h200_sxm";
+  CHECK(last(generation(hopper, "trtllm", "torch_flow", 32, 8, "bfloat16")) == "trtllm_xqa_hopper");
+  // Four sequences of 1,024 keys are 32 CTAs with one key head: a quarter of 132 SMs is 33.
+  CHECK(last(generation(hopper, "trtllm", "torch_flow", 8, 1, "bfloat16")) == "trtllm_mmha_hopper");
+  CHECK(last(generation(hopper, "trtllm", "torch_flow", 8, 1, "fp8")) == "trtllm_xqa_wgmma_hopper");
+  CHECK(last(generation(hopper, "trtllm", "torch_flow", 32, 1, "fp8")) == "trtllm_xqa_hopper");
+  CHECK(last(generation(hopper, "trtllm", "torch_flow", 32, 32, "bfloat16")) ==
         "trtllm_mmha_hopper");
-  CHECK(last(generation("h200_sxm", "trtllm", "torch_flow", 64, 1, "bfloat16")) ==
-        "trtllm_mmha_hopper");
+  CHECK(last(generation(hopper, "trtllm", "torch_flow", 64, 1, "fp8")) == "trtllm_mmha_hopper");
   CHECK(last(generation("b200_sxm", "trtllm", "torch_flow", 32, 32, "bfloat16")) ==
         "trtllm_gen_decode");
   CHECK(last(generation("b200_sxm", "trtllm", "torch_flow", 64, 1, "bfloat16")) ==
@@ -160,6 +167,13 @@ TEST_CASE("what surrounds decode attention in a measured call", "[measured]") {
   CHECK(kernels(generation("h200_sxm", "sglang", "fa3", 32, 8, "fp8")) == 5);
   CHECK(kernels(generation("h200_sxm", "sglang", "triton", 32, 8, "fp8")) == 4);
   CHECK(kernels(generation("h200_sxm", "tessera_probes", "probe", 32, 8, "bfloat16")) == 1);
+}
+
+TEST_CASE("context kernels that do not pack work on a tile for each head", "[flash_attention]") {
+  const Attention attention{.batch = 64, .q_length = 8, .kv_length = 8, .heads = 32, .kv_heads = 4};
+  const auto packed = run("h200_sxm", attention, gpu::Fidelity::cycle, true);
+  const auto apart = run("h200_sxm", attention, gpu::Fidelity::cycle, true, "trtllm_fmha_hopper");
+  CHECK(4 * packed.time < apart.time);
 }
 
 }  // namespace tessera
