@@ -84,9 +84,9 @@ std::vector<FreeParameter> implementation_parameters(
     parameters.push_back({prefix + "tensor_scale", "1", costs.tensor_scale, 0.2, 1.0, 5.0,
                           "hw_configs/kernels/" + implementation.name + ".yaml"});
   // Layouts are known, and what arithmetic issues cannot be told from what every element does.
-  static const std::set<std::string> kKnown = {"group_alignment", "issue_per_fp32",
-                                               "overhead_blocks", "least_blocks",
-                                               "mma_tokens",      "lone_share"};
+  static const std::set<std::string> kKnown = {
+      "keys_of_part", "group_alignment", "issue_per_fp32", "overhead_blocks",
+      "least_blocks", "mma_tokens",      "lone_share"};
   for (const auto& [name, value] : implementation.parameters)
     if (value > 0 && !kKnown.contains(name))
       parameters.push_back({prefix + name, "", value, 0.5, value * 0.05,

@@ -33,9 +33,7 @@ constexpr double kFullEnough = 0.8;
 constexpr std::int64_t kTooFewTiles = 4;
 /// And gives an SM this much over its share (hopper/flash_prepare_scheduler.cu).
 constexpr double kShareMargin = 1.1;
-/// XQA's parts have so many keys at least, and its parts run in so many waves at most
-/// (kMinHistoryTokensPerBlock and kTargetWaveFactor of decoderXQAConstants.h).
-constexpr std::int64_t kKeysOfPart = 128;
+/// XQA's parts run in so many waves at most (kTargetWaveFactor of decoderXQAConstants.h).
 constexpr double kMostWaves = 8;
 
 /// One tile shape on one device.
@@ -423,7 +421,7 @@ std::int64_t efficient_splits(const DecodeWork& work) {
 
 /// computeMultiBlockCount of TensorRT-LLM's decoderXQAImplCommon.h.
 std::int64_t root_splits(const DecodeWork& work) {
-  const std::int64_t least = work.keys / kKeysOfPart;
+  const std::int64_t least = work.keys / work.keys_of_part;
   const auto root =
       static_cast<std::int64_t>(std::round(std::sqrt(8.0 * static_cast<double>(least))));
   const std::int64_t parts = std::max<std::int64_t>(1, std::min(least, root));
@@ -442,11 +440,10 @@ std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work) {
     case KeySplit::none:
       return 1;
     case KeySplit::fill:
+      if (work.keys_of_part > 0) return std::min(most, root_splits(work));
       return std::clamp<std::int64_t>(work.slots / std::max<std::int64_t>(1, work.ctas), 1, most);
     case KeySplit::efficient:
       return std::min(most, efficient_splits(work));
-    case KeySplit::root:
-      return std::min(most, root_splits(work));
   }
   return 1;
 }
@@ -457,6 +454,10 @@ std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& 
                                                                const Residency& residency,
                                                                const std::vector<int>& gpc_sizes) {
   const std::int64_t sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), std::int64_t{0});
+  const auto rooted = implementation.parameters.find("keys_of_part");
+  const auto keys_of_part = rooted == implementation.parameters.end()
+                                ? std::int64_t{0}
+                                : static_cast<std::int64_t>(rooted->second);
   std::vector<std::unique_ptr<TileKernel>> launches;
   for (DecodeConfiguration how : configurations(attention, device, implementation)) {
     const KeyRange keys = keys_needed(attention, 0, attention.q_length, how.tile.n);
@@ -470,7 +471,8 @@ std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& 
                                                        .sms = sms,
                                                        .slots = sms * how.resident,
                                                        .tiles = keys.last - keys.first,
-                                                       .keys = visible});
+                                                       .keys = visible,
+                                                       .keys_of_part = keys_of_part});
     launches.push_back(
         std::make_unique<DecodeAttention>(attention, device, implementation, how, residency));
   }

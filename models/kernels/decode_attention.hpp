@@ -19,9 +19,10 @@ namespace tessera::kernels {
 ///
 /// Reads of `implementation`: `decode`; the parameters `softmax_fp32` (lane operations per score),
 /// `widen_fp32` (per element of a cache of another type than the queries), and `core_fp32` (per
-/// multiply-add where CUDA cores do the products, else 0); costs prologue (start of a CTA to its
-/// first load), step (per tile of keys, beside its pipes), mma_latency, epilogue, reduction (from
-/// a part's store to the sum of parts, a second launch where a library has one) and issue.
+/// multiply-add where CUDA cores do the products, else 0), and `keys_of_part` (DecodeWork); costs
+/// prologue (start of a CTA to its first load), step (per tile of keys, beside its pipes),
+/// mma_latency, epilogue, reduction (from a part's store to the sum of parts, a second launch where
+/// a library has one) and issue.
 std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const workload::Attention& attention,
                                                                const device::DeviceSpec& device,
                                                                const Implementation& implementation,
@@ -36,9 +37,12 @@ struct DecodeWork {
   std::int64_t slots = 1;  ///< CTAs that the SMs hold at once.
   std::int64_t tiles = 1;  ///< Of keys.
   std::int64_t keys = 1;
+  std::int64_t keys_of_part = 0;  ///< 0, or the fewest keys of a part that XQA cuts.
 };
 
-/// Parts into which `implementation` cuts the keys; a part has a tile at least.
+/// Parts into which the keys are cut; a part has a tile at least. `fill` with `keys_of_part` goes
+/// by the root of the number of parts, as TensorRT-LLM's XQA; `efficient` evens FlashAttention-3's
+/// few parts out over the SMs.
 [[nodiscard]] std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work);
 
 }  // namespace tessera::kernels

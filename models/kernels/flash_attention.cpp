@@ -32,6 +32,12 @@ constexpr double kPolynomialFp32 = 8;
 
 double bytes_of(core::DataType type) { return core::activation_bits(type) / 8.0; }
 
+/// Whether short queries of one key head share a tile: unless the parameter `packs_queries` is 0.
+bool packs_queries(const Implementation& implementation) {
+  const auto found = implementation.parameters.find("packs_queries");
+  return found == implementation.parameters.end() || found->second > 0;
+}
+
 /// One tile shape on one device.
 struct AttentionConfiguration {
   TileShape tile;
@@ -139,7 +145,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       key_stages_(how.key_stages),
       split_(how.split),
       residency_(residency),
-      packs_(implementation.packs_queries),
+      packs_(packs_queries(implementation)),
       asynchronous_(how.tile.schedule != GemmSchedule::multistage),
       ahead_(asynchronous_ && how.consumers == 1 && how.key_stages > 1 ? 1 : 0),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),

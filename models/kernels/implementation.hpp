@@ -60,8 +60,7 @@ enum class TileChoice {
 enum class KeySplit {
   none,
   fill,       ///< As many parts as the places of the machine hold at once.
-  efficient,  ///< As FlashAttention-3: few whose waves are nearly full, evened out over the SMs.
-  root,       ///< As TensorRT-LLM's XQA: by the root of the keys' number, a few waves at most.
+  efficient,  ///< The fewest whose waves are nearly as full as they get (FlashAttention).
 };
 
 /// What only attention kernels for few queries a sequence have.
@@ -123,7 +122,6 @@ struct Implementation {
   KeyPartition partition = KeyPartition::whole;
   Combination combination = Combination::in_kernel;
   TileChoice choice = TileChoice::fastest;
-  bool packs_queries = true;           ///< Attention: short queries of one key head share a tile.
   std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
   int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.
   ImplementationCosts costs;

@@ -44,10 +44,7 @@ const std::vector<std::pair<std::string, Combination>> kCombinations = {
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
-    {"none", KeySplit::none},
-    {"fill", KeySplit::fill},
-    {"efficient", KeySplit::efficient},
-    {"root", KeySplit::root}};
+    {"none", KeySplit::none}, {"fill", KeySplit::fill}, {"efficient", KeySplit::efficient}};
 constexpr double kMostCycles = 1e6;
 
 std::set<core::DataType> read_types(const ConfigNode& node) {
@@ -154,7 +151,6 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("partition")) result.partition = root.choice("partition", kPartitions);
   if (root.has("combination")) result.combination = root.choice("combination", kCombinations);
   if (root.has("choice")) result.choice = root.choice("choice", kChoices);
-  result.packs_queries = root.boolean_or("packs_queries", true);
   if (root.has("decode")) result.decode = read_decode(root.object("decode"));
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
   if (root.has("costs")) result.costs = read_costs(root.object("costs"));

@@ -20,14 +20,15 @@ const kernels::ImplementationLibrary& library() {
 }
 
 std::int64_t parts(KeySplit split, std::int64_t ctas, std::int64_t sms, std::int64_t tiles,
-                   int least_tiles = 1) {
+                   int least_tiles = 1, std::int64_t keys_of_part = 0) {
   return kernels::decode_splits({.split = split, .least_tiles = least_tiles, .most_splits = 64},
                                 {.ctas = ctas,
                                  .ctas_of_sequence = 1,
                                  .sms = sms,
                                  .slots = sms,
                                  .tiles = tiles,
-                                 .keys = 128 * tiles});
+                                 .keys = 128 * tiles,
+                                 .keys_of_part = keys_of_part});
 }
 
 gpu::KernelResult run(const std::string& device, const Attention& attention,
@@ -78,11 +79,14 @@ TEST_CASE("FlashAttention-3 cuts few parts, evened out over the SMs", "[decode]"
 }
 
 TEST_CASE("XQA cuts by the root of the keys, a few waves at most", "[decode]") {
-  CHECK(parts(KeySplit::root, 1, 132, 1) == 1);
-  CHECK(parts(KeySplit::root, 1, 132, 4) == 4);     // 128 keys each
-  CHECK(parts(KeySplit::root, 1, 132, 16) == 11);   // round(sqrt(8 x 16))
-  CHECK(parts(KeySplit::root, 128, 132, 16) == 8);  // 1408 CTAs of 1056 in 8 waves
-  CHECK(parts(KeySplit::root, 2000, 132, 16) == 1);
+  const auto rooted = [](std::int64_t ctas, std::int64_t tiles) {
+    return parts(KeySplit::fill, ctas, 132, tiles, 1, 128);
+  };
+  CHECK(rooted(1, 1) == 1);
+  CHECK(rooted(1, 4) == 4);     // 128 keys each
+  CHECK(rooted(1, 16) == 11);   // round(sqrt(8 x 16))
+  CHECK(rooted(128, 16) == 8);  // 1408 CTAs of 1056 in 8 waves
+  CHECK(rooted(2000, 16) == 1);
 }
 
 TEST_CASE("a query a sequence runs a decode kernel, more of them none", "[decode]") {
