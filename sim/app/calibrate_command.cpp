@@ -39,7 +39,8 @@ void add_calibrate_command(CLI::App& program) {
                    "What to fit, in this order: measurement files by name; gemm is its bf16 part "
                    "and moves the GPU, gemm_quantised the rest; power_gemm and "
                    "power_gemm_quantised fit energies (default: gemm, power_gemm, gemm, quantize, "
-                   "gemm_quantised, power_gemm_quantised, attention_context, moe)")
+                   "gemm_quantised, power_gemm_quantised, attention_context, "
+                   "encoder_attention, attention_generation, moe)")
       ->delimiter(',');
   command->add_option("--rows", options->rows, "Rows of a family that are fitted, at most")
       ->check(CLI::Range(20, 2000));

@@ -19,6 +19,8 @@ struct CalibrationOptions {
                                        "gemm_quantised",
                                        "power_gemm_quantised",
                                        "attention_context",
+                                       "encoder_attention",
+                                       "attention_generation",
                                        "moe"};
   std::string half = "fit";
   std::string start;  ///< Folder of fits to start from; empty: the priors.
