@@ -16,13 +16,36 @@ namespace {
 
 constexpr std::int64_t kFraction =
     256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
-constexpr double kSteadyTolerance = 0.01;  ///< Of time.
-constexpr double kSteadyTraffic = 0.1;     ///< Of what HBM can move, in boxes, meanwhile.
+constexpr double kSteadyTolerance = 0.005;  ///< Of time.
+/// Of a launch of many waves, windows take this part each, so that what one wave differs from the
+/// next by averages out, but no more waves than the second number.
+constexpr std::int64_t kWindowsOfLaunch = 16, kMostWatched = 12;
+constexpr double kSteadyTraffic = 0.1;  ///< Of what HBM can move, in boxes, meanwhile.
+/// Standard error that the time of the skipped waves may have, of the launch's time.
+constexpr double kSkippingError = 0.003;
+/// Where there is nothing to gain: events that take some 25 ms to simulate, and a part of what was
+/// simulated so far.
+constexpr double kFewEvents = 500'000, kSmallPart = 0.5;
 
 std::int64_t fractions(double bytes, double bytes_per_cycle) {
   // Of positive numbers this is llround, without its call.
   return std::max<std::int64_t>(
       1, static_cast<std::int64_t>(bytes * kFraction / bytes_per_cycle + 0.5));
+}
+
+/// Standard error of the mean time of a unit of work over the last `count` waves, of that mean.
+template <class Waves>
+double wave_noise(const Waves& waves, std::size_t count) {
+  double sum = 0, squares = 0;
+  for (std::size_t i = waves.size() - count; i < waves.size(); ++i) {
+    const double rate = static_cast<double>(waves[i].time - waves[i - 1].time) /
+                        (waves[i].work - waves[i - 1].work);
+    sum += rate;
+    squares += rate * rate;
+  }
+  const auto n = static_cast<double>(count);
+  const double variance = std::max(0.0, squares / n - sum * sum / (n * n));
+  return std::sqrt(variance / n) / (sum / n);
 }
 
 }  // namespace
@@ -152,7 +175,8 @@ TileEngine::TileEngine(const Machine& machine, const kernels::TileKernel& kernel
                 static_cast<std::int64_t>(machine.l2_dirty)),
       sms_(static_cast<std::size_t>(machine.sms)) {
   // The boxes that are read last go in first: what the launch brings in takes their place, and not
-  // that of the box it reads next, as strict order of use would have it. Real caches are not strict.
+  // that of the box it reads next, as strict order of use would have it. Real caches are not
+  // strict.
   std::vector<kernels::WarmBox> boxes = kernel.warm_boxes();
   std::reverse(boxes.begin(), boxes.end());
   for (const kernels::WarmBox& warm : boxes) {
@@ -279,6 +303,8 @@ bool TileEngine::warming_up() const {
   const double ahead = std::ceil(plan_.stages / std::max(plan_.steps, 1.0)) + 1;
   const std::int64_t whole_waves = given_tiles_ / wave_;
   if (static_cast<double>(whole_waves) < ahead) return true;
+  // Until written data has filled its part of L2, none of it goes to HBM.
+  if (plan_.write_bytes > machine_.l2_dirty && totals_.hbm_write_bytes == 0) return true;
   return plan_.read_bytes + plan_.write_bytes > machine_.l2_capacity && !l2_cache_.full();
 }
 
@@ -288,8 +314,11 @@ void TileEngine::watch_waves() {
   if (exact_ || skipped_ || warming_up()) return;
   waves_.push_back({wheel_.now(), kernel_.work_before(given_tiles_), totals_});
   const std::int64_t remaining = (plan_.tiles - given_tiles_) / wave_ - 1;
-  const auto watched = static_cast<std::size_t>(plan_.steady_waves);
-  if (waves_.size() < 2 * watched + 2 || remaining < 1) return;
+  const auto fewest = static_cast<std::size_t>(std::max<std::int64_t>(
+      plan_.steady_waves, std::min(plan_.tiles / wave_ / kWindowsOfLaunch, kMostWatched)));
+  if (waves_.size() < 2 * fewest + 2 || remaining < 1) return;
+  // Where waves differ, the windows grow until their means do not.
+  const std::size_t watched = (waves_.size() - 2) / 2;
   const Wave& last = waves_.back();
   const Wave& middle = waves_[waves_.size() - 1 - watched];
   const Wave& first = waves_[waves_.size() - 1 - 2 * watched];
@@ -299,6 +328,11 @@ void TileEngine::watch_waves() {
   const double late = rate(middle, last);
   const double early = rate(first, middle);
   if (std::abs(late - early) > kSteadyTolerance * late) return;
+  const double skipped =  // of what was simulated so far
+      static_cast<double>(remaining * wave_) / static_cast<double>(given_tiles_);
+  if (skipped < kSmallPart || static_cast<double>(wheel_.processed()) * skipped < kFewEvents)
+    return;
+  if (wave_noise(waves_, 2 * watched) * skipped / (1 + skipped) > kSkippingError) return;
   const auto traffic = [](const Wave& from, const Wave& to) {
     return (to.totals - from.totals).hbm_bytes() / static_cast<double>(to.time - from.time);
   };
