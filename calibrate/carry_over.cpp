@@ -7,6 +7,8 @@
 #include <cmath>
 #include <map>
 
+#include "calibrate/parameters.hpp"
+
 namespace tessera::calibrate {
 namespace {
 
@@ -48,17 +50,21 @@ std::vector<Known> nearest_known(const std::vector<Known>& all, device::Generati
   return nearest_of(all, generation, [](const Known& known) { return known.fit->generation; });
 }
 
-/// "cublas_hopper.step" of a Hopper GPU as "cublas_blackwell.step", where there is such an
-/// implementation; else the name itself.
+/// "cublas_hopper.step" of a Hopper GPU as "cublas_blackwell.step", where there is such a cost of
+/// such an implementation; else the name itself.
 std::string namesake(const std::string& name, device::Generation from, device::Generation to,
                      const kernels::ImplementationLibrary& library) {
   const std::string old = "_" + to_string(from) + ".";
   const std::size_t at = name.find(old);
   if (from == to || at == std::string::npos) return name;
   const std::string implementation = name.substr(0, at) + "_" + to_string(to);
-  const bool known = std::any_of(library.all().begin(), library.all().end(),
-                                 [&](const auto& each) { return each.name == implementation; });
-  return known ? implementation + "." + name.substr(at + old.size()) : name;
+  const std::string renamed = implementation + "." + name.substr(at + old.size());
+  for (const kernels::Implementation& each : library.all()) {
+    if (each.name != implementation) continue;
+    for (const FreeParameter& parameter : implementation_parameters(each))
+      if (parameter.name == renamed) return renamed;
+  }
+  return name;
 }
 
 device::Parameter pooled(const std::vector<Known>& sources) {
