@@ -80,8 +80,10 @@ MeasuredCall mla_generation_call(const MeasuredRow& row, const device::DeviceSpe
       cached + bytes_of(attention.batch * attention.heads, 2 * kLatent + kRotary, 16), device);
   MeasuredCall call;
   if (!row.probed()) {
-    // An FP8 query is cast whole; else its rotary part alone is touched.
-    const std::int64_t columns = attention.type == DataType::fp8 ? kLatent + kRotary : kRotary;
+    // An FP8 query is cast whole; else TensorRT-LLM rotates its rotary part, SGLang has done so
+    // before.
+    std::int64_t columns = row.text("framework") == "trtllm" ? kRotary : 0;
+    if (attention.type == DataType::fp8) columns = kLatent + kRotary;
     add(call,
         Stream{.kind = StreamKind::rotary,
                .rows = attention.batch,

@@ -22,12 +22,15 @@ constexpr std::uint32_t kCache = 2;
 constexpr std::uint32_t kOutputs = 3;
 constexpr std::uint32_t kPartials = 4;
 constexpr double kBarrierBytes = 1024;  ///< Of shared memory. // assumed
-constexpr std::int64_t kMaxStages = 4;
+constexpr std::int64_t kMaxStages = 4;  ///< Blocks in flight. // assumed
+/// A block arrives and leaves in pieces: products start on the first before all of it is there.
+constexpr std::int64_t kPieces = 2;  // assumed; FlashMLA copies a block in nine
 /// Blocks of the longest range from which on boxes grow, so that a CTA simulates at most so many.
 constexpr std::int64_t kMostBoxes = 96;
 /// SM cycles to widen one FP8 element: to half, to FP32, times its scale, to BF16 (FlashMLA
 /// deep-dive: 25 in 256).
 constexpr double kWidenCycles = 25.0 / 256.0;
+constexpr double kShareOfL2 = 0.3;   ///< That simulated boxes under way may take. // assumed
 constexpr double kOutputBytes = 2;   ///< BF16, whatever was multiplied.
 constexpr double kPartialBytes = 4;  ///< FP32.
 
@@ -48,15 +51,17 @@ class LatentForward : public TileKernel {
 
  private:
   // Barriers of a CTA.
-  [[nodiscard]] Barrier full(std::int64_t stage) const { return static_cast<Barrier>(stage); }
-  [[nodiscard]] Barrier empty(std::int64_t stage) const {
-    return static_cast<Barrier>(stages_ + stage);
+  [[nodiscard]] Barrier full(std::int64_t piece) const {
+    return static_cast<Barrier>(piece % slots_);
   }
-  [[nodiscard]] Barrier queries_full() const { return static_cast<Barrier>(2 * stages_); }
-  [[nodiscard]] Barrier queries_empty() const { return static_cast<Barrier>(2 * stages_ + 1); }
-  [[nodiscard]] Barrier scores() const { return static_cast<Barrier>(2 * stages_ + 2); }
-  [[nodiscard]] Barrier outputs() const { return static_cast<Barrier>(2 * stages_ + 3); }
-  [[nodiscard]] Barrier partials() const { return static_cast<Barrier>(2 * stages_ + 4); }
+  [[nodiscard]] Barrier empty(std::int64_t piece) const {
+    return static_cast<Barrier>(slots_ + piece % slots_);
+  }
+  [[nodiscard]] Barrier queries_full() const { return static_cast<Barrier>(2 * slots_); }
+  [[nodiscard]] Barrier queries_empty() const { return static_cast<Barrier>(2 * slots_ + 1); }
+  [[nodiscard]] Barrier scores() const { return static_cast<Barrier>(2 * slots_ + 2); }
+  [[nodiscard]] Barrier outputs() const { return static_cast<Barrier>(2 * slots_ + 3); }
+  [[nodiscard]] Barrier partials() const { return static_cast<Barrier>(2 * slots_ + 4); }
 
   TileProgram producer(const Cta& cta) const;
   TileProgram consumer(const Cta& cta) const;
@@ -71,7 +76,8 @@ class LatentForward : public TileKernel {
     return std::min<std::int64_t>(tile_.m, schedule_.rows - part.tile * tile_.m);
   }
   [[nodiscard]] Box query_box(const LatentPart& part, int rank) const;
-  [[nodiscard]] Box cache_box(const LatentPart& part, std::int64_t box, int rank) const;
+  [[nodiscard]] Box cache_box(const LatentPart& part, std::int64_t box, std::int64_t piece,
+                              int rank) const;
   [[nodiscard]] Box output_box(const LatentPart& part, std::int64_t index, int rank) const;
   [[nodiscard]] std::int64_t waiting(std::int64_t tile) const;
 
@@ -79,6 +85,12 @@ class LatentForward : public TileKernel {
   [[nodiscard]] std::int64_t clearing(const LatentPart& part) const {
     const std::int64_t lacking = std::max<std::int64_t>(0, part.last * tile_.n - key_tokens_);
     return std::llround(blank_cycles_ * static_cast<double>(lacking));
+  }
+
+  /// Blocks by which the last instruction of a part reaches past its end.
+  [[nodiscard]] std::int64_t padding(const LatentPart& part) const {
+    const std::int64_t blocks = part.last - part.first;
+    return divide_up(blocks, together_) * together_ - blocks;
   }
 
   void choose_stages(const device::DeviceSpec& device, const Implementation& implementation);
@@ -94,9 +106,10 @@ class LatentForward : public TileKernel {
   bool asynchronous_;  ///< Products run beside the warps that issue them.
   bool fits_ = true;
   bool in_kernel_;
-  std::int64_t stages_ = 1;
-  std::int64_t coarse_ = 1;  ///< Blocks of a simulated box.
-  std::int64_t ahead_ = 0;   ///< Boxes scored before their turn.
+  std::int64_t slots_ = kPieces;  ///< Of shared memory, each for a piece.
+  std::int64_t together_ = 1;     ///< Blocks of one instruction.
+  std::int64_t coarse_ = 1;       ///< Blocks of a simulated box.
+  std::int64_t ahead_ = 0;        ///< Boxes scored before their turn.
   double token_bytes_ = 0;
   double element_bytes_ = 2;
   std::int64_t key_tokens_ = 0;  ///< That a query may see.
@@ -147,8 +160,9 @@ void LatentForward::choose_stages(const device::DeviceSpec& device,
   fits_ = least <= cta;
   plan_.ctas_per_sm = std::clamp(static_cast<int>(sm / least), 1, implementation.ctas_per_sm);
   const double room = std::min(cta, sm / plan_.ctas_per_sm) - queries - kBarrierBytes;
-  stages_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(room / stage), 1, kMaxStages);
-  ahead_ = asynchronous_ && stages_ > 1 ? 1 : 0;
+  slots_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(kPieces * room / stage), kPieces,
+                                    kPieces * kMaxStages);
+  ahead_ = asynchronous_ && slots_ >= 2 * kPieces ? 1 : 0;
   std::int64_t longest = 1;
   for (const std::vector<LatentPart>& parts : schedule_.ctas) {
     std::int64_t blocks = 0;
@@ -156,6 +170,14 @@ void LatentForward::choose_stages(const device::DeviceSpec& device,
     longest = std::max(longest, blocks);
   }
   coarse_ = divide_up(longest, kMostBoxes);
+  if (schedule_.row_tiles > 1) {
+    // Tiles of rows share what L2 holds of the blocks under way.
+    const double under_way = static_cast<double>(sms_ * slots_) * tile_.n * token_bytes_ / kPieces /
+                             static_cast<double>(schedule_.row_tiles * tile_.cluster);
+    const double room_in_l2 = kShareOfL2 * static_cast<double>(device.l2.size.value());
+    coarse_ =
+        std::clamp<std::int64_t>(static_cast<std::int64_t>(room_in_l2 / under_way), 1, coarse_);
+  }
 }
 
 void LatentForward::describe_costs(const device::DeviceSpec& device,
@@ -171,6 +193,7 @@ void LatentForward::describe_costs(const device::DeviceSpec& device,
   };
   // One instruction may take more tokens than a stage holds.
   const double together = std::max(keys, parameter_or(implementation, "mma_tokens", 0));
+  together_ = std::llround(together / keys);
   score_cycles_ = std::llround(cycles(rows, together, width) * keys / together);
   value_cycles_ = std::llround(cycles(rows, latent, together) * keys / together);
   const double scores = rows * keys / ctas;
@@ -211,9 +234,9 @@ void LatentForward::describe_launch(const Implementation& implementation) {
                   schedule_.most_parts > 1 ? fmt::format(" split {}", schedule_.most_parts) : "");
   plan_.tiles = static_cast<std::int64_t>(schedule_.ctas.size());
   plan_.cluster = tile_.cluster;
-  plan_.barriers = static_cast<int>(2 * stages_ + 5);
+  plan_.barriers = static_cast<int>(2 * slots_ + 5);
   plan_.persistent = implementation.persistent;
-  plan_.stages = static_cast<int>(stages_);
+  plan_.stages = static_cast<int>(slots_ / kPieces);
   plan_.serial_step = true;
   plan_.steady_waves = 1;
   double steps = 0, longest = 0, parts = 0;
@@ -237,7 +260,7 @@ void LatentForward::describe_launch(const Implementation& implementation) {
   plan_.step.waiting = static_cast<double>(waiting(0));
   const double blocks = static_cast<double>(divide_up(key_tokens_, tile_.n));
   plan_.step.load_bytes = static_cast<double>(key_tokens_) / blocks * token_bytes_ / tile_.cluster;
-  plan_.step.loads = 1;
+  plan_.step.loads = kPieces;
   const double each = parts / ctas;  // parts of a CTA
   const double rows = static_cast<double>(schedule_.rows) /
                       static_cast<double>(schedule_.row_tiles * tile_.cluster);
@@ -298,7 +321,8 @@ Box LatentForward::query_box(const LatentPart& part, int rank) const {
 
 /// Gathered tokens lie anywhere: the box stands for as many of the sequence's, which other queries
 /// also choose from.
-Box LatentForward::cache_box(const LatentPart& part, std::int64_t box, int rank) const {
+Box LatentForward::cache_box(const LatentPart& part, std::int64_t box, std::int64_t piece,
+                             int rank) const {
   const std::int64_t first = part.first + box * coarse_;
   const std::int64_t tokens =
       std::min((first + blocks_in(part, box)) * tile_.n, key_tokens_) - first * tile_.n;
@@ -311,9 +335,9 @@ Box LatentForward::cache_box(const LatentPart& part, std::int64_t box, int rank)
   }
   return {.tensor = kCache,
           .row = static_cast<std::uint32_t>(row),
-          .column = static_cast<std::uint32_t>(column * tile_.cluster + rank),
+          .column = static_cast<std::uint32_t>((column * tile_.cluster + rank) * kPieces + piece),
           .bytes = static_cast<std::uint32_t>(
-              std::ceil(static_cast<double>(tokens) * token_bytes_ / tile_.cluster))};
+              std::ceil(static_cast<double>(tokens) * token_bytes_ / tile_.cluster / kPieces))};
 }
 
 /// `index`: of a partial result; -1: the final one.
@@ -347,9 +371,10 @@ TileProgram LatentForward::producer(const Cta& cta) const {
       co_await wait(queries_empty(), done++);
       co_await load(query_box(part, cta.rank), queries_full());
       for (std::int64_t box = 0; box < boxes_of(part); ++box, ++use) {
-        const std::int64_t stage = use % stages_;
-        co_await wait(empty(stage), use / stages_);
-        co_await load(cache_box(part, box, cta.rank), full(stage));
+        for (std::int64_t piece = use * kPieces; piece < (use + 1) * kPieces; ++piece) {
+          co_await wait(empty(piece), piece / slots_);
+          co_await load(cache_box(part, box, piece % kPieces, cta.rank), full(piece));
+        }
       }
     }
   }
@@ -370,30 +395,33 @@ TileProgram LatentForward::consumer(const Cta& cta) const {
       for (std::int64_t k = use; k < end; ++k) {
         const std::int64_t blocks = blocks_in(part, k - start);
         for (; issued < std::min(end, k + 1 + ahead_); ++issued) {
-          co_await wait(full(issued % stages_), issued / stages_ + 1);
-          if (widen_cycles_ > 0)
-            co_await compute(Pipe::conversion, widen_cycles_ * blocks_in(part, issued - start));
-          co_await mma(score_cycles_ * blocks_in(part, issued - start), operand, scores());
+          const std::int64_t ready = blocks_in(part, issued - start);
+          for (std::int64_t piece = 0; piece < kPieces; ++piece) {
+            const std::int64_t at = issued * kPieces + piece;
+            co_await wait(full(at), at / slots_ + 1);
+            if (widen_cycles_ > 0)
+              co_await compute(Pipe::conversion, widen_cycles_ * ready / kPieces);
+            co_await mma(score_cycles_ * ready / kPieces, operand / kPieces,
+                         piece + 1 == kPieces ? scores() : kNoBarrier);
+          }
         }
         co_await wait(scores(), ++scored);
         co_await delay(latency * blocks);
         if (turn_cycles_ > 0) co_await compute(Pipe::shared_memory, turn_cycles_ * blocks);
         co_await compute(Pipe::fp32, fp32_cycles_ * blocks);
         co_await compute(Pipe::sfu, sfu_cycles_ * blocks);
-        if (asynchronous_) {
-          co_await mma(value_cycles_ * blocks, operand, empty(k % stages_));
-        } else {
-          co_await mma(value_cycles_ * blocks, operand, outputs());
+        for (std::int64_t piece = k * kPieces; piece < (k + 1) * kPieces; ++piece)
+          co_await mma(value_cycles_ * blocks / kPieces, operand / kPieces, empty(piece));
+        if (!asynchronous_) {
+          co_await mma(0, 0, outputs());
           co_await wait(outputs(), ++written);
-          co_await signal(empty(k % stages_));
         }
       }
       use = end;
       co_await delay(clearing(part));
-      if (asynchronous_ && end > start) {
-        co_await mma(0, 0, outputs());
-        co_await wait(outputs(), ++written);
-      }
+      // The last instruction multiplies places beyond the part's end as well.
+      co_await mma((score_cycles_ + value_cycles_) * padding(part), operand, outputs());
+      co_await wait(outputs(), ++written);
       co_await delay(finish_delay_);
       if (part.parts > 1) {
         co_await store(output_box(part, part.index, cta.rank));
@@ -427,7 +455,8 @@ std::vector<WarmBox> LatentForward::warm_boxes() const {
           boxes.push_back({output_box(part, part.parts > 1 ? part.index : -1, rank), true});
         boxes.push_back({query_box(part, rank), false});
         for (std::int64_t box = 0; box < boxes_of(part); ++box)
-          boxes.push_back({cache_box(part, box, rank), false});
+          for (std::int64_t piece = 0; piece < kPieces; ++piece)
+            boxes.push_back({cache_box(part, box, piece, rank), false});
       }
     }
   }
@@ -464,13 +493,14 @@ std::vector<std::unique_ptr<TileKernel>> make_absorbed_passes(const AbsorbedAtte
   const Residency written{.activations = true};
   launches.push_back(make_row_kernel(
       {.name = "latent combine",
-       .units = std::max(1.0, schedule.split_rows) * static_cast<double>(attention.latent),
-       .unit_elements = 1,
+       .units = std::max(1.0, schedule.split_rows),
+       .unit_elements = static_cast<double>(attention.latent),
        .facts = {.read_bytes = std::max(1.0, parts) * kPartialBytes,
                  .write_bytes = kOutputBytes,
                  .fp32 = 2 * parts,
                  .conversions = 1,
-                 .row_steps = 1}},
+                 .row_steps = parts * parameter_or(implementation, "combine_part", 0) /
+                              std::max(1.0, rows.costs.reduction_cycles)}},
       device, rows, written, gpc_sizes));
   return launches;
 }
