@@ -27,8 +27,10 @@ struct MeasuredCall {
                         ///< other closer than those of another. Else empty.
   std::string residual_group;  ///< Calls that err alike: "gemm trtllm bfloat16".
   bool distrusted = false;     ///< As MeasuredAs::distrusted.
-  double prepared_rows = 0;    ///< Rows of weight scales that every call expands and packs anew.
   bool eager = false;          ///< Launched one by one: the host's time is a floor.
+  /// Rows that every call prepares with a CTA each: of weight scales that it expands and packs, of
+  /// heads' activations that it casts.
+  double prepared_rows = 0;
 
   /// One constant of the harness and how often it falls on the call.
   struct Constant {
@@ -72,6 +74,7 @@ struct MeasuredAs {
   bool multiplies_as_cached = false;  ///< Prefill: queries are quantised to the cache's type too.
   std::string odd_heads;       ///< Encoders: runs instead for heads that no tile of the other fits.
   bool keeps_queries = false;  ///< Decode: queries are not cast to a narrower cache's type.
+  std::string attention;        ///< Of a module: runs its attention. "": the default.
   bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
   std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.

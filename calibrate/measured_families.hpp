@@ -28,6 +28,13 @@ MeasuredCall mla_context_call(const MeasuredRow& row, const device::DeviceSpec& 
 /// mla_generation.csv: absorbed decode of one token a sequence.
 MeasuredCall mla_generation_call(const MeasuredRow& row, const device::DeviceSpec& device,
                                  const MeasuredAs& as);
+/// mla_module.csv: a whole attention layer of DeepSeek-V3: projections, norms, rotation, cache,
+/// attention.
+MeasuredCall mla_module_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                             const MeasuredAs& as);
+/// mhc.csv: the mixing of a hyper-connection's residual streams before or after a layer.
+MeasuredCall mhc_call(const MeasuredRow& row, const device::DeviceSpec& device,
+                      const MeasuredAs& as);
 /// mla_bmm.csv: the products that absorb the up-projections into queries and outputs.
 MeasuredCall mla_bmm_call(const MeasuredRow& row, const device::DeviceSpec& device,
                           const MeasuredAs& as);

@@ -127,6 +127,8 @@ MeasuredCall mla_bmm_call(const MeasuredRow& row, const device::DeviceSpec& devi
         Stream{.kind = StreamKind::quantize, .rows = rows, .columns = gemm.k, .output = gemm.type},
         context);
     product.warm_activations = true;  // just written
+    // Small rows, each cast by a CTA of its own: starting CTAs takes longer than the bytes.
+    call.prepared_rows = static_cast<double>(rows);
   }
   add(call, gemm, product, as.implementation);
   call.type = core::to_string(gemm.type);

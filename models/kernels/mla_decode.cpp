@@ -420,6 +420,7 @@ TileProgram LatentForward::consumer(const Cta& cta) const {
       use = end;
       co_await delay(clearing(part));
       // The last instruction multiplies places beyond the part's end as well.
+      if (!asynchronous_) co_await delay((latency + fp32_cycles_ + sfu_cycles_) * padding(part));
       co_await mma((score_cycles_ + value_cycles_) * padding(part), operand, outputs());
       co_await wait(outputs(), ++written);
       co_await delay(finish_delay_);
