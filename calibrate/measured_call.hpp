@@ -74,7 +74,7 @@ struct MeasuredAs {
   bool multiplies_as_cached = false;  ///< Prefill: queries are quantised to the cache's type too.
   std::string odd_heads;       ///< Encoders: runs instead for heads that no tile of the other fits.
   bool keeps_queries = false;  ///< Decode: queries are not cast to a narrower cache's type.
-  std::string attention;        ///< Of a module: runs its attention. "": the default.
+  std::string attention;       ///< Of a module: runs its attention. "": the default.
   bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
   std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.
