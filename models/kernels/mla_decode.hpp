@@ -58,9 +58,10 @@ struct LatentSchedule {
 /// counts for each part), `mma_tokens` (of one instruction, where a stage holds fewer),
 /// `fp8_transpose` (passes of an FP8 block through shared memory to turn values), `hbm_reachable`
 /// (part of HBM's peak rate that long runs of tokens reach; read by the GPU model), `blank_token`
-/// (cycles to clear the place of a token that a block lacks), `crowded` (cycles a step when more
-/// than `lone_share` of the SMs run); costs prologue, epilogue (of each part), reduction,
-/// mma_latency, step and issue. Absent parameters are 0.
+/// (cycles to clear the place of a token that a block lacks), `combine_part` (cycles that adding
+/// one part to the next takes), `crowded` (cycles a step when more than `lone_share` of the SMs
+/// run); costs prologue, epilogue (of each part), reduction, mma_latency, step and issue. Absent
+/// parameters are 0.
 std::vector<std::unique_ptr<TileKernel>> make_absorbed_attention(
     const workload::AbsorbedAttention& attention, const device::DeviceSpec& device,
     const Implementation& implementation, const Residency& residency,
