@@ -72,11 +72,11 @@ std::string fit_text(const std::string& device, const FitRecord& record) {
   text += fmt::format(
       "provenance:\n"
       "  measurements: \"NVIDIA aiconfigurator, Apache-2.0, commit 095f58a51c4c\"\n"
-      "  stamp: \"{}\"\n{}"
-      "  stages:\n",
+      "  stamp: \"{}\"\n{}",
       stamp_of(record),
       (record.energies_from.empty() ? "" : "  energies_from: " + record.energies_from + "\n") +
           (record.carried_from.empty() ? "" : "  carried_from: " + record.carried_from + "\n"));
+  if (!record.stages.empty()) text += "  stages:\n";
   for (const StageRecord& stage : record.stages)
     text += fmt::format(
         "    - {{stage: {}, half: {}, rows: {}, passes: {}, model_version: \"{}\", sha256: {}}}\n",

@@ -53,6 +53,17 @@ TEST_CASE("a fit file gives back what calibration wrote", "[fit]") {
   CHECK(back.energies_from == "h200_sxm");
 }
 
+TEST_CASE("a fit that was carried over is read back without stages", "[fit]") {
+  const Folder folder;
+  FitRecord carried = record();
+  carried.stages.clear();
+  carried.carried_from = "a100_sxm and h100_sxm";
+  folder.write(fit_text("d", carried));
+  CHECK(folder.load().stages.empty());
+  CHECK(folder.load().carried_from == carried.carried_from);
+  CHECK(folder.load().stamp == stamp_of(carried));
+}
+
 TEST_CASE("a residual without its rows is a mistake of the fit file", "[fit]") {
   const Folder folder;
   std::string text = fit_text("d", record());
