@@ -16,8 +16,8 @@ inline constexpr const char* kFitFolder = "calibrate/fits";
 ///       hbm.reachable: {value: 0.92, unit: "1", standard_error: 0.01, grade: fitted, source:
 ///       "..."}
 ///
-/// `residuals` and `provenance` are read by calibration (calibrate/fit_record). The hash is over the
-/// bytes of the file and of what it extends. Throws core::ConfigError with all mistakes.
+/// `residuals` and `provenance` are read by calibration (calibrate/fit_record). The hash is over
+/// the bytes of the file and of what it extends. Throws core::ConfigError with all mistakes.
 [[nodiscard]] FitSet load_fit(const std::string& name_or_path,
                               const std::string& folder = kFitFolder);
 

@@ -125,10 +125,10 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
     return std::pair{cycles, tail};
   };
   // A CTA that follows another one in its slot; the others of the SM run on meanwhile.
-  const double follow = plan.persistent ? 0.0
-                                        : (machine.cta_launch_cycles + plan.prologue_cycles +
-                                           machine.l2_latency) /
-                                              plan.ctas_per_sm;
+  const double follow =
+      plan.persistent ? 0.0
+                      : (machine.cta_launch_cycles + plan.prologue_cycles + machine.l2_latency) /
+                            plan.ctas_per_sm;
   double cycles =
       plan.prologue_cycles + machine.l2_latency + (traffic.read > 0 ? machine.hbm_latency : 0.0);
   double tail = 0;
