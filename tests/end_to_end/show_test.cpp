@@ -65,7 +65,7 @@ TEST_CASE("a wrong name or value ends with code 2 and a message, and prints noth
 TEST_CASE("list names what there is", "[list]") {
   const Outcome devices = run_tessera("list devices --format json");
   REQUIRE(devices.exit_code == 0);
-  CHECK(nlohmann::json::parse(devices.output).size() == 14);
+  CHECK(nlohmann::json::parse(devices.output).size() == 16);
   CHECK_THAT(run_tessera("list clusters").output, ContainsSubstring("h800_2048_multiplane  "));
   CHECK_THAT(run_tessera("list types").output, ContainsSubstring("fp8_block\n"));
   CHECK(run_tessera("list colours").exit_code == 2);
@@ -74,7 +74,7 @@ TEST_CASE("list names what there is", "[list]") {
 TEST_CASE("doctor reads everything and finds nothing wrong", "[doctor]") {
   const Outcome told = run_tessera("doctor");
   CHECK(told.exit_code == 0);
-  CHECK_THAT(told.output, ContainsSubstring("14, all read without a mistake"));
+  CHECK_THAT(told.output, ContainsSubstring("16, all read without a mistake"));
 }
 
 TEST_CASE("a data folder that is none is reported", "[doctor]") {
