@@ -13,9 +13,9 @@ constexpr const char* kKernel = "kernel gemm --device h100_sxm M=512 N=1024 K=51
 }  // namespace
 
 TEST_CASE("a kernel's timeline is drawn, and written where asked", "[timeline]") {
-  const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() / "tessera_timeline_test";
-  std::filesystem::remove_all(folder);
+  std::string name = std::filesystem::temp_directory_path() / "tessera_timeline_XXXXXX";
+  REQUIRE(mkdtemp(name.data()) != nullptr);
+  const std::filesystem::path folder = name;
   const Outcome outcome = run_tessera(std::string{kKernel} + "--timeline --out " + folder.string());
   CHECK(outcome.exit_code == 0);
   CHECK_THAT(outcome.output, ContainsSubstring("tensor pipe") && ContainsSubstring("HBM") &&

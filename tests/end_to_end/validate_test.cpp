@@ -14,8 +14,10 @@ namespace fs = std::filesystem;
 
 /// A measurement folder with three GEMMs, one of a type that Tessera does not model.
 struct Measurements {
-  Measurements() : path(fs::temp_directory_path() / "tessera_validate_test") {
-    fs::remove_all(path);
+  Measurements() {
+    std::string name = fs::temp_directory_path() / "tessera_validate_XXXXXX";
+    REQUIRE(mkdtemp(name.data()) != nullptr);
+    path = name;
     fs::create_directories(path / "rows");
     std::ofstream(path / "rows" / "gemm.csv")
         << "gpu,framework,version,op,dtype,kernel,M,N,K,latency_us,split\n"

@@ -1,6 +1,7 @@
 #include "calibrate/fit_record.hpp"
 
 #include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -25,10 +26,12 @@ FitRecord record() {
   return r;
 }
 
+/// A folder of the test's own: tests run beside each other.
 struct Folder {
-  Folder() : path(fs::temp_directory_path() / "tessera_fit_record_test") {
-    fs::remove_all(path);
-    fs::create_directories(path);
+  Folder() {
+    std::string name = fs::temp_directory_path() / "tessera_fit_XXXXXX";
+    REQUIRE(mkdtemp(name.data()) != nullptr);
+    path = name;
   }
   ~Folder() { fs::remove_all(path); }
   void write(const std::string& text) const { std::ofstream(path / "d.yaml") << text; }

@@ -1,4 +1,5 @@
 #include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -12,11 +13,13 @@ namespace fs = std::filesystem;
 
 /// A user's file that is gone when the test ends.
 struct OwnFile {
-  explicit OwnFile(const std::string& name, const std::string& text)
-      : path(fs::temp_directory_path() / name) {
+  explicit OwnFile(const std::string& name, const std::string& text) {
+    std::string folder = fs::temp_directory_path() / "tessera_own_XXXXXX";
+    REQUIRE(mkdtemp(folder.data()) != nullptr);
+    path = fs::path(folder) / name;
     std::ofstream(path) << text;
   }
-  ~OwnFile() { fs::remove(path); }
+  ~OwnFile() { fs::remove_all(path.parent_path()); }
   fs::path path;
 };
 
