@@ -85,6 +85,7 @@ MeasurementMap MeasurementMap::load() {
                          .dtype = node.text_or("dtype", ""),
                          .kv_dtype = node.text_or("kv_dtype", ""),
                          .gpu = node.text_or("gpu", ""),
+                         .generation = node.text_or("generation", ""),
                          .num_heads = node.integer_or("num_heads", 0, 1024, 0),
                          .implementation = node.text_or("implementation", ""),
                          .ungrouped = node.text_or("ungrouped", ""),
@@ -107,13 +108,14 @@ MeasurementMap MeasurementMap::load() {
 }
 
 const MeasuredAs& MeasurementMap::find(const std::string& file, const CsvTable& table,
-                                       std::size_t row) const {
+                                       std::size_t row, const device::DeviceSpec& device) const {
+  const std::string generation = device::to_string(device.generation);
   for (const MeasuredAs& as : rows_)
     if (as.file == file && matches(as.framework, table.text(row, "framework")) &&
         matches(as.kernel, table.text(row, "kernel")) &&
         matches(as.dtype, table.text(row, "dtype")) &&
         matches(as.kv_dtype, table.text(row, "kv_dtype")) &&
-        matches(as.gpu, table.text(row, "gpu")) &&
+        matches(as.gpu, table.text(row, "gpu")) && matches(as.generation, generation) &&
         (as.num_heads == 0 || table.number(row, "num_heads") == static_cast<double>(as.num_heads)))
       return as;
   refuse_row(fmt::format("{}: no implementation stands for {} {} {}", file,
@@ -125,7 +127,7 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
                                   const device::DeviceSpec& device) const {
   const bool power = file.starts_with("power_");
   const std::string family = power ? file.substr(6) : file;
-  const MeasuredAs& as = find(family, table, row);
+  const MeasuredAs& as = find(family, table, row, device);
   const auto found = kFamilies.find(family);
   if (found == kFamilies.end())
     refuse_row(fmt::format("{} is not modelled yet as a measured call", file));

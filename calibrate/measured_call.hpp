@@ -62,6 +62,7 @@ struct MeasuredAs {
   std::string dtype;
   std::string kv_dtype;
   std::string gpu;
+  std::string generation;  ///< Of the GPU: a GPU that nobody measured runs the kernels of its own.
   std::int64_t num_heads = 0;   ///< 0: any.
   std::string implementation;   ///< "" : the device's default.
   std::string ungrouped;        ///< Decode: runs instead where too many query heads share a key
@@ -96,7 +97,7 @@ class MeasurementMap {
 
  private:
   [[nodiscard]] const MeasuredAs& find(const std::string& file, const CsvTable& table,
-                                       std::size_t row) const;
+                                       std::size_t row, const device::DeviceSpec& device) const;
   std::vector<MeasuredAs> rows_;
 };
 

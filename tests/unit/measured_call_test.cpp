@@ -103,4 +103,28 @@ TEST_CASE("a probe's row times its GEMM alone, in the state of L2 that it names"
   CHECK(cycled.harness == "harness.gemm.tessera_probes");
 }
 
+TEST_CASE("GPUs that nobody measured run the kernels of their generation", "[measured]") {
+  const std::vector<std::pair<std::string, std::string>> pairs = {
+      {"h20_sxm", "h200_sxm"},  {"h800_sxm", "h100_sxm"}, {"gb200", "b200_sxm"},
+      {"b300_sxm", "b200_sxm"}, {"a800_sxm", "a100_sxm"}, {"l40s", "rtx_pro_6000_server"}};
+  const MeasurementMap map = MeasurementMap::load();
+  for (const auto& [unmeasured, measured] : pairs)
+    for (const std::string kernel : {"torch_flow", "fa3", "flashinfer"})
+      for (const std::string op : {"attention_context", "encoder_attention"}) {
+        const std::string framework = kernel == "torch_flow" ? "trtllm" : "sglang";
+        const auto call_on = [&](const std::string& gpu) {
+          const CsvTable table = CsvTable::parse(
+              "gpu,framework,op,dtype,kernel,batch,isl,num_heads,num_kv_heads,head_dim,win,"
+              "kv_dtype\n" +
+                  gpu + "," + framework + "," + op + ",bfloat16," + kernel +
+                  ",4,1024,16,16,128,0,bfloat16\n",
+              op + ".csv");
+          return map.call(op, table, 0, device::load_device(gpu));
+        };
+        CAPTURE(unmeasured, op, framework, kernel);
+        CHECK(call_on(unmeasured).kernels.back().implementation ==
+              call_on(measured).kernels.back().implementation);
+      }
+}
+
 }  // namespace tessera::calibrate
