@@ -60,14 +60,22 @@ std::vector<FreeParameter> power_parameters(const device::DeviceSpec& device) {
 
 std::vector<FreeParameter> implementation_parameters(
     const kernels::Implementation& implementation) {
-  const std::string prefix = implementation.name + ".";
+  // What a file that extends another does not state is a cost of the other.
+  const auto owner = [&](const std::string& name) -> const std::string& {
+    return implementation.base.empty() || implementation.stated.contains(name)
+               ? implementation.name
+               : implementation.base;
+  };
+  const auto prior_file = [&](const std::string& name) {
+    return "hw_configs/kernels/" + owner(name) + ".yaml";
+  };
   const kernels::ImplementationCosts& costs = implementation.costs;
   std::vector<FreeParameter> parameters;
   const auto add = [&](const char* name, const char* unit, double prior, double spread,
                        double highest) {
     if (prior <= 0) return;
-    parameters.push_back({prefix + name, unit, prior, spread, prior * 0.02, highest,
-                          "hw_configs/kernels/" + implementation.name + ".yaml"});
+    parameters.push_back(
+        {owner(name) + "." + name, unit, prior, spread, prior * 0.02, highest, prior_file(name)});
   };
   add("prologue", "cycles", costs.prologue_cycles, 0.7, 20000);
   add("epilogue", "cycles", costs.epilogue_cycles, 0.5, 20000);
@@ -81,17 +89,17 @@ std::vector<FreeParameter> implementation_parameters(
   if (implementation.promotion_k > 0 || implementation.family == "attention")
     add("mma_latency", "cycles", costs.mma_latency_cycles, 0.5, 1000);
   if (costs.tensor_scale > 1)
-    parameters.push_back({prefix + "tensor_scale", "1", costs.tensor_scale, 0.2, 1.0, 5.0,
-                          "hw_configs/kernels/" + implementation.name + ".yaml"});
+    parameters.push_back({owner("tensor_scale") + ".tensor_scale", "1", costs.tensor_scale, 0.2,
+                          1.0, 5.0, prior_file("tensor_scale")});
   // Layouts are known, and what arithmetic issues cannot be told from what every element does.
   static const std::set<std::string> kKnown = {
       "keys_of_part", "group_alignment", "issue_per_fp32", "overhead_blocks",
       "least_blocks", "mma_tokens",      "lone_share"};
   for (const auto& [name, value] : implementation.parameters)
     if (value > 0 && !kKnown.contains(name))
-      parameters.push_back({prefix + name, "", value, 0.5, value * 0.05,
+      parameters.push_back({owner(name) + "." + name, "", value, 0.5, value * 0.05,
                             name == "hbm_reachable" ? 0.99 : value * 20,  // a part of the peak
-                            "hw_configs/kernels/" + implementation.name + ".yaml"});
+                            prior_file(name)});
   return parameters;
 }
 

@@ -146,9 +146,8 @@ void DecodeAttention::describe_costs(const device::DeviceSpec& device,
   if (own > 0) {
     fp32 += own * static_cast<double>(packed_) / consumers_ * keys * (qk + v);
   } else {
-    const double rate = device.sm.tensor_flops.at(attention_.type);
     const auto cycles = [&](double n, double k) {
-      return std::llround(costs.tensor_scale * mma_cycles(device.generation, rate, rows, n, k));
+      return std::llround(costs.tensor_scale * mma_cycles(device, attention_.type, rows, n, k));
     };
     score_cycles_ = cycles(keys, qk);
     value_cycles_ = cycles(v, keys);

@@ -180,11 +180,10 @@ void AttentionForward::lay_out(const device::DeviceSpec& device) {
 void AttentionForward::describe_costs(const device::DeviceSpec& device,
                                       const Implementation& implementation) {
   const ImplementationCosts& costs = implementation.costs;
-  const double rate = device.sm.tensor_flops.at(attention_.type);
   const double rows = static_cast<double>(tile_.m) / consumers_;
   const double keys = tile_.n;
   const auto cycles = [&](double m, double n, double k) {
-    return std::llround(costs.tensor_scale * mma_cycles(device.generation, rate, m, n, k) +
+    return std::llround(costs.tensor_scale * mma_cycles(device, attention_.type, m, n, k) +
                         costs.step_cycles);
   };
   const auto qk = static_cast<double>(attention_.qk_dim);

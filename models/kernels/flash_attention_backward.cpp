@@ -138,13 +138,12 @@ AttentionBackward::AttentionBackward(const Attention& multiplied, const Attentio
 void AttentionBackward::describe_costs(const device::DeviceSpec& device,
                                        const Implementation& implementation) {
   const ImplementationCosts& costs = implementation.costs;
-  const double rate = device.sm.tensor_flops.at(attention_.type);
   const double keys = static_cast<double>(tile_.n) / consumers_;
   const double queries = tile_.m;
   const auto qk = static_cast<double>(attention_.qk_dim);
   const auto v = static_cast<double>(attention_.v_dim);
   const auto cycles = [&](double m, double n, double k) {
-    return std::llround(costs.tensor_scale * mma_cycles(device.generation, rate, m, n, k) +
+    return std::llround(costs.tensor_scale * mma_cycles(device, attention_.type, m, n, k) +
                         costs.step_cycles);
   };
   score_cycles_ = cycles(keys, queries, qk);

@@ -76,9 +76,9 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
   plan_.flops = workload::flops(gemm_).value();
 }
 
-/// DeepGEMM's tiles of two bands of rows for a warpgroup, in whole 32s of columns, take several
-/// times as long a step when one wave holds them all; in more waves, or with other columns, they do
-/// not.
+/// Of an implementation that states `lone_tall_step`: tiles of two bands of rows for a warpgroup,
+/// in whole 32s of columns, take several times as long a step when one wave holds them all; in more
+/// waves, or with other columns, they do not.
 void DenseGemm::delay_lone_tall_tiles(const std::vector<int>& gpc_sizes) {
   constexpr int kBands = 128;          // rows that two warpgroups multiply at once
   constexpr int kColumns = 32;         // measured: 96 and 128 columns, not 80 or 112
@@ -162,20 +162,25 @@ std::vector<WarmBox> DenseGemm::warm_boxes() const {
 
 }  // namespace
 
-double mma_cycles(Generation generation, double flops_per_cycle, double m, double n, double k) {
-  const double ideal = 2.0 * m * n * k / flops_per_cycle;
+double mma_cycles(const device::DeviceSpec& device, core::DataType type, double m, double n,
+                  double k) {
+  constexpr double kInstructionBytes = 32;  // of k, in every type
+  const double ideal = 2.0 * m * n * k / device.sm.tensor_flops.at(type);
+  const double k_steps = k * core::activation_bits(type) / 8 / kInstructionBytes;
   // Swapped operands: a kernel for few rows puts the long side on the instruction's m.
   const double wide = std::max(m, n);
   const double narrow = std::min(m, n);
-  switch (generation) {
+  switch (device.generation) {
     case Generation::hopper: {
       const double instruction_n = wide >= 64 && narrow < 64 ? narrow : std::min(n, 256.0);
-      return ideal * std::max(1.0, (16 + instruction_n / 4) / (instruction_n / 2));
+      const double instructions = m / 64 * n / instruction_n * k_steps;
+      return std::max(ideal, instructions * (16 + instruction_n / 4));
     }
     case Generation::blackwell: {
       const double instruction_n = wide >= 128 && narrow < 128 ? narrow : std::min(n, 256.0);
       const double half_rate = wide < 128 ? 2.0 : 1.0;
-      return ideal * half_rate * std::max(1.0, 44.0 / (instruction_n / 2));
+      const double instructions = m / 128 * n / instruction_n * k_steps;
+      return half_rate * std::max(ideal, instructions * 44);
     }
     case Generation::ampere:
     case Generation::ada:

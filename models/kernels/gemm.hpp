@@ -25,11 +25,12 @@ struct GemmConfiguration {
   int split = 1;  ///< CTAs that share a tile along k.
 };
 
-/// Tensor pipe cycles of an m x n x k MMA tile at `flops_per_cycle`, with what small shapes waste:
-/// Hopper's wgmma is full rate from n = 64 (shared-memory need 16 + n/4 cycles against n/2 of
-/// math); tcgen05 takes at least 44 cycles a K-step and half rate below m = 128. Source:
-/// microbenchmarks of H800 (arXiv 2402.13499) and B300/B200.
-double mma_cycles(device::Generation generation, double flops_per_cycle, double m, double n,
+/// Tensor pipe cycles of an m x n x k MMA tile in `type`, with what small shapes waste: a wgmma
+/// reads shared memory for 16 + n/4 cycles, however fast the GPU multiplies (n/2 cycles on H100, so
+/// full rate from n = 64; four times that on H20, which small n costs nothing); tcgen05 takes at
+/// least 44 cycles a K-step of 32 bytes and half rate below m = 128. Source: microbenchmarks of
+/// H800 (arXiv 2402.13499) and B300/B200.
+double mma_cycles(const device::DeviceSpec& device, core::DataType type, double m, double n,
                   double k);
 
 /// Every configuration of `implementation` that fits `device` for `gemm`.

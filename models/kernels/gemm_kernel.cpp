@@ -61,9 +61,8 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
       static_cast<std::int64_t>((smem / resident - kBarrierBytes) / smem_stage), 2, kMaxStages);
   if (tile_.stages > 0) stages_ = std::min<std::int64_t>(stages_, tile_.stages);
 
-  const double rate = device.sm.tensor_flops.at(gemm.type);
-  const double multiplied = costs.tensor_scale * mma_cycles(device.generation, rate, tile_.m,
-                                                            tile_.n, static_cast<double>(step_k_)) +
+  const double multiplied = costs.tensor_scale * mma_cycles(device, gemm.type, tile_.m, tile_.n,
+                                                            static_cast<double>(step_k_)) +
                             costs.step_cycles;
   mma_cycles_ = std::llround(std::ceil(multiplied));
   const double chain = tile_.chain_cycles > 0 ? tile_.chain_cycles : costs.chain_cycles;

@@ -183,12 +183,11 @@ void LatentForward::choose_stages(const device::DeviceSpec& device,
 void LatentForward::describe_costs(const device::DeviceSpec& device,
                                    const Implementation& implementation) {
   const ImplementationCosts& costs = implementation.costs;
-  const double rate = device.sm.tensor_flops.at(attention_.type);
   const double rows = tile_.m, keys = tile_.n, ctas = tile_.cluster;
   const auto latent = static_cast<double>(attention_.latent);
   const auto width = static_cast<double>(attention_.latent + attention_.rotary);
   const auto cycles = [&](double m, double n, double k) {
-    return (costs.tensor_scale * mma_cycles(device.generation, rate, m, n, k) + costs.step_cycles) /
+    return (costs.tensor_scale * mma_cycles(device, attention_.type, m, n, k) + costs.step_cycles) /
            ctas;
   };
   // One instruction may take more tokens than a stage holds.

@@ -429,8 +429,12 @@ class DeviceCalibration {
       if (stage.types == Types::quantised && implementation.types.contains(core::DataType::bf16))
         continue;
       for (FreeParameter& parameter : calibrate::implementation_parameters(implementation)) {
-        // What an earlier file fitted stays as it is.
-        if (stage.moves_gpu || movable(parameter.name)) free.push_back(std::move(parameter));
+        // What an earlier file fitted stays as it is; one that extends another shares its costs.
+        const bool shared = std::any_of(free.begin(), free.end(), [&](const FreeParameter& other) {
+          return other.name == parameter.name;
+        });
+        if (!shared && (stage.moves_gpu || movable(parameter.name)))
+          free.push_back(std::move(parameter));
       }
     }
     if (options_.only_harness) free.clear();
@@ -529,11 +533,15 @@ class DeviceCalibration {
     for (const calibrate::KernelQuery& query : call.kernels)
       if (workload::family(query.op) != "stream") about = &query;
     const std::string family = workload::family(about->op);
-    const std::string own = gpu::residual_name(
-        about->op, library_.choose(about->op, device_, about->implementation).name);
-    if (family == "grouped_gemm") return {own};
-    return {own, "residual." + family,
-            fmt::format("residual.{}.{}", family, gpu::to_string(result.binding))};
+    const kernels::Implementation& implementation =
+        library_.choose(about->op, device_, about->implementation);
+    std::vector<std::string> names{gpu::residual_name(about->op, implementation.name)};
+    if (!implementation.base.empty())
+      names.push_back(gpu::residual_name(about->op, implementation.base));
+    if (family == "grouped_gemm") return names;
+    names.push_back("residual." + family);
+    names.push_back(fmt::format("residual.{}.{}", family, gpu::to_string(result.binding)));
+    return names;
   }
 
   void note_residuals(const std::string& stage, const std::string& group,

@@ -137,15 +137,31 @@ TEST_CASE("a maximum over a tensor keeps fewer bytes in flight than a cast", "[s
   CHECK(plan_of(cast, device, {}).step.load_bytes > 3000);
 }
 
-TEST_CASE("tall tiles of DeepGEMM are slow where one wave holds them all", "[gemm]") {
+TEST_CASE("tall tiles of sglang's DeepGEMM are slow where one wave holds them all", "[gemm]") {
   const auto device = device::load_device("h200_sxm");
-  const auto least_step = [&](std::int64_t m, std::int64_t n) {
+  const auto least_step = [&](std::int64_t m, std::int64_t n,
+                              const std::string& implementation = "deepgemm_sglang_hopper") {
     const Gemm gemm{.m = m, .n = n, .k = 4096, .type = DataType::fp8_block};
-    return plan_of(gemm, device, "deepgemm_hopper").least_step;
+    return plan_of(gemm, device, implementation).least_step;
   };
-  CHECK(least_step(1024, 4096) > 3500);  // 128 tiles of 256x128 on 132 SMs
-  CHECK(least_step(2048, 8192) < 1500);  // four waves of them
-  CHECK(least_step(257, 5120) < 1500);   // 80 columns
+  CHECK(least_step(1024, 4096) > 3500);                     // 128 tiles of 256x128 on 132 SMs
+  CHECK(least_step(2048, 8192) < 1500);                     // four waves of them
+  CHECK(least_step(257, 5120) < 1500);                      // 80 columns
+  CHECK(least_step(1024, 4096, "deepgemm_hopper") < 1500);  // other releases do not show it
+}
+
+TEST_CASE("what a narrow MMA waits for shared memory does not grow where math is slow", "[gemm]") {
+  const auto h100 = device::load_device("h100_sxm");
+  const auto h20 = device::load_device("h20_sxm");
+  const auto cycles = [](const device::DeviceSpec& device, double n) {
+    return kernels::mma_cycles(device, DataType::fp8, 64, n, 128);
+  };
+  CHECK(cycles(h100, 16) == Approx(4 * 20));   // 16 + n/4 an instruction, against n/2
+  CHECK(cycles(h100, 128) == Approx(4 * 64));  // bound by math
+  CHECK(cycles(h20, 16) == Approx(4 * 32));    // 2n an instruction: math hides the reads
+  CHECK(cycles(h20, 128) == Approx(4 * 256));
+  CHECK(kernels::mma_cycles(device::load_device("b200_sxm"), DataType::nvfp4, 128, 32, 64) ==
+        Approx(44));
 }
 
 TEST_CASE("weights narrower than the MMA are widened on the CUDA cores", "[gemm]") {
