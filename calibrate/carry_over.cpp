@@ -20,7 +20,7 @@ constexpr double kUnknownRelativeError = 0.5;
 
 struct Known {
   const CarriedFit* fit;
-  const device::Parameter* parameter;
+  device::Parameter parameter;  ///< On the target: a ratio to what descriptions say is kept.
 };
 
 bool usable(const std::string& name, const device::Parameter& parameter,
@@ -47,7 +47,8 @@ std::vector<Each> nearest_of(const std::vector<Each>& all, device::Generation ge
 }
 
 std::vector<Known> nearest_known(const std::vector<Known>& all, device::Generation generation) {
-  return nearest_of(all, generation, [](const Known& known) { return known.fit->generation; });
+  return nearest_of(all, generation,
+                    [](const Known& known) { return known.fit->device.generation; });
 }
 
 /// "cublas_hopper.step" of a Hopper GPU as "cublas_blackwell.step", where there is such a cost of
@@ -67,24 +68,45 @@ std::string namesake(const std::string& name, device::Generation from, device::G
   return name;
 }
 
+std::map<std::string, double> descriptions(const device::DeviceSpec& device) {
+  std::map<std::string, double> priors;
+  for (const FreeParameter& parameter : gpu_parameters(device))
+    priors[parameter.name] = parameter.prior;
+  for (const FreeParameter& parameter : power_parameters(device))
+    priors[parameter.name] = parameter.prior;
+  return priors;
+}
+
+/// A parameter of a source as the target would have it.
+device::Parameter moved(const std::string& name, device::Parameter parameter,
+                        const std::map<std::string, double>& from,
+                        const std::map<std::string, double>& to) {
+  const auto source = from.find(name), target = to.find(name);
+  if (source == from.end() || target == to.end()) return parameter;
+  const double ratio = target->second / source->second;
+  parameter.value *= ratio;
+  parameter.standard_error *= ratio;
+  return parameter;
+}
+
 device::Parameter pooled(const std::vector<Known>& sources) {
   double weights = 0, sum = 0;
   std::vector<std::string> names;
   for (const Known& source : sources) {
-    const double relative = source.parameter->standard_error > 0
-                                ? source.parameter->standard_error / source.parameter->value
+    const double relative = source.parameter.standard_error > 0
+                                ? source.parameter.standard_error / source.parameter.value
                                 : kUnknownRelativeError;
     const double weight = std::pow(std::max(relative, kLeastRelativeError), -2);
     weights += weight;
-    sum += weight * std::log(source.parameter->value);
+    sum += weight * std::log(source.parameter.value);
     names.push_back(source.fit->record.fits.name);
   }
   const double mean = sum / weights;
   double spread = 0;
   for (const Known& source : sources)
-    spread += std::pow(std::log(source.parameter->value) - mean, 2);
+    spread += std::pow(std::log(source.parameter.value) - mean, 2);
   spread /= static_cast<double>(sources.size());
-  device::Parameter parameter = *sources.front().parameter;
+  device::Parameter parameter = sources.front().parameter;
   parameter.value = std::exp(mean);
   parameter.standard_error = parameter.value * std::sqrt(1 / weights + spread);
   parameter.grade = core::worst(parameter.grade, core::Grade::transferred);
@@ -111,17 +133,20 @@ std::vector<ResidualLine> carried_residuals(const device::DeviceSpec& target,
 
 std::vector<CarriedFit> nearest(const std::vector<CarriedFit>& fits,
                                 device::Generation generation) {
-  return nearest_of(fits, generation, [](const CarriedFit& fit) { return fit.generation; });
+  return nearest_of(fits, generation, [](const CarriedFit& fit) { return fit.device.generation; });
 }
 
 FitRecord carry_over(const device::DeviceSpec& target, const std::vector<CarriedFit>& sources,
                      const kernels::ImplementationLibrary& library) {
   std::map<std::string, std::vector<Known>> known;
-  for (const CarriedFit& source : sources)
+  const auto described = descriptions(target);
+  for (const CarriedFit& source : sources) {
+    const auto from = descriptions(source.device);
     for (const auto& [name, parameter] : source.record.fits.parameters)
       if (usable(name, parameter, target))
-        known[namesake(name, source.generation, target.generation, library)].push_back(
-            {&source, &parameter});
+        known[namesake(name, source.device.generation, target.generation, library)].push_back(
+            {&source, moved(name, parameter, from, described)});
+  }
   FitRecord record{.fits = {.name = target.name}};
   for (const auto& [name, all] : known)
     record.fits.parameters[name] = pooled(nearest_known(all, target.generation));

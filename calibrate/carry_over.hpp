@@ -12,7 +12,7 @@ namespace tessera::calibrate {
 
 /// The fit of a measured device.
 struct CarriedFit {
-  device::Generation generation;
+  device::DeviceSpec device;
   FitRecord record;
 };
 
@@ -22,9 +22,11 @@ struct CarriedFit {
 
 /// What `target` takes from other GPUs' fits: every parameter as the mean of its logarithm,
 /// weighted by the inverse square of its relative standard error, over the sources of the
-/// generation nearest to the target's that have it. All are dimensionless, in SM cycles, or times
-/// and energies that do not scale with the size of a chip; their standard error is the weighted
-/// mean's plus the spread between the sources, and their grade is transferred. An implementation of
+/// generation nearest to the target's that have it. A parameter that the device descriptions give
+/// (latencies, reachable parts) is carried as the ratio of fit to description; all others are
+/// dimensionless, in SM cycles, or times and energies that do not scale with the size of a chip.
+/// Their standard error is the weighted mean's plus the spread between the sources, and their grade
+/// is transferred. An implementation of
 /// the target's generation that no source ran takes the costs of its namesake ("cublas_blackwell"
 /// of "cublas_hopper"). Left out is what a source itself took from the target. Residuals are those
 /// of the nearest generation: of a group that several sources have, the one with the wider

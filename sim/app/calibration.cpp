@@ -133,7 +133,7 @@ class DeviceCalibration {
       const std::vector<std::string> fits = core::names_in(options_.start);
       if (name == device_.name || std::find(fits.begin(), fits.end(), name) == fits.end()) continue;
       const device::DeviceSpec other = device::load_device(name);
-      all.push_back({other.generation, calibrate::load_fit_record(name, options_.start)});
+      all.push_back({other, calibrate::load_fit_record(name, options_.start)});
       if (other.generation <= device_.generation) earlier.push_back(all.back());
     }
     if (all.empty())
