@@ -20,15 +20,11 @@ const std::map<std::string, std::string> kMeanings = {
     {"l2.dirty", "part of L2 that written data occupies before it leaves"},
     {"l2.capacity", "part of L2 that reused data can occupy"},
     {"sm_port_bytes", "from L2 into one SM"},
-    {"cta_launch_cycles", "from a CTA's end to its successor's start"},
     {"tensor_scale", "tensor pipe cycles per ideal cycle"},
     {"power.response_ms", "time that the power limit needs to act"},
     {"power.idle_w", "power without work"},
-    {"power.shared_memory_pj_per_byte", "energy of a byte through shared memory"},
-    {"power.l2_pj_per_byte", "energy of a byte from L2"},
-    {"power.hbm_pj_per_byte", "energy of a byte from HBM"},
-    {"power.fp32_pj_per_flop", "energy of an FP32 operation"},
-    {"power.voltage_exponent", "energy follows clock / boost to this power"},
+    {"power.active_w", "power of SMs that have work, beside its operations"},
+    {"power.tensor_energy", "energy of tensor operations, over the description's"},
     {"prologue", "CTA start to its first load"},
     {"epilogue", "draining accumulators, beside pipes and stores"},
     {"step", "tensor pipe cycles lost per main-loop step"},
@@ -52,7 +48,6 @@ std::string meaning_of(const std::string& name, ParameterKind kind) {
   if (const auto found = kMeanings.find(own ? after_first_dot(name) : name);
       found != kMeanings.end())
     return found->second;
-  if (name.starts_with("power.tensor_pj_per_flop.")) return "energy of a tensor FLOP of the type";
   if (kind == ParameterKind::harness) return "added to every call of the file";
   if (kind != ParameterKind::gap) return "as hw_configs/kernels says";
   if (name.find(".prepare") != std::string::npos)
@@ -86,9 +81,8 @@ ParameterKind kind_of(const std::string& name) {
 std::string owner_of(const std::string& name) {
   switch (kind_of(name)) {
     case ParameterKind::gpu:
-      return "gpu";
     case ParameterKind::energy:
-      return "energy";
+      return "gpu";
     case ParameterKind::harness:
       return name;
     case ParameterKind::gap: {

@@ -27,7 +27,6 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
       {"l2.capacity", "1", 0.7, 0.4, 0.2, 1.0, "copies in both partitions and other residents"},
       {"sm_port_bytes", "B/cycle", tma ? 100.0 : 64.0, 0.2, 16, 128,
        "A100 port width 64; 127 for TMA on B300 (QuickRunCUDA b300_clean)"},
-      {"cta_launch_cycles", "cycles", 300, 0.7, 10, 5000, "assumed"},
       {"tensor_scale", "1", 1.06, 0.04, 1.0, 1.5, "best wgmma loops reach 95 % (arXiv 2402.13499)"},
       {"power.response_ms", "ms", 2, 1.0, 0.01, 500, "assumed"},
   };
@@ -35,27 +34,12 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
 
 std::vector<FreeParameter> power_parameters(const device::DeviceSpec& device) {
   const device::PowerSpec& power = device.power;
-  const std::string source = "device description";
-  std::vector<FreeParameter> parameters = {
-      {"power.idle_w", "W", power.idle.value(), 0.3, 20, 400, source},
+  return {
+      {"power.idle_w", "W", power.idle.value(), 0.3, 20, 400, "device description"},
       {"power.active_w", "W", 0.2 * power.limit.value(), 0.7, 1, 600,
        "assumed: kernels of few operations draw half of the limit on B200"},
-      {"power.shared_memory_pj_per_byte", "pJ/B", power.shared_memory_pj_per_byte, 0.5, 0.05, 20,
-       source},
-      {"power.l2_pj_per_byte", "pJ/B", power.l2_pj_per_byte, 0.5, 0.5, 100, source},
-      {"power.hbm_pj_per_byte", "pJ/B", power.hbm_pj_per_byte, 0.3, 5, 200, source},
-      {"power.voltage_exponent", "1", power.voltage_exponent, 0.2, 0.3, 3, source},
+      {"power.tensor_energy", "1", 1.0, 0.5, 0.1, 10, "device description, of all types alike"},
   };
-  // Calls in block-scaled FP8 wait for their hosts, so that what they draw says little of an
-  // operation.
-  for (const auto type : {core::DataType::bf16, core::DataType::fp8, core::DataType::fp8_block,
-                          core::DataType::nvfp4})
-    if (const auto found = power.tensor_pj_per_flop.find(type);
-        found != power.tensor_pj_per_flop.end())
-      parameters.push_back({"power.tensor_pj_per_flop." + std::string{core::to_string(type)},
-                            "pJ/FLOP", found->second,
-                            type == core::DataType::fp8_block ? 0.06 : 0.5, 0.005, 10, source});
-  return parameters;
 }
 
 std::vector<FreeParameter> implementation_parameters(

@@ -75,7 +75,6 @@ class Gpu : public KernelTimer {
   double l2_dirty_;
   double hbm_write_reachable_;
   double sm_port_bytes_;
-  double cta_launch_cycles_;
   double tensor_scale_;
   double power_response_ms_;
   double power_active_w_;

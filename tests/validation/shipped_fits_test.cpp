@@ -24,7 +24,7 @@ TEST_CASE("the residuals that ship are of this model and these parameters", "[st
 TEST_CASE("a GPU and an implementation have no more free parameters than they may",
           "[parameters]") {
   const auto library = kernels::ImplementationLibrary::load();
-  for (const char* name : {"a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm"}) {
+  for (const char* name : {"a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "rtx_pro_6000_server"}) {
     std::map<std::string, std::size_t> owned;
     for (const auto& p :
          calibrate::describe_parameters(calibrate::load_fit_record(name, device::kFitFolder),
@@ -40,7 +40,7 @@ TEST_CASE("a GPU and an implementation have no more free parameters than they ma
     for (const auto& [owner, count] : owned) {
       INFO(name << ": " << owner << " has " << count);
       if (owner == "gpu") CHECK(count <= calibrate::kMostOfGpu);
-      if (owner != "gpu" && owner != "energy" && !owner.starts_with("harness."))
+      if (owner != "gpu" && !owner.starts_with("harness."))
         CHECK(count <= calibrate::kMostOfImplementation);
     }
   }
