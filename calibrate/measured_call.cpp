@@ -24,6 +24,7 @@ const std::map<std::string_view, CallOfRow> kFamilies = {
     {"mla_bmm", mla_bmm_call},
     {"mla_module", mla_module_call},
     {"mhc", mhc_call},
+    {"sparse_attention", sparse_attention_call},
     {"mla_generation", mla_generation_call},
     {"moe", moe_call},
     {"moe_wideep", moe_wideep_call},
@@ -57,7 +58,8 @@ double MeasuredCall::total_us(double kernels_us, const device::FitSet& fits) con
   const double running = kernels_us + added_us(fits);
   if (!eager) return running;
   const auto found = fits.parameters.find(host_floor());
-  return found == fits.parameters.end() ? running : std::max(running, found->second.value);
+  return found == fits.parameters.end() ? running
+                                        : std::max(running, host_launches * found->second.value);
 }
 
 std::vector<MeasuredCall::Constant> MeasuredCall::constants() const {
@@ -97,6 +99,9 @@ MeasurementMap MeasurementMap::load() {
                          .odd_heads = node.text_or("odd_heads", ""),
                          .keeps_queries = node.boolean_or("keeps_queries", false),
                          .attention = node.text_or("attention", ""),
+                         .indexer = node.text_or("indexer", ""),
+                         .expands = node.boolean_or("expands", false),
+                         .launches_eagerly = node.boolean_or("launches_eagerly", false),
                          .schedules_on_gpu = node.boolean_or("schedules_on_gpu", false),
                          .quantisation = node.text_or("quantisation", ""),
                          .enqueue_us = node.number_or("enqueue_us", 0, 1e6, 0),

@@ -28,6 +28,7 @@ struct MeasuredCall {
   std::string residual_group;  ///< Calls that err alike: "gemm trtllm bfloat16".
   bool distrusted = false;     ///< As MeasuredAs::distrusted.
   bool eager = false;          ///< Launched one by one: the host's time is a floor.
+  double host_launches = 1;    ///< How often the host's constant falls on an eager call.
   /// Rows that every call prepares with a CTA each: of weight scales that it expands and packs, of
   /// heads' activations that it casts.
   double prepared_rows = 0;
@@ -76,6 +77,9 @@ struct MeasuredAs {
   std::string odd_heads;       ///< Encoders: runs instead for heads that no tile of the other fits.
   bool keeps_queries = false;  ///< Decode: queries are not cast to a narrower cache's type.
   std::string attention;       ///< Of a module: runs its attention. "": the default.
+  std::string indexer;         ///< Of a module: scores its index. "": the default.
+  bool expands = false;        ///< A sparse module: attends to all keys and values, expanded.
+  bool launches_eagerly = false;  ///< A module: the host enqueues kernel by kernel.
   bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
   std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.

@@ -1,4 +1,5 @@
 #include "calibrate/measured_families.hpp"
+#include "calibrate/module_kernels.hpp"
 
 namespace tessera::calibrate {
 
@@ -11,24 +12,12 @@ using workload::StreamKind;
 
 namespace {
 
-// Widths of DeepSeek-V2 and V3's attention, which all these files time (measurements README).
-constexpr std::int64_t kContent = 128;  ///< Of a head's query and key without position.
-constexpr std::int64_t kValue = 128;    ///< Of a head's value.
-constexpr std::int64_t kRotary = 64;    ///< Of a token's shared rotary key.
-constexpr std::int64_t kLatent = 512;   ///< Of a token's compressed keys and values.
+/// Of DeepSeek-V2 and V3's attention, which all these files time (measurements README).
+constexpr LatentWidths kWidths = kDeepSeekV3;
 
 void add(MeasuredCall& call, workload::Operator op, const gpu::ExecutionContext& context,
          std::string implementation = {}) {
   call.kernels.push_back({std::move(op), context, std::move(implementation)});
-}
-
-/// Rotates the rotary part of `heads` queries of each token, and appends the token's latent to the
-/// cache; one kernel.
-Stream rotate_and_append(std::int64_t tokens, std::int64_t heads, DataType cache) {
-  return {.kind = StreamKind::rotary,
-          .rows = tokens,
-          .columns = heads * kRotary + kLatent + kRotary,
-          .output = cache};
 }
 
 }  // namespace
@@ -37,27 +26,19 @@ Stream rotate_and_append(std::int64_t tokens, std::int64_t heads, DataType cache
 /// multiplies in FP8, then causal attention of 192-wide keys and 128-wide values.
 MeasuredCall mla_context_call(const MeasuredRow& row, const device::DeviceSpec& device,
                               const MeasuredAs& as) {
-  Attention attention{.batch = row.size("batch")};
-  attention.q_length = attention.kv_length = row.size("isl");
-  attention.heads = attention.kv_heads = row.size("num_heads");
-  attention.qk_dim = kContent + kRotary;
-  attention.v_dim = kValue;
-  const DataType cache = row.type("kv_dtype");
-  const bool fp8 = cache == DataType::fp8 && device.sm.tensor_flops.contains(DataType::fp8);
-  attention.type = attention.cache_type = fp8 ? DataType::fp8 : row.type("dtype");
-  const std::int64_t tokens = attention.batch * attention.q_length;
-  const std::int64_t columns = attention.heads * (2 * attention.qk_dim + 2 * attention.v_dim);
+  const std::int64_t batch = row.size("batch"), length = row.size("isl");
+  const std::int64_t heads = row.size("num_heads");
+  const bool fp8 = cache_type(row, device) == DataType::fp8;
+  const Attention attention = expanded_attention(kWidths, batch, length, length, heads,
+                                                 fp8 ? DataType::fp8 : row.type("dtype"));
+  const std::int64_t tokens = batch * length;
+  const std::int64_t columns = heads * 2 * (attention.qk_dim + attention.v_dim);
   gpu::ExecutionContext context =
       replayed(bytes_of(tokens, columns, core::activation_bits(row.type("dtype"))), device);
   MeasuredCall call;
-  add(call, rotate_and_append(tokens, attention.heads, cache), context);
-  if (fp8)
-    add(call,
-        Stream{.kind = StreamKind::quantize,
-               .rows = tokens,
-               .columns = attention.heads * (2 * attention.qk_dim + attention.v_dim),
-               .output = DataType::fp8},
-        context);
+  add(call, rotate_and_append(kWidths, tokens, heads, kWidths.rotary, row.type("kv_dtype")),
+      context);
+  if (fp8) add(call, expanded_cast(kWidths, tokens, heads), context);
   add(call, attention, context, as.implementation);
   return call;
 }
@@ -70,25 +51,21 @@ MeasuredCall mla_generation_call(const MeasuredRow& row, const device::DeviceSpe
   AbsorbedAttention attention{.batch = row.size("batch"), .kv_length = row.size("kv_len")};
   attention.heads = row.size("num_heads");
   attention.type = row.type("dtype");
-  // A GPU without FP8 keeps its cache in 16 bits whatever the row asked for.
-  if (row.type("kv_dtype") == DataType::fp8 && device.sm.tensor_flops.contains(DataType::fp8))
-    attention.type = DataType::fp8;
+  if (cache_type(row, device) == DataType::fp8) attention.type = DataType::fp8;
   attention.cache_type = attention.type;
-  const double cached = bytes_of(attention.batch * attention.kv_length, kLatent + kRotary,
-                                 core::activation_bits(attention.type));
+  const double cached =
+      bytes_of(attention.batch * attention.kv_length, kWidths.latent + kWidths.rotary,
+               core::activation_bits(attention.type));
   const gpu::ExecutionContext context = replayed(
-      cached + bytes_of(attention.batch * attention.heads, 2 * kLatent + kRotary, 16), device);
+      cached + bytes_of(attention.batch * attention.heads, 2 * kWidths.latent + kWidths.rotary, 16),
+      device);
   MeasuredCall call;
   if (!row.probed()) {
     // An FP8 query is cast whole; else TensorRT-LLM rotates its rotary part, SGLang has done so
     // before.
-    std::int64_t columns = row.text("framework") == "trtllm" ? kRotary : 0;
-    if (attention.type == DataType::fp8) columns = kLatent + kRotary;
-    add(call,
-        Stream{.kind = StreamKind::rotary,
-               .rows = attention.batch,
-               .columns = attention.heads * columns + kLatent + kRotary,
-               .output = attention.type},
+    std::int64_t columns = row.text("framework") == "trtllm" ? kWidths.rotary : 0;
+    if (attention.type == DataType::fp8) columns = kWidths.latent + kWidths.rotary;
+    add(call, rotate_and_append(kWidths, attention.batch, attention.heads, columns, attention.type),
         context);
     if (as.schedules_on_gpu)
       add(call, Stream{.kind = StreamKind::copy, .rows = attention.batch, .columns = 2}, context);
@@ -103,8 +80,8 @@ MeasuredCall mla_bmm_call(const MeasuredRow& row, const device::DeviceSpec& devi
                           const MeasuredAs& as) {
   const bool before = row.text("bmm") == "mla_gen_pre";
   if (!before && row.text("bmm") != "mla_gen_post") refuse_row("an unknown product of MLA");
-  Gemm gemm{.m = row.size("num_tokens"), .n = before ? kLatent : kValue};
-  gemm.k = before ? kContent : kLatent;
+  Gemm gemm{.m = row.size("num_tokens"), .n = before ? kWidths.latent : kWidths.value};
+  gemm.k = before ? kWidths.content : kWidths.latent;
   gemm.batch = row.size("num_heads");
   gemm.type = row.type("dtype");
   const bool trtllm = row.text("framework") == "trtllm";

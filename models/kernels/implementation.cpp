@@ -26,6 +26,7 @@ std::optional<core::DataType> tensor_type(const workload::Operator& op) {
   if (const auto* grouped = std::get_if<workload::GroupedGemm>(&op)) return grouped->type;
   if (const auto* attention = std::get_if<workload::Attention>(&op)) return attention->type;
   if (const auto* latent = std::get_if<workload::AbsorbedAttention>(&op)) return latent->type;
+  if (const auto* scores = std::get_if<workload::IndexScores>(&op)) return scores->type;
   return std::nullopt;
 }
 

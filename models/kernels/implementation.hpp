@@ -106,7 +106,8 @@ struct Implementation {
   std::string name;
   std::string
       library;  ///< cublas, cutlass, deepgemm, flash_attention_3, deepep, triton, trtllm, custom
-  std::string family;  ///< gemm, grouped_gemm, attention, absorbed_attention, stream, exchange
+  std::string family;  ///< gemm, grouped_gemm, attention, absorbed_attention, stream,
+                       ///< exchange, index_scores, select_top_k
   std::set<device::Generation> generations;
   std::set<core::DataType> types;        ///< Empty: any (streams, exchanges).
   std::set<core::DataType> default_for;  ///< Types for which it is the generation's first choice.

@@ -29,9 +29,14 @@ const std::vector<std::pair<std::string, Accumulation>> kAccumulations = {
 const std::vector<std::pair<std::string, ValueWidth>> kValueWidths = {
     {"own", ValueWidth::own}, {"widened", ValueWidth::widened}, {"padded", ValueWidth::padded}};
 const std::vector<std::pair<std::string, std::string>> kFamilies = {
-    {"gemm", "gemm"},           {"grouped_gemm", "grouped_gemm"},
-    {"attention", "attention"}, {"absorbed_attention", "absorbed_attention"},
-    {"stream", "stream"},       {"exchange", "exchange"}};
+    {"gemm", "gemm"},
+    {"grouped_gemm", "grouped_gemm"},
+    {"attention", "attention"},
+    {"absorbed_attention", "absorbed_attention"},
+    {"stream", "stream"},
+    {"exchange", "exchange"},
+    {"index_scores", "index_scores"},
+    {"select_top_k", "select_top_k"}};
 const std::vector<std::pair<std::string, KeyPartition>> kPartitions = {
     {"whole", KeyPartition::whole},
     {"even", KeyPartition::even},

@@ -8,7 +8,9 @@
 #include "models/kernels/exchange.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/grouped_gemm.hpp"
+#include "models/kernels/index_scores.hpp"
 #include "models/kernels/mla_decode.hpp"
+#include "models/kernels/select_top_k.hpp"
 #include "models/kernels/stream.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -51,6 +53,10 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
   }
   if (const auto* latent = std::get_if<workload::AbsorbedAttention>(&op))
     launches = make_absorbed_attention(*latent, device, implementation, residency, gpc_sizes);
+  if (const auto* scores = std::get_if<workload::IndexScores>(&op))
+    launches = make_index_scores(*scores, device, implementation, residency, gpc_sizes);
+  if (const auto* selection = std::get_if<workload::SelectTopK>(&op))
+    launches.push_back(make_select_top_k(*selection, device, implementation, residency, gpc_sizes));
   if (launches.empty())
     throw core::Refusal(core::RefusalKind::outside_model,
                         fmt::format("implementation '{}' has no tile for {} on {}",

@@ -27,6 +27,7 @@ constexpr std::int64_t kMaxStages = 4;  ///< Blocks in flight. // assumed
 constexpr std::int64_t kPieces = 2;  // assumed; FlashMLA copies a block in nine
 /// Blocks of the longest range from which on boxes grow, so that a CTA simulates at most so many.
 constexpr std::int64_t kMostBoxes = 96;
+constexpr std::int64_t kGatheredBoxes = 8;  ///< The same where every query gathers its own tokens.
 /// SM cycles to widen one FP8 element: to half, to FP32, times its scale, to BF16 (FlashMLA
 /// deep-dive: 25 in 256).
 constexpr double kWidenCycles = 25.0 / 256.0;
@@ -112,7 +113,8 @@ class LatentForward : public TileKernel {
   std::int64_t ahead_ = 0;        ///< Boxes scored before their turn.
   double token_bytes_ = 0;
   double element_bytes_ = 2;
-  std::int64_t key_tokens_ = 0;  ///< That a query may see.
+  std::int64_t key_tokens_ = 0;   ///< That a query multiplies.
+  std::int64_t held_tokens_ = 0;  ///< That it may see.
   // Of one block.
   std::int64_t score_cycles_ = 1;
   std::int64_t value_cycles_ = 1;
@@ -141,8 +143,8 @@ LatentForward::LatentForward(const AbsorbedAttention& attention, const device::D
       in_kernel_(implementation.combination == Combination::in_kernel),
       token_bytes_(latent_token_bytes(attention)),
       element_bytes_(core::activation_bits(attention.type) / 8.0),
-      key_tokens_(attention.selected > 0 ? std::min(attention.selected, attention.kv_length)
-                                         : attention.kv_length) {
+      key_tokens_(latent_tokens(attention, implementation)),
+      held_tokens_(std::min(key_tokens_, attention.kv_length)) {
   choose_stages(device, implementation);
   describe_costs(device, implementation);
   describe_launch(implementation);
@@ -170,6 +172,9 @@ void LatentForward::choose_stages(const device::DeviceSpec& device,
     longest = std::max(longest, blocks);
   }
   coarse_ = divide_up(longest, kMostBoxes);
+  // Gathered queries are many and alike: few boxes of each show what one takes.
+  if (attention_.selected > 0 && static_cast<std::int64_t>(schedule_.ctas.size()) > 2 * sms_)
+    coarse_ = std::max(coarse_, divide_up(longest, kGatheredBoxes));
   if (schedule_.row_tiles > 1) {
     // Tiles of rows share what L2 holds of the blocks under way.
     const double under_way = static_cast<double>(sms_ * slots_) * tile_.n * token_bytes_ / kPieces /
@@ -258,7 +263,7 @@ void LatentForward::describe_launch(const Implementation& implementation) {
   plan_.step.shared_memory = static_cast<double>(turn_cycles_);
   plan_.step.waiting = static_cast<double>(waiting(0));
   const double blocks = static_cast<double>(divide_up(key_tokens_, tile_.n));
-  plan_.step.load_bytes = static_cast<double>(key_tokens_) / blocks * token_bytes_ / tile_.cluster;
+  plan_.step.load_bytes = static_cast<double>(held_tokens_) / blocks * token_bytes_ / tile_.cluster;
   plan_.step.loads = kPieces;
   const double each = parts / ctas;  // parts of a CTA
   const double rows = static_cast<double>(schedule_.rows) /
@@ -292,14 +297,18 @@ void LatentForward::describe_traffic() {
   const auto latent = static_cast<double>(attention_.latent);
   const auto width = static_cast<double>(attention_.latent + attention_.rotary);
   const double pool = static_cast<double>(attention_.batch * attention_.kv_length) * token_bytes_;
-  const double wanted = static_cast<double>(schedule_.sequences * key_tokens_) * token_bytes_;
+  const double wanted = static_cast<double>(schedule_.sequences * held_tokens_) * token_bytes_;
   plan_.read_bytes = queries * width * element_bytes_ + std::min(pool, wanted);
   plan_.warm_bytes = residency_.activations ? plan_.read_bytes : 0;
   plan_.write_bytes =
       queries * latent * kOutputBytes + schedule_.partial_rows * latent * kPartialBytes;
   plan_.overwrites = residency_.outputs;
   const auto slots = static_cast<double>(sms_ * plan_.ctas_per_sm);
-  if (attention_.q_length > 1) {
+  if (attention_.selected > 0) {
+    // Queries that choose from one pool choose some tokens that others have read.
+    plan_.reread_bytes = std::max(0.0, wanted - pool);
+    plan_.reuse_distance = std::min(pool, wanted);
+  } else if (attention_.q_length > 1) {
     // Each wave of row tiles reads its sequences' tokens again.
     const double waves = static_cast<double>(plan_.tiles) / slots;
     plan_.reread_bytes = std::max(0.0, waves - 1) * std::min(pool, wanted);
@@ -323,13 +332,13 @@ Box LatentForward::query_box(const LatentPart& part, int rank) const {
 Box LatentForward::cache_box(const LatentPart& part, std::int64_t box, std::int64_t piece,
                              int rank) const {
   const std::int64_t first = part.first + box * coarse_;
-  const std::int64_t tokens =
-      std::min((first + blocks_in(part, box)) * tile_.n, key_tokens_) - first * tile_.n;
+  const std::int64_t end = std::min((first + blocks_in(part, box)) * tile_.n, held_tokens_);
+  const std::int64_t tokens = std::max<std::int64_t>(1, end - first * tile_.n);
   std::int64_t row = part.sequence, column = first;
   if (attention_.selected > 0) {
     row = part.sequence / attention_.q_length;
     const std::int64_t query = part.sequence % attention_.q_length;
-    const std::int64_t own = divide_up(key_tokens_, tile_.n);
+    const std::int64_t own = divide_up(held_tokens_, tile_.n);
     column = (query * own + first) % divide_up(attention_.kv_length, tile_.n);
   }
   return {.tensor = kCache,

@@ -42,6 +42,11 @@ struct LatentSchedule {
                                              const Implementation& implementation,
                                              std::int64_t sms);
 
+/// Tokens that a query is multiplied with: all cached, or the selected ones, and with the parameter
+/// `all_places` as many as its list has places, filled or not.
+[[nodiscard]] std::int64_t latent_tokens(const workload::AbsorbedAttention& attention,
+                                         const Implementation& implementation);
+
 /// Bytes of one cached token: as wide as the cache's type, and beside an FP8 latent that is widened
 /// four FP32 scales and a rotary part of 16 bits (FlashMLA's 656 bytes).
 [[nodiscard]] double latent_token_bytes(const workload::AbsorbedAttention& attention);
@@ -60,7 +65,8 @@ struct LatentSchedule {
 /// (part of HBM's peak rate that long runs of tokens reach; read by the GPU model), `blank_token`
 /// (cycles to clear the place of a token that a block lacks), `combine_part` (cycles that adding
 /// one part to the next takes), `crowded` (cycles a step when more than `lone_share` of the SMs
-/// run); costs prologue, epilogue (of each part), reduction, mma_latency, step and issue. Absent
+/// run), `all_places` (1: places of a query's list that hold no token are multiplied too); costs
+/// prologue, epilogue (of each part), reduction, mma_latency, step and issue. Absent
 /// parameters are 0.
 std::vector<std::unique_ptr<TileKernel>> make_absorbed_attention(
     const workload::AbsorbedAttention& attention, const device::DeviceSpec& device,

@@ -27,9 +27,9 @@ TileShape choose_tile(const std::vector<TileShape>& tiles, std::int64_t rows) {
 }
 
 /// Blocks of the cache that a tile of rows needs: causal, so up to its last query's token.
-std::int64_t blocks_of(const AbsorbedAttention& a, const LatentSchedule& schedule,
-                       std::int64_t tile) {
-  if (a.selected > 0) return divide_up(std::min(a.selected, a.kv_length), schedule.tile.n);
+std::int64_t blocks_of(const AbsorbedAttention& a, const Implementation& implementation,
+                       const LatentSchedule& schedule, std::int64_t tile) {
+  if (a.selected > 0) return divide_up(latent_tokens(a, implementation), schedule.tile.n);
   const std::int64_t last_row = std::min((tile + 1) * schedule.tile.m, schedule.rows) - 1;
   const std::int64_t after = a.q_length - 1 - last_row / a.heads;  // queries that see more
   return divide_up(std::max<std::int64_t>(1, a.kv_length - after), schedule.tile.n);
@@ -76,12 +76,12 @@ std::int64_t equal_parts(const Implementation& implementation, const LatentSched
 void cut_equally(const AbsorbedAttention& a, const Implementation& implementation, std::int64_t sms,
                  LatentSchedule& schedule) {
   const std::int64_t wanted =
-      equal_parts(implementation, schedule, sms, blocks_of(a, schedule, schedule.row_tiles - 1));
+      equal_parts(implementation, schedule, sms, blocks_of(a, implementation, schedule, schedule.row_tiles - 1));
   schedule.ctas.reserve(static_cast<std::size_t>(schedule.sequences * schedule.row_tiles * wanted));
   for (std::int64_t sequence = 0; sequence < schedule.sequences; ++sequence) {
     // The tiles that see most first.
     for (std::int64_t tile = schedule.row_tiles - 1; tile >= 0; --tile) {
-      const std::int64_t blocks = blocks_of(a, schedule, tile);
+      const std::int64_t blocks = blocks_of(a, implementation, schedule, tile);
       const std::int64_t share = divide_up(blocks, wanted);
       const std::int64_t parts = divide_up(blocks, share);
       for (std::int64_t part = 0; part < parts; ++part)
@@ -103,7 +103,7 @@ void cut_balanced(const AbsorbedAttention& a, const Implementation& implementati
   const std::int64_t overhead = parameter_or(implementation, "overhead_blocks", 0);
   const std::int64_t ranges = std::max<std::int64_t>(1, sms / schedule.row_tiles);
   for (std::int64_t tile = 0; tile < schedule.row_tiles; ++tile) {
-    const std::int64_t blocks = blocks_of(a, schedule, tile);
+    const std::int64_t blocks = blocks_of(a, implementation, schedule, tile);
     const std::int64_t payload =
         divide_up(schedule.sequences * (blocks + overhead), ranges) + overhead;
     const std::size_t first_cta = schedule.ctas.size();
@@ -167,6 +167,12 @@ LatentSchedule latent_schedule(const AbsorbedAttention& attention,
     }
   }
   return schedule;
+}
+
+std::int64_t latent_tokens(const AbsorbedAttention& a, const Implementation& implementation) {
+  if (a.selected == 0) return a.kv_length;
+  const bool all = parameter_or(implementation, "all_places", 0) > 0;
+  return all ? a.selected : std::min(a.selected, a.kv_length);
 }
 
 double latent_token_bytes(const AbsorbedAttention& a) {

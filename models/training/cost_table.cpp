@@ -16,6 +16,8 @@ Family family_of(const workload::Operator& op) {
     Family operator()(const workload::AbsorbedAttention&) const { return Family::attention; }
     Family operator()(const workload::Stream&) const { return Family::stream; }
     Family operator()(const workload::Exchange&) const { return Family::exchange; }
+    Family operator()(const workload::IndexScores&) const { return Family::attention; }
+    Family operator()(const workload::SelectTopK&) const { return Family::stream; }
   };
   return std::visit(Visitor{}, op);
 }

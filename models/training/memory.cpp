@@ -117,6 +117,16 @@ double operand_bytes(const workload::Operator& op) {
              (workload::activation_bytes(s.input) + workload::activation_bytes(s.output));
     }
     double operator()(const workload::Exchange&) const { return 0; }
+    double operator()(const workload::IndexScores& s) const {
+      constexpr double kLogitBytes = 4;
+      return static_cast<double>(s.batch * s.q_length * s.heads * s.dim) *
+                 workload::activation_bytes(s.type) +
+             workload::index_pairs(s) * kLogitBytes;
+    }
+    double operator()(const workload::SelectTopK& s) const {
+      constexpr double kBytes = 4;  // of a logit and of an index
+      return static_cast<double>(s.rows * (s.columns + s.selected)) * kBytes;
+    }
   };
   return std::visit(Visitor{}, op);
 }

@@ -51,7 +51,27 @@ double pairs(const AbsorbedAttention& a) {
   return q * (static_cast<double>(a.kv_length) - (q - 1) / 2);
 }
 
+/// Sum of floor(j / divisor) for j from 0 to `last`.
+double sum_of_quotients(std::int64_t last, std::int64_t divisor) {
+  if (last < 0) return 0;
+  const std::int64_t most = last / divisor;
+  const auto m = static_cast<double>(most);
+  return static_cast<double>(divisor) * m * (m - 1) / 2 +
+         m * static_cast<double>(last - divisor * most + 1);
+}
+
 }  // namespace
+
+std::int64_t visible_keys(const IndexScores& scores, std::int64_t query) {
+  return (scores.kv_length - (scores.q_length - 1 - query)) / scores.compression;
+}
+
+double index_pairs(const IndexScores& scores) {
+  const std::int64_t first = scores.kv_length - scores.q_length;  // tokens before the queries
+  return static_cast<double>(scores.batch) *
+         (sum_of_quotients(scores.kv_length, scores.compression) -
+          sum_of_quotients(first, scores.compression));
+}
 
 std::string to_string(Pass pass) {
   switch (pass) {
@@ -133,6 +153,10 @@ Flops flops(const Operator& op) {
                                 static_cast<double>(2 * a.latent + a.rotary)};
                  },
                  [](const Stream&) { return Flops{0.0}; },
+                 [](const IndexScores& s) {
+                   return Flops{2.0 * static_cast<double>(s.heads * s.dim) * index_pairs(s)};
+                 },
+                 [](const SelectTopK&) { return Flops{0.0}; },
                  [](const Exchange&) { return Flops{0.0}; }},
       op);
 }
@@ -173,6 +197,16 @@ std::string describe(const Operator& op) {
                 name(s.output), s.fan == 1 ? "" : fmt::format(" fan {}", s.fan),
                 s.kind == StreamKind::adamw ? fmt::format(" state {}", name(s.state)) : "");
           },
+          [](const IndexScores& s) {
+            return fmt::format("index_scores {}x{}/{} heads {} dim {}{} {}", s.batch, s.q_length,
+                               s.kv_length, s.heads, s.dim,
+                               s.compression > 1 ? fmt::format(" of {} tokens", s.compression) : "",
+                               name(s.type));
+          },
+          [](const SelectTopK& s) {
+            return fmt::format("select_top_k {}x{} of {}{}", s.rows, s.selected, s.columns,
+                               s.contested > 0 ? fmt::format(" contested {}", s.contested) : "");
+          },
           [](const Exchange& e) {
             return fmt::format(
                 "{} {}x{} {} copies {}",
@@ -188,6 +222,8 @@ std::string family(const Operator& op) {
                                [](const Attention&) { return "attention"; },
                                [](const AbsorbedAttention&) { return "absorbed_attention"; },
                                [](const Stream&) { return "stream"; },
+                               [](const IndexScores&) { return "index_scores"; },
+                               [](const SelectTopK&) { return "select_top_k"; },
                                [](const Exchange&) { return "exchange"; }},
                     op);
 }

@@ -77,6 +77,35 @@ struct AbsorbedAttention {
   friend auto operator<=>(const AbsorbedAttention&, const AbsorbedAttention&) = default;
 };
 
+/// The lightning indexer of sparse attention: logit[q,s] = sum over heads of w[q,h] relu(Q[q,h] .
+/// K[s]), where all heads share one narrow key of `dim` elements. Causal: the last query of a
+/// sequence sees all of its `kv_length` tokens, the ones before it one less each; a key stands for
+/// `compression` tokens and is seen when all of them are. FLOPs 2 b h dim times the pairs of query
+/// and key. Bytes read: Q, w (FP32), keys with one FP32 scale each; written: an FP32 logit a pair.
+/// Source: DeepSeek-V3.2, technical report section 2.1; DeepGEMM, fp8_mqa_logits.
+struct IndexScores {
+  std::int64_t batch = 1, q_length = 1, kv_length = 0;
+  std::int64_t heads = 64, dim = 128;
+  std::int64_t compression = 1;
+  DataType type = DataType::fp8;  ///< Of queries, keys and the MMA.
+  friend auto operator<=>(const IndexScores&, const IndexScores&) = default;
+};
+
+/// Keys that query `query` of a sequence sees.
+[[nodiscard]] std::int64_t visible_keys(const IndexScores& scores, std::int64_t query);
+/// Pairs of query and key, over all sequences.
+[[nodiscard]] double index_pairs(const IndexScores& scores);
+
+/// The places of the `selected` largest of `columns` FP32 logits, in each of `rows`. Bytes read 4
+/// rows columns, as often as the kernel passes over them; written 4 rows selected (int32).
+struct SelectTopK {
+  std::int64_t rows = 0, columns = 0, selected = 2048;
+  /// Part of the columns whose logits a coarse look cannot tell from the smallest selected one; 1
+  /// when all are equal.
+  double contested = 0;
+  friend auto operator<=>(const SelectTopK&, const SelectTopK&) = default;
+};
+
 /// Kernels that stream rows through the CUDA cores: what they move and compute follows from the
 /// kind.
 enum class StreamKind {
@@ -126,14 +155,15 @@ struct Exchange {
   friend auto operator<=>(const Exchange&, const Exchange&) = default;
 };
 
-using Operator = std::variant<Gemm, GroupedGemm, Attention, AbsorbedAttention, Stream, Exchange>;
+using Operator = std::variant<Gemm, GroupedGemm, Attention, AbsorbedAttention, Stream, Exchange,
+                              IndexScores, SelectTopK>;
 
 /// Multiply-adds count 2; elementwise work is not counted, as MFU definitions do not.
 [[nodiscard]] Flops flops(const Operator& op);
 /// "gemm 4096x2112x7168 fp8_block -> bf16": stable, unique per distinct operator; part of cache
 /// keys.
 [[nodiscard]] std::string describe(const Operator& op);
-/// gemm, grouped_gemm, attention, absorbed_attention, stream, exchange.
+/// gemm, grouped_gemm, attention, absorbed_attention, stream, exchange, index_scores, select_top_k.
 [[nodiscard]] std::string family(const Operator& op);
 
 }  // namespace tessera::workload

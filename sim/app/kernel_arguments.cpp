@@ -126,6 +126,12 @@ workload::Operator attention(Arguments& a, bool backward) {
   return attention;
 }
 
+void require_queries_inside(std::int64_t queries, std::int64_t tokens) {
+  if (queries > tokens)
+    wrong(
+        fmt::format("q={} queries are more than the kv={} tokens that hold them", queries, tokens));
+}
+
 workload::Operator absorbed_attention(Arguments& a) {
   workload::AbsorbedAttention absorbed{.batch = a.size_or("batch", 1)};
   absorbed.q_length = a.size_or("q", 1);
@@ -136,10 +142,27 @@ workload::Operator absorbed_attention(Arguments& a) {
   absorbed.selected = a.size_or("selected", 0, 0);
   absorbed.type = a.type_or("dtype", DataType::bf16);
   absorbed.cache_type = a.type_or("cache", absorbed.type);
-  if (absorbed.q_length > absorbed.kv_length)
-    wrong(fmt::format("q={} queries are more than the kv={} tokens that hold them",
-                      absorbed.q_length, absorbed.kv_length));
+  require_queries_inside(absorbed.q_length, absorbed.kv_length);
   return absorbed;
+}
+
+workload::Operator index_scores(Arguments& a) {
+  workload::IndexScores scores{.batch = a.size_or("batch", 1)};
+  scores.q_length = a.size_or("q", 1);
+  scores.kv_length = a.size("kv");
+  scores.heads = a.size_or("heads", scores.heads);
+  scores.dim = a.size_or("dim", scores.dim);
+  scores.compression = a.size_or("compression", scores.compression);
+  scores.type = a.type_or("dtype", scores.type);
+  require_queries_inside(scores.q_length, scores.kv_length);
+  return scores;
+}
+
+workload::Operator select_top_k(Arguments& a) {
+  workload::SelectTopK selection{.rows = a.size("rows"), .columns = a.size("columns")};
+  selection.selected = a.size_or("selected", selection.selected);
+  if (a.flag_or("ties", false)) selection.contested = 1;
+  return selection;
 }
 
 const std::vector<StreamKind>& stream_kinds() {
@@ -171,8 +194,11 @@ workload::Operator parse_operator(const std::string& name, const std::vector<std
   if (name == "attention") op = attention(arguments, false);
   if (name == "attention_backward") op = attention(arguments, true);
   if (name == "absorbed_attention") op = absorbed_attention(arguments);
-  std::vector<std::string> known = {"gemm", "grouped_gemm", "attention", "attention_backward",
-                                    "absorbed_attention"};
+  if (name == "index_scores") op = index_scores(arguments);
+  if (name == "select_top_k") op = select_top_k(arguments);
+  std::vector<std::string> known = {
+      "gemm",         "grouped_gemm", "attention", "attention_backward", "absorbed_attention",
+      "index_scores", "select_top_k"};
   for (const StreamKind kind : stream_kinds()) {
     known.push_back(workload::to_string(kind));
     if (name == known.back()) op = stream(arguments, kind);
@@ -186,9 +212,9 @@ std::string operator_help() {
   return "gemm (M N K dtype [output batch accumulate row_scaled]), "
          "grouped_gemm (groups M N K dtype [output accumulate row_scaled weight_gradient]), "
          "attention and attention_backward (q heads [batch kv kv_heads dim v_dim causal window "
-         "dtype]), absorbed_attention (kv heads [batch q latent rotary selected dtype cache]), or "
-         "a "
-         "stream kernel such as "
+         "dtype]), absorbed_attention (kv heads [batch q latent rotary selected dtype cache]), "
+         "index_scores (kv [batch q heads dim compression dtype]), "
+         "select_top_k (rows columns [selected ties]), or a stream kernel such as "
          "rms_norm, swiglu, quantize, adamw (rows columns [dtype output fan state])";
 }
 

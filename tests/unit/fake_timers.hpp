@@ -88,6 +88,14 @@ class RooflineTimer : public gpu::KernelTimer {
                                : size(s.input) + size(s.output);
       return {elements * width, false};
     }
+    Work operator()(const workload::IndexScores& s) const {
+      return {workload::index_pairs(s) * 4 +
+                  static_cast<double>(s.batch * (s.q_length * s.heads + s.kv_length) * s.dim),
+              false};
+    }
+    Work operator()(const workload::SelectTopK& s) const {
+      return {static_cast<double>(s.rows * (s.columns + s.selected)) * 4, false};
+    }
     Work operator()(const workload::Exchange& e) const {
       return {static_cast<double>(e.tokens * e.hidden) * (1 + e.copies) * size(e.type), false};
     }

@@ -29,6 +29,27 @@ MeasuredCall moe_call(const std::string& kernel, const std::string& dtype,
   return MeasurementMap::load().call("moe", table, 0, device::load_device(gpu));
 }
 
+/// One row of sparse_attention.csv: 2 sequences of 4 new tokens behind 8188.
+MeasuredCall sparse_call(const std::string& op, const std::string& kernel,
+                         const std::string& variant, const std::string& gpu = "h100_sxm",
+                         const std::string& arch = "GlmMoeDsaForCausalLM") {
+  const CsvTable table = CsvTable::parse(
+      "gpu,framework,op,dtype,kernel,variant,arch,batch,isl,step,num_heads,tp_size,compress_ratio,"
+      "kv_dtype,gemm_type\n" +
+          gpu + ",sglang," + op + ",bfloat16," + kernel + "," + variant + "," + arch +
+          ",2,4,8188,64,1,4,fp8,bfloat16\n",
+      "sparse_attention.csv");
+  return MeasurementMap::load().call("sparse_attention", table, 0, device::load_device(gpu));
+}
+
+template <class Op>
+std::vector<Op> all_of(const MeasuredCall& call) {
+  std::vector<Op> found;
+  for (const KernelQuery& query : call.kernels)
+    if (const auto* op = std::get_if<Op>(&query.op)) found.push_back(*op);
+  return found;
+}
+
 std::vector<workload::GroupedGemm> products(const MeasuredCall& call) {
   std::vector<workload::GroupedGemm> found;
   for (const KernelQuery& query : call.kernels)
@@ -125,6 +146,55 @@ TEST_CASE("GPUs that nobody measured run the kernels of their generation", "[mea
         CHECK(call_on(unmeasured).kernels.back().implementation ==
               call_on(measured).kernels.back().implementation);
       }
+}
+
+TEST_CASE("a sparse module scores, selects and attends to what it selected", "[measured]") {
+  const MeasuredCall call =
+      sparse_call("dsa_context_module", "sglang_dsa_indexer_flashmla_kv", "dsa_context_module");
+  const auto scores = all_of<workload::IndexScores>(call);
+  REQUIRE(scores.size() == 1);
+  CHECK(scores[0] ==
+        workload::IndexScores{.batch = 2, .q_length = 4, .kv_length = 8192, .heads = 32});
+  const auto selections = all_of<workload::SelectTopK>(call);
+  REQUIRE(selections.size() == 1);
+  CHECK(selections[0] == workload::SelectTopK{.rows = 8, .columns = 8192});
+  const auto attention = all_of<workload::AbsorbedAttention>(call);
+  REQUIRE(attention.size() == 1);
+  CHECK(attention[0].selected == 2048);
+  CHECK(attention[0].kv_length == 8192);
+  CHECK(attention[0].type == core::DataType::bf16);
+  CHECK(attention[0].cache_type == core::DataType::fp8);  // 656 bytes a token
+  CHECK(call.eager);
+  CHECK(call.host_launches == static_cast<double>(call.kernels.size()));
+}
+
+TEST_CASE("a sparse module without its indexer, or of few tokens, scores nothing", "[measured]") {
+  const MeasuredCall skipped =
+      sparse_call("dsa_context_module", "sglang_dsa_skip_indexer_flashmla_kv",
+                  "dsa_context_module_skip_indexer");
+  CHECK(all_of<workload::IndexScores>(skipped).empty());
+  CHECK(all_of<workload::AbsorbedAttention>(skipped).size() == 1);
+  const MeasuredCall dense =
+      sparse_call("dsa_context_module", "sglang_dsa_dense_mha_fa3", "dsa_context_module");
+  CHECK(all_of<workload::AbsorbedAttention>(dense).empty());
+  const auto attention = all_of<workload::Attention>(dense);
+  REQUIRE(attention.size() == 1);
+  CHECK(attention[0].qk_dim == 256);
+  CHECK(attention[0].v_dim == 256);
+}
+
+TEST_CASE("DeepSeek-V4 attends to a window and to keys of several tokens", "[measured]") {
+  const MeasuredCall call = sparse_call("dsv4_csa_context_module", "compressed_flashmla", "",
+                                        "h100_sxm", "DeepseekV4ForCausalLM");
+  const auto scores = all_of<workload::IndexScores>(call);
+  REQUIRE(scores.size() == 1);
+  CHECK(scores[0].compression == 4);
+  const auto attention = all_of<workload::AbsorbedAttention>(call);
+  REQUIRE(attention.size() == 1);
+  CHECK(attention[0].selected == 128 + 512);  // window, and index_topk of V4-Flash
+  CHECK_THROWS_AS(sparse_call("dsv4_csa_context_module", "compressed_flashmla", "",
+                              "rtx_pro_6000_server", "DeepseekV4ForCausalLM"),
+                  core::Refusal);
 }
 
 }  // namespace tessera::calibrate
