@@ -114,10 +114,9 @@ void IndexKernel::describe_costs(const device::DeviceSpec& device,
   const ImplementationCosts& costs = implementation.costs;
   const double keys = static_cast<double>(tile_.n) / kConsumers;
   const auto rows = static_cast<double>(schedule_.queries_per_block * scores_.heads);
-  const double rate = device.sm.tensor_flops.at(scores_.type);
-  mma_cycles_ = std::llround(
-      costs.tensor_scale * mma_cycles(device, rate, keys, rows, static_cast<double>(scores_.dim)) +
-      costs.step_cycles / kConsumers);
+  mma_cycles_ = std::llround(costs.tensor_scale * mma_cycles(device, scores_.type, keys, rows,
+                                                             static_cast<double>(scores_.dim)) +
+                             costs.step_cycles / kConsumers);
   fp32_cycles_ =
       std::llround(keys * rows * parameter(implementation, "reduce_fp32") / device.sm.fp32_lanes);
   latency_cycles_ = std::llround(costs.reduction_cycles);
