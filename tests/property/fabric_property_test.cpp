@@ -10,6 +10,7 @@
 #include "models/fabric/direct_reduce.hpp"
 #include "models/fabric/expert_exchange.hpp"
 #include "tests/formula/clusters.hpp"
+#include "tests/property/holds.hpp"
 
 namespace tessera::fabric {
 namespace {
@@ -36,7 +37,7 @@ CollectiveRequest any_collective(int gpus) {
 }
 
 TEST_CASE("no flow is faster than its links, no link carries more than its rate", "[property]") {
-  CHECK(rc::check("flows", [] {
+  CHECK(holds("flows", [] {
     const Topology topology{hopper_cluster(any(1, 3))};
     FlowSimulation flows{topology};
     std::vector<Route> routes;
@@ -69,7 +70,7 @@ TEST_CASE("no flow is faster than its links, no link carries more than its rate"
 
 TEST_CASE("a work-conserving link: the last of its flows ends when its bytes are through",
           "[property]") {
-  CHECK(rc::check("incast", [] {
+  CHECK(holds("incast", [] {
     const Topology topology{hopper_cluster(1)};
     FlowSimulation flows{topology};
     double bytes = 0;
@@ -87,7 +88,7 @@ TEST_CASE("a work-conserving link: the last of its flows ends when its bytes are
 }
 
 TEST_CASE("collectives: not below the ring's bound, and longer when larger", "[property]") {
-  CHECK(rc::check("collectives", [] {
+  CHECK(holds("collectives", [] {
     const Topology topology{hopper_cluster(any(1, 3))};
     CollectiveModel model{topology, hopper()};
     CollectiveRequest request = any_collective(topology.gpus());
@@ -105,7 +106,7 @@ TEST_CASE("collectives: not below the ring's bound, and longer when larger", "[p
 }
 
 TEST_CASE("a faster fabric is never slower", "[property]") {
-  CHECK(rc::check("rates", [] {
+  CHECK(holds("rates", [] {
     TopologySpec slow = hopper_cluster(any(1, 3));
     TopologySpec fast = slow;
     fast.nvlink_rate = slow.nvlink_rate * any(1, 4);
@@ -124,7 +125,7 @@ TEST_CASE("a faster fabric is never slower", "[property]") {
 
 TEST_CASE("exchange: rows are conserved, and time grows with tokens and shrinks with SMs",
           "[property]") {
-  CHECK(rc::check("exchange", [] {
+  CHECK(holds("exchange", [] {
     const int nodes = any(1, 4);
     const Topology topology{hopper_cluster(nodes)};
     ExchangeModel model{topology, hopper()};
@@ -162,7 +163,7 @@ TEST_CASE("exchange: rows are conserved, and time grows with tokens and shrinks 
 }
 
 TEST_CASE("what is folded equals what is simulated flow by flow", "[property]") {
-  CHECK(rc::check("unfold", [] {
+  CHECK(holds("unfold", [] {
     const int nodes = any(1, 4);
     const Topology topology{hopper_cluster(nodes)};
     FabricParameters wires = hopper();

@@ -5,6 +5,7 @@
 #include "models/device/device_file.hpp"
 #include "models/gpu/gpu.hpp"
 #include "models/kernels/stream.hpp"
+#include "tests/property/holds.hpp"
 
 /// Is each kernel family physically possible for any shape?
 namespace tessera {
@@ -83,7 +84,7 @@ workload::Stream any_stream() {
 }  // namespace
 
 TEST_CASE("grouped products stay above the roofline and grow with a group", "[property]") {
-  CHECK(rc::check("grouped", [] {
+  CHECK(holds("grouped", [] {
     const std::string& device = kDevices[any(0, 2)];
     gpu::Gpu& gpu = on(device, any_fidelity());
     const workload::GroupedGemm grouped = any_grouped();
@@ -96,7 +97,7 @@ TEST_CASE("grouped products stay above the roofline and grow with a group", "[pr
 }
 
 TEST_CASE("attention stays above the roofline and grows with its length", "[property]") {
-  CHECK(rc::check("attention", [] {
+  CHECK(holds("attention", [] {
     const std::string& device = kDevices[any(0, 2)];
     gpu::Gpu& gpu = on(device, any_fidelity());
     workload::Attention attention = any_attention();
@@ -112,7 +113,7 @@ TEST_CASE("attention stays above the roofline and grows with its length", "[prop
 }
 
 TEST_CASE("streams stay above HBM's roofline and grow with their rows", "[property]") {
-  CHECK(rc::check("streams", [] {
+  CHECK(holds("streams", [] {
     const std::string& device = kDevices[any(0, 2)];
     gpu::Gpu& gpu = on(device, any_fidelity());
     const workload::Stream stream = any_stream();
@@ -128,7 +129,7 @@ TEST_CASE("streams stay above HBM's roofline and grow with their rows", "[proper
 }
 
 TEST_CASE("equal kernels take equal times", "[property]") {
-  CHECK(rc::check("again", [] {
+  CHECK(holds("again", [] {
     gpu::Gpu& gpu = on(kDevices[any(0, 2)], gpu::Fidelity::cycle);
     const workload::Attention attention = any_attention();
     RC_ASSERT(gpu.run(attention, {}).time == gpu.run(attention, {}).time);

@@ -1,10 +1,9 @@
-#include <rapidcheck.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 
 #include "models/device/device_file.hpp"
 #include "models/gpu/gpu.hpp"
+#include "tests/property/holds.hpp"
 
 /// Is it physically possible on any device, not only on those that were built?
 namespace tessera {
@@ -12,23 +11,6 @@ namespace {
 
 using core::DataType;
 using workload::Operator;
-
-constexpr int kCases = 1000;
-
-/// As rc::check, with as many cases as STYLE's properties are promised on.
-template <class Testable>
-bool holds(const std::string& name, const Testable& testable) {
-  rc::detail::TestParams parameters;
-  parameters.seed = 1;  // the same devices and kernels everywhere
-  parameters.maxSuccess = kCases;
-  rc::detail::TestMetadata metadata;
-  metadata.id = metadata.description = name;
-  const auto result = rc::detail::checkTestable(testable, metadata, parameters);
-  rc::detail::SuccessResult success;
-  if (result.match(success)) return success.numSuccess >= kCases;
-  rc::detail::printResultMessage(result, std::cerr);  // the smallest device and kernel that fail
-  return false;
-}
 
 std::int64_t any(std::int64_t low, std::int64_t high) {
   return *rc::gen::inRange<std::int64_t>(low, high + 1);

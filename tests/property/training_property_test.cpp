@@ -8,6 +8,7 @@
 #include "models/training/pipeline.hpp"
 #include "models/training/training.hpp"
 #include "models/workload/routing.hpp"
+#include "tests/property/holds.hpp"
 #include "tests/unit/fake_timers.hpp"
 
 namespace tessera::training {
@@ -52,7 +53,7 @@ TEST_CASE("routing conserves rows for any seed, exponent and limit", "[routing]"
 }
 
 TEST_CASE("any pipeline computes every chunk once, in an order its stages allow", "[pipeline]") {
-  CHECK(rc::check([] {
+  CHECK(holds("pipeline", [] {
     const int ranks = 2 * *rc::gen::inRange(1, 9);
     const int micro_batches = 2 * ranks + 2 * *rc::gen::inRange(0, 20);
     const bool dual = *rc::gen::arbitrary<bool>();
