@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::int64_t kFraction =
     256;  ///< A server keeps time to 1/256 cycle: one box is often less than a cycle.
-constexpr double kSteadyTolerance = 0.005;  ///< Of time.
+constexpr double kSteadyTolerance = 0.004;  ///< Of time.
 /// Of a launch of many waves, windows take this part each, so that what one wave differs from the
 /// next by averages out, but no more waves than the second number.
 constexpr std::int64_t kWindowsOfLaunch = 16, kMostWatched = 12;
