@@ -198,9 +198,13 @@ MeasuredCall dsa_module(const MeasuredRow& row, const device::DeviceSpec& device
                      .tokens = sizes.tokens,
                      .heads = heads,
                      .cache = cache,
-                     .attention = as.attention});
+                     .attention = as.attention,
+                     .assembles_keys = true});
   } else {
     const bool indexes = row.text("variant").find("skip_indexer") == std::string_view::npos;
+    // Index keys of the cached prefix are gathered from their pages, a CTA a token.
+    if (indexes && sizes.tokens > sizes.queries && sizes.queries > 1)
+      module.call.prepared_rows = static_cast<double>(sizes.batch * sizes.tokens);
     if (indexes)
       choose_tokens(module, widths.hidden, widths.query_rank, sizes,
                     index_scores(sizes, indexer, 1), indexer.selected, as);

@@ -86,6 +86,10 @@ void attend_expanded(ModuleKernels& module, const LatentWidths& widths, const Ex
                  widths.latent);
   module.add(rotate_and_append(widths, queries, how.heads, widths.rotary, how.cache));
   if (how.multiplied == DataType::fp8) module.add(expanded_cast(widths, queries, how.heads));
+  if (how.assembles_keys)
+    module.add(Stream{.kind = StreamKind::copy,
+                      .rows = how.batch * how.tokens,
+                      .columns = how.heads * (widths.content + widths.rotary)});
   module.add(
       expanded_attention(widths, how.batch, how.queries, how.tokens, how.heads, how.multiplied),
       how.attention);

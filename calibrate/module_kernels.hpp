@@ -76,7 +76,8 @@ struct ExpandedCall {
   std::int64_t batch = 1, queries = 1, tokens = 1, heads = 1;
   core::DataType cache = core::DataType::bf16;
   core::DataType multiplied = core::DataType::bf16;
-  std::string attention{};  ///< Implementation.
+  std::string attention{};      ///< Implementation.
+  bool assembles_keys = false;  ///< Content and rotary part of each head are copied together.
 };
 void attend_expanded(ModuleKernels& module, const LatentWidths& widths, const ExpandedCall& how);
 /// The up-projections absorbed into queries and outputs around `attention`.

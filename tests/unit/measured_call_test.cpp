@@ -166,6 +166,7 @@ TEST_CASE("a sparse module scores, selects and attends to what it selected", "[m
   CHECK(attention[0].cache_type == core::DataType::fp8);  // 656 bytes a token
   CHECK(call.eager);
   CHECK(call.host_launches == static_cast<double>(call.kernels.size()));
+  CHECK(call.prepared_rows == 2 * 8192);  // index keys gathered from their pages
 }
 
 TEST_CASE("a sparse module without its indexer, or of few tokens, scores nothing", "[measured]") {
@@ -195,6 +196,27 @@ TEST_CASE("DeepSeek-V4 attends to a window and to keys of several tokens", "[mea
   CHECK_THROWS_AS(sparse_call("dsv4_csa_context_module", "compressed_flashmla", "",
                               "rtx_pro_6000_server", "DeepseekV4ForCausalLM"),
                   core::Refusal);
+}
+
+TEST_CASE("a hyper-connection mixes a token in one CTA, or in PyTorch operations", "[measured]") {
+  const auto call = [](const std::string& kernel, const std::string& part) {
+    const CsvTable table = CsvTable::parse(
+        "gpu,framework,op,dtype,kernel,part,tokens,hc_mult,hidden,num_sites\n"
+        "h100_sxm,sglang,mhc,bf16," +
+            kernel + "," + part + ",100,4,4096,2\n",
+        "mhc.csv");
+    return MeasurementMap::load().call("mhc", table, 0, device::load_device("h100_sxm"));
+  };
+  const MeasuredCall after = call("sglang_tilelang_mhc_post", "post");
+  REQUIRE(after.kernels.size() == 2);  // sites
+  CHECK(after.kernels[0].implementation == "hyper_connection_rows");
+  const auto copies = all_of<workload::Stream>(after);
+  // Four streams and the layer's output in, four streams out.
+  CHECK(copies[0].columns * 2 * 2 == (4 + 1 + 4) * 4096 * 2);
+  CHECK(all_of<workload::Gemm>(call("sglang_tilelang_mhc_pre", "pre")).size() == 2);
+  CHECK(call("trtllm_mhc_pre_dg_splitk", "pre").type !=
+        call("trtllm_mhc_pre_dg_nosplit", "pre").type);
+  CHECK(all_of<workload::Stream>(call("sglang_torch_mhc_pre", "pre")).size() == 2 * 5);
 }
 
 }  // namespace tessera::calibrate
