@@ -30,6 +30,9 @@ const std::map<std::string_view, CallOfRow> kFamilies = {
     {"moe_wideep", moe_wideep_call},
 };
 
+const std::vector<std::pair<std::string, PreparedScales>> kPreparedScales = {
+    {"activations", PreparedScales::activations}, {"weights", PreparedScales::weights}};
+
 /// The expert loads of a power law are one draw that nobody recorded; its spread is part of the
 /// residual.
 std::string residual_group(const std::string& file, const CsvTable& table, std::size_t row) {
@@ -71,6 +74,7 @@ std::vector<MeasuredCall::Constant> MeasuredCall::constants() const {
     all.push_back({harness + ".prepare", 1});
     all.push_back({harness + ".prepare.row", prepared_rows / 1000});
   }
+  if (packed_rows > 0) all.push_back({harness + ".packing.row", packed_rows / 1000});
   return all;
 }
 
@@ -106,7 +110,8 @@ MeasurementMap MeasurementMap::load() {
                          .quantisation = node.text_or("quantisation", ""),
                          .enqueue_us = node.number_or("enqueue_us", 0, 1e6, 0),
                          .distrusted = node.boolean_or("distrusted", false),
-                         .prepares_scales = node.boolean_or("prepares_scales", false),
+                         .prepares_scales = node.choice_or("prepares_scales", kPreparedScales,
+                                                           PreparedScales::none),
                          .flow = node.text_or("flow", "")});
   document.finish();
   return map;

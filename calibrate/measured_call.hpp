@@ -32,6 +32,8 @@ struct MeasuredCall {
   /// Rows that every call prepares with a CTA each: of weight scales that it expands and packs, of
   /// heads' activations that it casts.
   double prepared_rows = 0;
+  /// Rows of the activation whose scales the call packs one after the other.
+  double packed_rows = 0;
 
   /// One constant of the harness and how often it falls on the call.
   struct Constant {
@@ -54,6 +56,10 @@ struct MeasuredCall {
   /// What was timed, in microseconds, when the kernels take `kernels_us`.
   [[nodiscard]] double total_us(double kernels_us, const device::FitSet& fits) const;
 };
+
+/// Whose scales a call rearranges row by row: the weights', expanded to rows and packed, or the
+/// activations', packed.
+enum class PreparedScales { none, activations, weights };
 
 /// Which implementation a measured kernel is: a row of hw_configs/kernels/measured_as.yaml.
 struct MeasuredAs {
@@ -84,9 +90,8 @@ struct MeasuredAs {
   std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.
   bool distrusted = false;  ///< Its rows timed something else as well; nothing is fitted to them.
-  bool prepares_scales = false;  ///< The call also expands the weights' scales to rows and packs
-                                 ///< them.
-  std::string flow;              ///< Fused MoE: whose kernels run around the products.
+  PreparedScales prepares_scales = PreparedScales::none;
+  std::string flow;  ///< Fused MoE: whose kernels run around the products.
 };
 
 class MeasurementMap {

@@ -32,8 +32,8 @@ MeasuredCall mla_generation_call(const MeasuredRow& row, const device::DeviceSpe
 /// attention.
 MeasuredCall mla_module_call(const MeasuredRow& row, const device::DeviceSpec& device,
                              const MeasuredAs& as);
-/// sparse_attention.csv: kernels of sparse latent attention (index scores, selection, attention over
-/// selected tokens), and whole modules of DeepSeek-V3.2, GLM-5 and DeepSeek-V4.
+/// sparse_attention.csv: kernels of sparse latent attention (index scores, selection, attention
+/// over selected tokens), and whole modules of DeepSeek-V3.2, GLM-5 and DeepSeek-V4.
 MeasuredCall sparse_attention_call(const MeasuredRow& row, const device::DeviceSpec& device,
                                    const MeasuredAs& as);
 /// mhc.csv: the mixing of a hyper-connection's residual streams before or after a layer.

@@ -79,7 +79,10 @@ MeasuredCall gemm_call(const MeasuredRow& row, const device::DeviceSpec& device,
   context.enqueue_us = as.enqueue_us;  // the host is busy with the call while its last kernel runs
   call.kernels.push_back({gemm, context, as.implementation});
   call.type = core::to_string(gemm.type);
-  if (as.prepares_scales) call.prepared_rows = static_cast<double>(gemm.n);
+  if (as.prepares_scales == PreparedScales::weights)
+    call.prepared_rows = static_cast<double>(gemm.n);
+  if (as.prepares_scales == PreparedScales::activations)
+    call.packed_rows = static_cast<double>(gemm.m);
   return call;
 }
 

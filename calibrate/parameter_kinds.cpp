@@ -50,6 +50,8 @@ std::string meaning_of(const std::string& name, ParameterKind kind) {
     return found->second;
   if (kind == ParameterKind::harness) return "added to every call of the file";
   if (kind != ParameterKind::gap) return "as hw_configs/kernels says";
+  if (name.ends_with(".packing.row"))
+    return "packing the scales of 1,000 rows of activations, one after the other";
   if (name.find(".prepare") != std::string::npos)
     return "preparing scales that the call packs anew";
   return "added between two kernels of a call";

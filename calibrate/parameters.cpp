@@ -97,6 +97,8 @@ FreeParameter harness_parameter(const std::string& name) {
             0.001,
             60,
             "one CTA a row, about one CTA started a cycle (QuickRunCUDA b300_clean)"};
+  if (of(".packing.row"))
+    return {name, "us", 10, 1.0, 0.1, 100, "assumed: some 20 cycles a row, one after the other"};
   if (of(".prepare"))
     return {
         name, "us", 6.0, 0.5, 0.1, 60, "assumed: four small kernels, see DeepGEMM's layout.hpp"};

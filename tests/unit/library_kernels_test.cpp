@@ -115,20 +115,6 @@ TEST_CASE("a library's cast is chosen by name, never by default", "[stream]") {
   CHECK(time_us("h200_sxm", cast, "trtllm_quantise_block") > time_us("h200_sxm", cast, {}));
 }
 
-TEST_CASE("a cast that gives each CTA a row takes as long as its waves of rows", "[stream]") {
-  const auto cast = [](std::int64_t rows) {
-    return Stream{
-        .kind = StreamKind::quantize, .rows = rows, .columns = 128, .output = DataType::fp8_block};
-  };
-  const std::string name = "trtllm_quantise_block_client";
-  const double one = time_us("rtx_pro_6000_server", cast(188), name);
-  const double same = time_us("rtx_pro_6000_server", cast(8), name);
-  const double ten = time_us("rtx_pro_6000_server", cast(1880), name);
-  const double wave = 8000 / 2617.0;  // row_cycles at the boost clock, in microseconds
-  CHECK(same == Approx(one).epsilon(0.1));
-  CHECK(ten - one == Approx(9 * wave).epsilon(0.15));
-}
-
 TEST_CASE("a maximum over a tensor keeps fewer bytes in flight than a cast", "[stream]") {
   const auto device = device::load_device("h200_sxm");
   const Stream amax{.kind = StreamKind::compute_scale, .rows = 8192, .columns = 8192};

@@ -72,6 +72,22 @@ TEST_CASE("a call is its library's cast and its library's product", "[measured]"
   CHECK(gemm_call("sglang", "fp8", "", "").kernels[1].implementation == "cutlass_scaled_hopper");
 }
 
+TEST_CASE("client Blackwell packs the scales of activations row by row", "[measured]") {
+  const auto call_on = [](const std::string& gpu, const std::string& framework) {
+    const CsvTable table = CsvTable::parse("gpu,framework,op,dtype,kernel,M,N,K\n" + gpu + "," +
+                                               framework + ",gemm,fp8_block,k,300,1024,2048\n",
+                                           "gemm.csv");
+    return MeasurementMap::load().call("gemm", table, 0, device::load_device(gpu));
+  };
+  const MeasuredCall client = call_on("rtx_pro_6000_server", "trtllm");
+  CHECK(client.packed_rows == 300);
+  device::FitSet fits;
+  fits.parameters["harness.gemm.trtllm.packing.row"].value = 20;
+  CHECK(client.added_us(fits) == 300 * 20 / 1000.0);  // microseconds for 1,000 rows
+  CHECK(call_on("h100_sxm", "trtllm").packed_rows == 0);
+  CHECK(call_on("b200_sxm", "sglang").prepared_rows == 1024);  // the weights', not these
+}
+
 TEST_CASE("a fused MoE's products see the rows that reach their rank", "[measured]") {
   const MeasuredCall call = moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced");
   const auto gemms = products(call);
