@@ -39,6 +39,7 @@ class Arguments {
     return parse(name, 1);
   }
   std::int64_t size_or(const std::string& name, std::int64_t fallback, std::int64_t least = 1) {
+    read_.insert(name);
     return values_.contains(name) ? parse(name, least) : fallback;
   }
   bool flag_or(const std::string& name, bool fallback) {
