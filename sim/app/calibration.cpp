@@ -456,7 +456,7 @@ class DeviceCalibration {
     std::vector<calibrate::KernelQuery> queries;
     for (const MeasuredCall& call : rows.calls)
       queries.insert(queries.end(), call.kernels.begin(), call.kernels.end());
-    const auto answers = run_kernels(gpu, queries, options_.jobs);
+    const auto& answers = kernels_.run(gpu, fits, fidelity, queries, options_.jobs);
     std::vector<std::optional<double>> times;
     last.clear();
     std::size_t at = 0;
@@ -573,6 +573,7 @@ class DeviceCalibration {
   kernels::ImplementationLibrary library_;
   calibrate::MeasurementMap map_;
   mutable std::set<std::string> fitted_;
+  mutable RepeatedKernels kernels_;
   std::vector<double> watts_errors_;
   std::vector<std::string> sources_;  ///< Of what is carried over, those of the nearest generation.
   std::map<std::string, calibrate::StageRecord> earlier_;  ///< Of stages that this run repeats.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +23,24 @@ struct KernelAnswer {
 std::vector<KernelAnswer> run_kernels(
     gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries, int jobs,
     const std::function<void(std::size_t, std::size_t)>& progress = {});
+
+/// Runs kernels for fits that follow each other, and remembers the last answers of each fidelity:
+/// while only what harnesses add differs, no kernel runs again.
+class RepeatedKernels {
+ public:
+  /// As run_kernels. `gpu` has `fits` and `fidelity`.
+  const std::vector<KernelAnswer>& run(gpu::Gpu& gpu, const device::FitSet& fits,
+                                       gpu::Fidelity fidelity,
+                                       const std::vector<calibrate::KernelQuery>& queries,
+                                       int jobs);
+
+ private:
+  struct Answered {
+    std::string question;
+    std::vector<KernelAnswer> answers;
+  };
+  std::map<gpu::Fidelity, Answered> last_;
+};
 
 /// A line on stderr with done, rate and time left, redrawn in place; silent when stderr is no
 /// terminal.
