@@ -96,8 +96,10 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
   const HbmTraffic hbm_step{traffic.read / steps_total, traffic.write / steps_total};
 
   // Full waves, then what is left with fewer neighbours.
-  const double full_waves = std::floor(tiles / slots);
-  const double rest = tiles - full_waves * slots;
+  // Tiles of different depth make no waves: whoever is done takes the next.
+  const bool uneven = plan.trailing_steps > 0 && tiles > slots;
+  const double full_waves = uneven ? tiles / slots : std::floor(tiles / slots);
+  const double rest = uneven ? 0 : tiles - full_waves * slots;
   const auto tile_cycles = [&](double active_clusters) {
     const double active = active_clusters * cluster;
     const double resident = std::max(
@@ -135,6 +137,7 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
   if (full_waves > 0) {
     const auto [wave, wave_tail] = tile_cycles(slots);
     cycles += full_waves * wave + (full_waves - 1) * follow;
+    if (uneven) cycles += plan.trailing_steps / plan.steps * wave;
     tail = wave_tail;
   }
   if (rest > 0) {
@@ -142,7 +145,7 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
     cycles += wave + (full_waves > 0 ? follow : 0.0);
     tail = wave_tail;
   }
-  if (full_waves > 0 && plan.longest_steps > plan.steps)
+  if (!uneven && full_waves > 0 && plan.longest_steps > plan.steps)
     cycles += (plan.longest_steps - plan.steps) * std::max(tensor_step, 1.0) / 2;
   if (plan.overlapped_epilogue) cycles += tail;
   cycles += machine.l2_latency / 2;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "models/kernels/row_kernel.hpp"
@@ -32,10 +33,19 @@ constexpr double kPolynomialFp32 = 8;
 
 double bytes_of(core::DataType type) { return core::activation_bits(type) / 8.0; }
 
-/// Whether short queries of one key head share a tile: unless the parameter `packs_queries` is 0.
-bool packs_queries(const Implementation& implementation) {
-  const auto found = implementation.parameters.find("packs_queries");
-  return found == implementation.parameters.end() || found->second > 0;
+/// A parameter that not every implementation has.
+double parameter_or(const Implementation& implementation, const char* name, double otherwise) {
+  const auto found = implementation.parameters.find(name);
+  return found == implementation.parameters.end() ? otherwise : found->second;
+}
+
+/// Elements of a head of `width` as `implementation` multiplies it, filled with zeros.
+std::int64_t padded(std::int64_t width, core::DataType type, const Implementation& implementation) {
+  const std::int64_t granule =
+      std::llround(implementation.attention.head_granule_bytes / bytes_of(type));
+  if (granule < 1) return width;
+  const auto power = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(width)));
+  return std::min<std::int64_t>(power, divide_up(width, granule) * granule);
 }
 
 /// One tile shape on one device.
@@ -106,6 +116,8 @@ class AttentionForward : public TileKernel {
   [[nodiscard]] std::int64_t keys_inside(std::int64_t tile) const {
     return std::clamp<std::int64_t>(attention_.kv_length - tile * tile_.n, 0, tile_.n);
   }
+  /// Whether some query of `at` must not see some key of the tile, or the keys end in it.
+  [[nodiscard]] bool is_cut(const AttentionPlace& at, std::int64_t tile) const;
   void lay_out(const device::DeviceSpec& device);
   void describe_costs(const device::DeviceSpec& device, const Implementation& implementation);
   void describe_launch(const device::DeviceSpec& device, const Implementation& implementation);
@@ -118,6 +130,8 @@ class AttentionForward : public TileKernel {
   std::int64_t split_;
   Residency residency_;
   bool packs_;                     ///< Short queries of one key head share a tile.
+  AttentionTraits traits_;
+  bool longest_first_;
   bool asynchronous_;              ///< Products run beside the warps that issue them.
   std::int64_t ahead_;             ///< Tiles of keys scored before their turn.
   std::int64_t group_ = 1;         ///< Query heads packed into a tile.
@@ -128,6 +142,8 @@ class AttentionForward : public TileKernel {
   std::int64_t value_cycles_ = 1;
   std::int64_t sfu_cycles_ = 1;
   std::int64_t fp32_cycles_ = 1;
+  double drain_cycles_ = 0;       ///< FP32 pipe, to store one query's output.
+  std::int64_t mask_cycles_ = 0;  ///< FP32 pipe, beside them, of a tile that the mask cuts.
   std::int64_t conversion_cycles_ = 1;
   std::int64_t latency_cycles_ = 0;
   std::int64_t finish_cycles_ = 1;  ///< Conversion pipe, one consumer, at the end.
@@ -145,8 +161,11 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       key_stages_(how.key_stages),
       split_(how.split),
       residency_(residency),
-      packs_(packs_queries(implementation)),
-      asynchronous_(how.tile.schedule != GemmSchedule::multistage),
+      packs_(parameter_or(implementation, "packs_queries", 1) > 0),
+      traits_(implementation.attention),
+      longest_first_(traits_.order != TileOrder::as_numbered),
+      asynchronous_(how.tile.schedule != GemmSchedule::multistage &&
+                    traits_.overlaps_products),
       ahead_(asynchronous_ && how.consumers == 1 && how.key_stages > 1 ? 1 : 0),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
       element_bytes_(bytes_of(attention.type)) {
@@ -159,7 +178,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
 void AttentionForward::lay_out(const device::DeviceSpec& device) {
   const std::int64_t sharing = attention_.heads / attention_.kv_heads;
   // Packing pays when one head's queries do not fill a tile.
-  group_ = packs_ && attention_.q_length < tile_.m ? sharing : 1;
+  group_ = packs_ && (traits_.packs_always || attention_.q_length < tile_.m) ? sharing : 1;
   heads_ = attention_.heads / group_;
   tiles_ = divide_up(attention_.q_length * group_, tile_.m);
   const double head_bytes = static_cast<double>(attention_.kv_length) *
@@ -168,9 +187,11 @@ void AttentionForward::lay_out(const device::DeviceSpec& device) {
       kShareOfL2 * static_cast<double>(device.l2.size.value()) / std::max(1.0, head_bytes);
   // Query heads of one key head read the same keys.
   const double together = fitting * (group_ > 1 ? 1.0 : static_cast<double>(sharing));
-  section_ =
-      std::clamp<std::int64_t>(static_cast<std::int64_t>(together), 1, attention_.batch * heads_);
-  while (attention_.batch * heads_ % section_ != 0) --section_;
+  const std::int64_t most =
+      traits_.order == TileOrder::by_sequence ? heads_ : attention_.batch * heads_;
+  section_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(together), 1, most);
+  while (most % section_ != 0) --section_;
+  if (!longest_first_) section_ = 1;
   plan_.tiles = attention_.batch * heads_ * tiles_ * split_;
   const bool equal = !attention_.causal || tiles_ == 1;
   plan_.period = equal ? 1 : section_ * tiles_ * split_;
@@ -186,19 +207,24 @@ void AttentionForward::describe_costs(const device::DeviceSpec& device,
     return std::llround(costs.tensor_scale * mma_cycles(device, attention_.type, m, n, k) +
                         costs.step_cycles);
   };
-  const auto qk = static_cast<double>(attention_.qk_dim);
-  const auto v = static_cast<double>(attention_.v_dim);
+  const auto qk = static_cast<double>(padded(attention_.qk_dim, attention_.type, implementation));
+  const auto v = static_cast<double>(padded(attention_.v_dim, attention_.type, implementation));
   score_cycles_ = cycles(rows, keys, qk);
   value_cycles_ = cycles(rows, v, keys);
   const double scores = rows * keys;
   const double polynomial = parameter(implementation, "polynomial_share");
   const double rescale = rows * v;  // the output, when a row's maximum grows
+  const double rescale_fp32 = parameter_or(implementation, "rescale_fp32", 1);
   const double widen = attention_.cache_type == attention_.type ? 0 : keys * (qk + v) / consumers_;
   sfu_cycles_ = std::llround(scores * (1 - polynomial) / device.sm.sfu_lanes);
   fp32_cycles_ = std::llround(
       (scores * (parameter(implementation, "softmax_fp32") + polynomial * kPolynomialFp32) +
-       rescale + widen) /
+       rescale * rescale_fp32 + widen) /
       device.sm.fp32_lanes);
+  mask_cycles_ = std::llround(scores * parameter_or(implementation, "mask_fp32", 0) /
+                              device.sm.fp32_lanes);
+  drain_cycles_ = static_cast<double>(attention_.v_dim) *
+                  parameter_or(implementation, "drain_fp32", 0) / device.sm.fp32_lanes;
   // Packed pairs, on the pipe that exponentials use: both are 16 a cycle (FlashMLA deep-dive).
   conversion_cycles_ = std::llround(scores / (2.0 * device.sm.conversion_lanes));
   latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.reduction_cycles);
@@ -216,32 +242,43 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   plan_.stages = static_cast<int>(stages_);
   plan_.serial_step = true;
   plan_.lanes = consumers_;
-  double steps = 0, longest = 0, keys_read = 0;
+  double steps = 0, squares = 0, longest = 0, keys_read = 0, cut = 0;
   for (std::int64_t tile = 0; tile < tiles_ * split_; ++tile) {
     const AttentionPlace at = place(tile * section_);
     const auto range = static_cast<double>(at.keys.last - at.keys.first);
     steps += range;
+    squares += range * range;
     longest = std::max(longest, range);
-    for (std::int64_t k = at.keys.first; k < at.keys.last; ++k)
+    for (std::int64_t k = at.keys.first; k < at.keys.last; ++k) {
       keys_read += static_cast<double>(keys_inside(k));
+      cut += is_cut(at, k) ? 1 : 0;
+    }
   }
   const auto per_head = static_cast<double>(tiles_ * split_);
   const auto qk = static_cast<double>(attention_.qk_dim);
   const auto v = static_cast<double>(attention_.v_dim);
   plan_.steps = std::max(steps / per_head, 1e-3);
   if (longest > plan_.steps) plan_.longest_steps = longest;
+  // What the tiles that run beside the last one still have to do when it starts is what is left on
+  // average of a tile met at random.
+  if (!longest_first_ && longest > plan_.steps)
+    plan_.trailing_steps = longest - squares / (2 * steps);
   plan_.step.tensor = static_cast<double>(consumers_ * (score_cycles_ + value_cycles_));
   if (asynchronous_)
     plan_.unwaited_tensor =
         static_cast<double>(consumers_ * (value_cycles_ + (ahead_ > 0 ? score_cycles_ : 0)));
   plan_.step.sfu = static_cast<double>(consumers_ * (sfu_cycles_ + conversion_cycles_));
-  plan_.step.fp32 = static_cast<double>(consumers_ * fp32_cycles_);
+  plan_.step.fp32 =
+      static_cast<double>(consumers_) * (static_cast<double>(fp32_cycles_) +
+                                         cut / std::max(1.0, steps) *
+                                             static_cast<double>(mask_cycles_));
   plan_.step.waiting = static_cast<double>(latency_cycles_);
   plan_.step.load_bytes = keys_read / std::max(1.0, steps) * (qk + v) * key_bytes_;
   plan_.step.loads = 2;
   plan_.epilogue.conversion = static_cast<double>(consumers_ * finish_cycles_);
   const double queries = static_cast<double>(attention_.q_length * group_) /
                          static_cast<double>(tiles_);  // of an average tile
+  plan_.epilogue.fp32 = drain_cycles_ * queries;
   plan_.epilogue.load_bytes = queries * qk * element_bytes_;
   plan_.prologue_cycles = costs.prologue_cycles;
   plan_.epilogue_cycles = costs.epilogue_cycles + static_cast<double>(latency_cycles_);
@@ -268,7 +305,7 @@ AttentionPlace AttentionForward::place(std::int64_t tile) const {
   const std::int64_t head = section * section_ + tile % section_;
   tile /= section_;
   at.split = tile % split_;
-  at.tile = tiles_ - 1 - tile / split_;
+  at.tile = longest_first_ ? tiles_ - 1 - tile / split_ : tile / split_;
   at.sequence = head / heads_;
   at.head = head % heads_;
   const std::int64_t first = at.tile * tile_.m;
@@ -281,6 +318,17 @@ AttentionPlace AttentionForward::place(std::int64_t tile) const {
     at.keys = {std::min(begin, at.keys.last), std::min(begin + share, at.keys.last)};
   }
   return at;
+}
+
+bool AttentionForward::is_cut(const AttentionPlace& at, std::int64_t tile) const {
+  const std::int64_t past = attention_.kv_length - attention_.q_length;
+  const std::int64_t first = at.tile * tile_.m / group_ + past;
+  const std::int64_t last = (at.tile * tile_.m + at.rows - 1) / group_ + past;
+  const std::int64_t end = (tile + 1) * tile_.n;
+  const bool above = end > (attention_.causal ? first + 1 : attention_.kv_length);
+  const bool before =
+      attention_.window > 0 && tile * tile_.n < last - attention_.window + 1;
+  return above || before;
 }
 
 Box AttentionForward::query_box(const AttentionPlace& at) const {
@@ -368,15 +416,17 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
         co_await mma(value_cycles_, operand, values_empty(before));
       }
       co_await wait(scores(index), ++scored);
-      co_await signal(keys_empty(k % key_stages_));
+      if (traits_.overlaps_products) co_await signal(keys_empty(k % key_stages_));
       co_await delay(latency_cycles_);
-      co_await compute(Pipe::fp32, fp32_cycles_);
+      const bool cut = mask_cycles_ > 0 && is_cut(at, at.keys.first + k - use);
+      co_await compute(Pipe::fp32, fp32_cycles_ + (cut ? mask_cycles_ : 0));
       co_await compute(Pipe::sfu, sfu_cycles_);
       co_await compute(Pipe::sfu, conversion_cycles_);
       if (!asynchronous_) {
         co_await wait(values_full(stage), k / stages_ + 1);
         co_await mma(value_cycles_, operand, outputs(index));
         co_await wait(outputs(index), ++written);
+        if (!traits_.overlaps_products) co_await signal(keys_empty(k % key_stages_));
         co_await signal(values_empty(stage));
       } else if (ahead_ > 0 || k + 1 == end) {
         co_await wait(values_full(stage), k / stages_ + 1);
@@ -400,6 +450,9 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       co_await wait(partials(index), summed);
     }
     co_await compute(Pipe::conversion, finish_cycles_);
+    if (drain_cycles_ > 0)
+      co_await compute(Pipe::fp32,
+                       std::llround(drain_cycles_ * static_cast<double>(at.rows) / consumers_));
     co_await store(output_box(at, index, -1));
   }
 }
@@ -433,6 +486,14 @@ bool fits_registers(const TileShape& tile, int consumers, std::int64_t v_dim) {
   return needed <= (consumers > 2 ? 160 : 240);  // setmaxnreg of FlashAttention-3
 }
 
+/// Whether the library takes the tile for such attention.
+bool takes(const TileShape& tile, const Attention& a) {
+  if (a.qk_dim < tile.head_from || (tile.head_to > 0 && a.qk_dim > tile.head_to)) return false;
+  if (tile.element_bits > 0 && core::activation_bits(a.type) != tile.element_bits) return false;
+  const bool masked = a.causal || a.window > 0;
+  return tile.mask == TileMask::any || masked == (tile.mask == TileMask::masked);
+}
+
 /// Whether the tile fits; fills how many CTAs share an SM and how many stages each has.
 bool fit(const Attention& a, const device::DeviceSpec& device, const Implementation& implementation,
          AttentionConfiguration& how) {
@@ -443,11 +504,14 @@ bool fit(const Attention& a, const device::DeviceSpec& device, const Implementat
   if (tmem &&
       how.consumers * (how.tile.n + a.v_dim) * lanes / 128 > device.sm.tensor_memory.value() / 512)
     return false;
-  if (how.tile.schedule == GemmSchedule::pingpong &&
+  const bool known = how.tile.head_to > 0;  // the library compiles it for these heads
+  if (how.tile.schedule == GemmSchedule::pingpong && !known &&
       !fits_registers(how.tile, how.consumers, a.v_dim))
     return false;
-  const double queries = static_cast<double>(how.tile.m * a.qk_dim) * bytes_of(a.type);
-  const double stage = static_cast<double>(how.tile.n * (a.qk_dim + a.v_dim)) * bytes_of(a.type);
+  const std::int64_t qk_dim = padded(a.qk_dim, a.type, implementation);
+  const std::int64_t v_dim = padded(a.v_dim, a.type, implementation);
+  const double queries = static_cast<double>(how.tile.m * qk_dim) * bytes_of(a.type);
+  const double stage = static_cast<double>(how.tile.n * (qk_dim + v_dim)) * bytes_of(a.type);
   const auto cta = static_cast<double>(device.sm.shared_memory_per_cta.value());
   const auto sm = static_cast<double>(device.sm.shared_memory.value());
   const double least = queries + stage + kBarrierBytes;
@@ -455,8 +519,10 @@ bool fit(const Attention& a, const device::DeviceSpec& device, const Implementat
   how.resident = std::clamp(static_cast<int>(sm / least), 1, implementation.ctas_per_sm);
   const double room = std::min(cta, sm / how.resident) - queries - kBarrierBytes;
   how.stages = std::clamp<std::int64_t>(static_cast<std::int64_t>(room / stage), 1, kMaxStages);
-  const double keys = static_cast<double>(how.tile.n * a.qk_dim) * bytes_of(a.type);
+  const double keys = static_cast<double>(how.tile.n * qk_dim) * bytes_of(a.type);
   how.key_stages = how.stages + (room - static_cast<double>(how.stages) * stage >= keys ? 1 : 0);
+  if (how.tile.stages > 0)
+    how.stages = how.key_stages = std::min<std::int64_t>(how.stages, how.tile.stages);
   return true;
 }
 
@@ -484,7 +550,7 @@ std::vector<std::unique_ptr<TileKernel>> make_attention(const Attention& attenti
   std::vector<std::unique_ptr<TileKernel>> launches;
   for (const TileShape& tile : implementation.tiles) {
     AttentionConfiguration how{.tile = tile};
-    if (!fit(attention, device, implementation, how)) continue;
+    if (!takes(tile, attention) || !fit(attention, device, implementation, how)) continue;
     for (const int split : implementation.splits) {
       how.split = split;
       auto kernel =

@@ -72,6 +72,31 @@ struct DecodeTraits {
   int stages = 2;  ///< Tiles of keys in flight per CTA, at most.
 };
 
+/// In which order a grid of attention hands out its tiles of queries.
+enum class TileOrder {
+  longest_first,  ///< Heads that share L2 together, those with most keys first.
+  by_sequence,    ///< The same, one sequence after the other.
+  as_numbered,    ///< Head by head from a sequence's first queries, though a CTA takes a tile when
+                  ///< it is done with the one before: the longest of the last head end alone.
+};
+
+/// What only attention over many queries has.
+struct AttentionTraits {
+  TileOrder order = TileOrder::longest_first;
+  /// The product with the next keys is issued before that with the values; otherwise a warpgroup
+  /// waits for each product, and frees keys and values together.
+  bool overlaps_products = true;
+  /// Heads are multiplied as wide as the next multiple of so many bytes, or the next power of two
+  /// where that is less; 0: as they are.
+  int head_granule_bytes = 0;
+  /// Queries of the heads of one key head share tiles however long they are; otherwise where one
+  /// head's do not fill a tile.
+  bool packs_always = false;
+};
+
+/// Attention that a tile is for.
+enum class TileMask { any, masked, unmasked };
+
 /// One tile shape that an implementation can launch.
 struct TileShape {
   int m = 128;
@@ -83,6 +108,10 @@ struct TileShape {
   int consumers = 0;  ///< Attention: groups of 128 threads that share the tile; 0: one for 64 rows.
   int rows_from = 0;  ///< Rows of the product for which the library takes it,
   int rows_to = 0;    ///< up to these; 0: any.
+  int head_from = 0;  ///< Attention: width of a head of queries for which the library takes it,
+  int head_to = 0;    ///< up to this one; 0: any.
+  int element_bits = 0;  ///< Of queries, for which it does; 0: any.
+  TileMask mask = TileMask::any;
   double chain_cycles = 0;  ///< ImplementationCosts::chain_cycles of this shape; 0: as of all.
   GemmSchedule schedule = GemmSchedule::cooperative;
   friend auto operator<=>(const TileShape&, const TileShape&) = default;
@@ -124,6 +153,7 @@ struct Implementation {
   Combination combination = Combination::in_kernel;
   TileChoice choice = TileChoice::fastest;
   std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
+  AttentionTraits attention;
   int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.
   ImplementationCosts costs;
   /// Raw parameters of the family beyond those above, by name.

@@ -50,6 +50,12 @@ const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
     {"none", KeySplit::none}, {"fill", KeySplit::fill}, {"efficient", KeySplit::efficient}};
+const std::vector<std::pair<std::string, TileOrder>> kTileOrders = {
+    {"longest_first", TileOrder::longest_first},
+    {"by_sequence", TileOrder::by_sequence},
+    {"as_numbered", TileOrder::as_numbered}};
+const std::vector<std::pair<std::string, TileMask>> kTileMasks = {
+    {"any", TileMask::any}, {"masked", TileMask::masked}, {"unmasked", TileMask::unmasked}};
 constexpr double kMostCycles = 1e6;
 
 std::set<core::DataType> read_types(const ConfigNode& node) {
@@ -76,6 +82,10 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.consumers = static_cast<int>(node.integer_or("consumers", 0, 8, 0));
   tile.rows_from = static_cast<int>(node.integer_or("rows_from", 0, 1 << 30, 0));
   tile.rows_to = static_cast<int>(node.integer_or("rows_to", 0, 1 << 30, 0));
+  tile.head_from = static_cast<int>(node.integer_or("head_from", 0, 1 << 20, 0));
+  tile.head_to = static_cast<int>(node.integer_or("head_to", 0, 1 << 20, 0));
+  tile.element_bits = static_cast<int>(node.integer_or("element_bits", 0, 32, 0));
+  if (node.has("mask")) tile.mask = node.choice("mask", kTileMasks);
   if (node.has("chain")) tile.chain_cycles = node.quantity_in("chain", "cycles", 0, kMostCycles);
   tile.schedule = node.choice("schedule", kSchedules);
   return tile;
@@ -95,6 +105,16 @@ ImplementationCosts read_costs(const ConfigNode& node) {
   costs.mma_latency_cycles = cycles("mma_latency");
   costs.tensor_scale = node.number_or("tensor_scale", 1, 10, 1);
   return costs;
+}
+
+AttentionTraits read_attention(const ConfigNode& node) {
+  AttentionTraits traits;
+  if (node.has("order")) traits.order = node.choice("order", kTileOrders);
+  traits.overlaps_products = node.boolean_or("overlaps_products", traits.overlaps_products);
+  traits.packs_always = node.boolean_or("packs_always", traits.packs_always);
+  traits.head_granule_bytes =
+      static_cast<int>(node.integer_or("head_granule_bytes", 0, 1024, traits.head_granule_bytes));
+  return traits;
 }
 
 DecodeTraits read_decode(const ConfigNode& node) {
@@ -156,6 +176,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("partition")) result.partition = root.choice("partition", kPartitions);
   if (root.has("combination")) result.combination = root.choice("combination", kCombinations);
   if (root.has("choice")) result.choice = root.choice("choice", kChoices);
+  if (root.has("attention")) result.attention = read_attention(root.object("attention"));
   if (root.has("decode")) result.decode = read_decode(root.object("decode"));
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
   if (root.has("costs")) result.costs = read_costs(root.object("costs"));

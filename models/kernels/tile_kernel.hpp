@@ -37,6 +37,9 @@ struct LaunchPlan {
   int stages = 1;            ///< Steps of loads in flight per CTA.
   double steps = 1;          ///< Main-loop steps of the average tile.
   double longest_steps = 0;  ///< Of the longest tile; 0 when all are equal.
+  /// Of the longest tile, what runs after the SMs have shared the rest evenly, in launches of more
+  /// tiles than run at once that do not start the longest first; 0: waves of equal tiles.
+  double trailing_steps = 0;
   std::int64_t period = 1;   ///< Tiles after which their costs repeat; 0: never, simulate them all.
   int steady_waves = 3;      ///< Waves averaged on either side when looking for the steady state.
   TileWork step;

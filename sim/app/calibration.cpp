@@ -416,7 +416,10 @@ class DeviceCalibration {
             query.implementation.empty())
           continue;
         try {
-          implementations.insert(library_.choose(query.op, device_, query.implementation).name);
+          const auto& chosen = library_.choose(query.op, device_, query.implementation);
+          // What extends another one without costs of its own is fitted with it.
+          implementations.insert(chosen.stated.empty() && !chosen.base.empty() ? chosen.base
+                                                                               : chosen.name);
         } catch (const core::Refusal&) {
           continue;
         }
