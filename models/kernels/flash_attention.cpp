@@ -116,8 +116,9 @@ class AttentionForward : public TileKernel {
   [[nodiscard]] std::int64_t keys_inside(std::int64_t tile) const {
     return std::clamp<std::int64_t>(attention_.kv_length - tile * tile_.n, 0, tile_.n);
   }
-  /// Whether some query of `at` must not see some key of the tile, or the keys end in it.
-  [[nodiscard]] bool is_cut(const AttentionPlace& at, std::int64_t tile) const;
+  /// Edges of the mask that run through the tile of keys: some query of `at` must not see keys
+  /// behind it, or before its window, or the keys end in it.
+  [[nodiscard]] std::int64_t edges(const AttentionPlace& at, std::int64_t tile) const;
   void lay_out(const device::DeviceSpec& device);
   void describe_costs(const device::DeviceSpec& device, const Implementation& implementation);
   void describe_launch(const device::DeviceSpec& device, const Implementation& implementation);
@@ -129,7 +130,7 @@ class AttentionForward : public TileKernel {
   std::int64_t key_stages_;
   std::int64_t split_;
   Residency residency_;
-  bool packs_;                     ///< Short queries of one key head share a tile.
+  bool packs_;  ///< Short queries of one key head share a tile.
   AttentionTraits traits_;
   bool longest_first_;
   bool asynchronous_;              ///< Products run beside the warps that issue them.
@@ -143,7 +144,7 @@ class AttentionForward : public TileKernel {
   std::int64_t sfu_cycles_ = 1;
   std::int64_t fp32_cycles_ = 1;
   double drain_cycles_ = 0;       ///< FP32 pipe, to store one query's output.
-  std::int64_t mask_cycles_ = 0;  ///< FP32 pipe, beside them, of a tile that the mask cuts.
+  std::int64_t mask_cycles_ = 0;  ///< FP32 pipe, beside them, per edge of the mask.
   std::int64_t conversion_cycles_ = 1;
   std::int64_t latency_cycles_ = 0;
   std::int64_t finish_cycles_ = 1;  ///< Conversion pipe, one consumer, at the end.
@@ -164,8 +165,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       packs_(parameter_or(implementation, "packs_queries", 1) > 0),
       traits_(implementation.attention),
       longest_first_(traits_.order != TileOrder::as_numbered),
-      asynchronous_(how.tile.schedule != GemmSchedule::multistage &&
-                    traits_.overlaps_products),
+      asynchronous_(how.tile.schedule != GemmSchedule::multistage && traits_.overlaps_products),
       ahead_(asynchronous_ && how.consumers == 1 && how.key_stages > 1 ? 1 : 0),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
       element_bytes_(bytes_of(attention.type)) {
@@ -221,8 +221,8 @@ void AttentionForward::describe_costs(const device::DeviceSpec& device,
       (scores * (parameter(implementation, "softmax_fp32") + polynomial * kPolynomialFp32) +
        rescale * rescale_fp32 + widen) /
       device.sm.fp32_lanes);
-  mask_cycles_ = std::llround(scores * parameter_or(implementation, "mask_fp32", 0) /
-                              device.sm.fp32_lanes);
+  mask_cycles_ =
+      std::llround(scores * parameter_or(implementation, "mask_fp32", 0) / device.sm.fp32_lanes);
   drain_cycles_ = static_cast<double>(attention_.v_dim) *
                   parameter_or(implementation, "drain_fp32", 0) / device.sm.fp32_lanes;
   // Packed pairs, on the pipe that exponentials use: both are 16 a cycle (FlashMLA deep-dive).
@@ -251,7 +251,7 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
     longest = std::max(longest, range);
     for (std::int64_t k = at.keys.first; k < at.keys.last; ++k) {
       keys_read += static_cast<double>(keys_inside(k));
-      cut += is_cut(at, k) ? 1 : 0;
+      cut += static_cast<double>(edges(at, k));
     }
   }
   const auto per_head = static_cast<double>(tiles_ * split_);
@@ -268,10 +268,9 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
     plan_.unwaited_tensor =
         static_cast<double>(consumers_ * (value_cycles_ + (ahead_ > 0 ? score_cycles_ : 0)));
   plan_.step.sfu = static_cast<double>(consumers_ * (sfu_cycles_ + conversion_cycles_));
-  plan_.step.fp32 =
-      static_cast<double>(consumers_) * (static_cast<double>(fp32_cycles_) +
-                                         cut / std::max(1.0, steps) *
-                                             static_cast<double>(mask_cycles_));
+  plan_.step.fp32 = static_cast<double>(consumers_) *
+                    (static_cast<double>(fp32_cycles_) +
+                     cut / std::max(1.0, steps) * static_cast<double>(mask_cycles_));
   plan_.step.waiting = static_cast<double>(latency_cycles_);
   plan_.step.load_bytes = keys_read / std::max(1.0, steps) * (qk + v) * key_bytes_;
   plan_.step.loads = 2;
@@ -320,15 +319,14 @@ AttentionPlace AttentionForward::place(std::int64_t tile) const {
   return at;
 }
 
-bool AttentionForward::is_cut(const AttentionPlace& at, std::int64_t tile) const {
+std::int64_t AttentionForward::edges(const AttentionPlace& at, std::int64_t tile) const {
   const std::int64_t past = attention_.kv_length - attention_.q_length;
   const std::int64_t first = at.tile * tile_.m / group_ + past;
   const std::int64_t last = (at.tile * tile_.m + at.rows - 1) / group_ + past;
   const std::int64_t end = (tile + 1) * tile_.n;
-  const bool above = end > (attention_.causal ? first + 1 : attention_.kv_length);
-  const bool before =
-      attention_.window > 0 && tile * tile_.n < last - attention_.window + 1;
-  return above || before;
+  const bool behind = end > (attention_.causal ? first + 1 : attention_.kv_length);
+  const bool before = attention_.window > 0 && tile * tile_.n < last - attention_.window + 1;
+  return (behind ? 1 : 0) + (before ? 1 : 0);
 }
 
 Box AttentionForward::query_box(const AttentionPlace& at) const {
@@ -418,8 +416,8 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       co_await wait(scores(index), ++scored);
       if (traits_.overlaps_products) co_await signal(keys_empty(k % key_stages_));
       co_await delay(latency_cycles_);
-      const bool cut = mask_cycles_ > 0 && is_cut(at, at.keys.first + k - use);
-      co_await compute(Pipe::fp32, fp32_cycles_ + (cut ? mask_cycles_ : 0));
+      const std::int64_t cut = mask_cycles_ > 0 ? edges(at, at.keys.first + k - use) : 0;
+      co_await compute(Pipe::fp32, fp32_cycles_ + cut * mask_cycles_);
       co_await compute(Pipe::sfu, sfu_cycles_);
       co_await compute(Pipe::sfu, conversion_cycles_);
       if (!asynchronous_) {
