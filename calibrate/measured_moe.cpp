@@ -25,6 +25,9 @@ constexpr std::size_t kNearestDraws = 8;
 /// Tokens up to which TensorRT-LLM sorts rows by expert in one kernel, three above
 /// (cutlass_kernels/moe_gemm/moe_kernels.cu).
 constexpr std::int64_t kSortedAtOnce = 256;
+/// Rows to which CUTLASS's block-scaled products pad the scales of each expert; kernels that write
+/// scales visit so many for every expert, to clear those beyond its rows (as above).
+constexpr std::int64_t kScaleRows = 128;
 /// Tokens up to which TensorRT-LLM's generated kernels route in one launch, three above
 /// (trtllmGenKernels/blockScaleMoe).
 constexpr std::int64_t kRoutedAtOnce = 1024;
@@ -69,7 +72,10 @@ std::string row_kernels(std::string_view flow) {
 class Chain {
  public:
   Chain(const RankWork& work, const device::DeviceSpec& device, const MeasuredAs& as)
-      : work_(work), implementation_(as.implementation), rows_(row_kernels(as.flow)) {
+      : work_(work),
+        generation_(device.generation),
+        implementation_(as.implementation),
+        rows_(row_kernels(as.flow)) {
     const double activations = bytes_of(work.total() + work.tokens, work.hidden, 16);
     double touched = 4 * activations;
     for (const std::int64_t rows : work.rows)
@@ -97,8 +103,14 @@ class Chain {
                .columns = columns,
                .input = input,
                .output = output,
-               .fan = fan},
+               .fan = fan,
+               .padding_rows = writes_scales(kind) ? padding_rows_ : 0},
         rows_);
+  }
+  /// From here on kernels that write scaled rows clear each expert's padding too.
+  void pad_scales() {
+    if (core::activation_scale_bytes(work_.type) > 0)
+      padding_rows_ = kScaleRows * static_cast<std::int64_t>(work_.rows.size());
   }
   void gate() {
     stream(StreamKind::gate_top_k, work_.routed_tokens, work_.experts, DataType::bf16,
@@ -152,32 +164,56 @@ class Chain {
     return work_.gated ? StreamKind::swiglu : StreamKind::quantize;
   }
   [[nodiscard]] const RankWork& work() const { return work_; }
+  /// Whether TensorRT-LLM's grouped kernels for this GPU and type load by TMA; client Blackwell has
+  /// such only for block-scaled types (cutlass_kernels/moe_gemm/moe_gemm_template_dispatch.h).
+  [[nodiscard]] bool multiplies_by_tma() const {
+    switch (generation_) {
+      case device::Generation::hopper:
+      case device::Generation::blackwell:
+        return true;
+      case device::Generation::blackwell_client:
+        return core::activation_scale_bytes(work_.type) > 0;
+      case device::Generation::ampere:
+      case device::Generation::ada:
+        return false;
+    }
+    return false;
+  }
   [[nodiscard]] bool quantised() const { return core::activation_bits(work_.type) < 16; }
   /// What rows are stored in for the products.
   [[nodiscard]] DataType stored() const { return quantised() ? work_.type : DataType::bf16; }
   MeasuredCall take() { return std::move(call_); }
 
  private:
+  static bool writes_scales(StreamKind kind) {
+    return kind == StreamKind::permute || kind == StreamKind::swiglu ||
+           kind == StreamKind::quantize;
+  }
   void add(const workload::Operator& op, const std::string& implementation) {
     call_.kernels.push_back({op, context_, implementation});
   }
 
   RankWork work_;
+  device::Generation generation_;
   std::string implementation_;
   std::string rows_;  ///< Implementation of the row kernels.
+  std::int64_t padding_rows_ = 0;
   gpu::ExecutionContext context_;
   MeasuredCall call_;
 };
 
 /// TensorRT-LLM's CUTLASS MoE, also in FlashInfer: tokens are quantised once, rows gathered by
 /// expert, a kernel lays out the groups' descriptors (cutlass_kernels/moe_gemm/moe_kernels.cu).
+/// Without TMA there are none.
 void cutlass_flow(Chain& chain) {
   const RankWork& work = chain.work();
   chain.gate();
   if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
   chain.sort_by_counting();
+  chain.pad_scales();
   chain.stream(StreamKind::permute, work.total(), work.hidden, chain.stored(), chain.stored());
-  chain.stream(StreamKind::copy, static_cast<std::int64_t>(work.rows.size()), 64);
+  if (chain.multiplies_by_tma())
+    chain.stream(StreamKind::copy, static_cast<std::int64_t>(work.rows.size()), 64);
   chain.products(chain.activation(), work.total(), chain.stored(), false, true);
   chain.finalise(work.total());
 }

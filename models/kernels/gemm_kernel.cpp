@@ -110,16 +110,17 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
 }
 
 /// mma.sync takes its operands from registers: what cp.async wrote to shared memory is read again
-/// by every warp that needs it, and weights narrower than the MMA are widened on the CUDA cores.
+/// by every warp that needs it. Weights narrower than the MMA are widened on the CUDA cores, by
+/// every warp that needs them or, for tcgen05, once.
 void GemmKernel::describe_operand_path(const workload::Gemm& gemm,
                                        const device::DeviceSpec& device) {
-  if (tile_.schedule != GemmSchedule::multistage) return;
-  const WarpGrid warps = warp_grid(tile_.m, tile_.n);
-  const double written = tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_;
-  const double read =
-      tile_.m * a_step_bytes_ * warps.columns + tile_.n * b_step_bytes_ * warps.rows;
-  plan_.step.shared_memory = (written + read) / device.sm.shared_memory_rate;
-  shared_memory_cycles_ = std::llround(plan_.step.shared_memory);
+  WarpGrid warps;
+  if (tile_.schedule == GemmSchedule::multistage) {
+    warps = warp_grid(tile_.m, tile_.n);
+    describe_fragments(warps, device);
+  } else if (tile_.schedule != GemmSchedule::tmem || core::activation_bits(gemm.type) < 16) {
+    return;  // tcgen05 multiplies 4-bit by 8-bit floats as they are
+  }
   const auto widening = implementation_.parameters.find("widen_fp32");
   if (core::weight_bits(gemm.type) >= core::activation_bits(gemm.type) ||
       widening == implementation_.parameters.end())
@@ -127,6 +128,14 @@ void GemmKernel::describe_operand_path(const workload::Gemm& gemm,
   const double elements = static_cast<double>(tile_.n) * static_cast<double>(step_k_) * warps.rows;
   plan_.step.fp32 = elements * widening->second / device.sm.fp32_lanes;
   widening_cycles_ = std::llround(plan_.step.fp32);
+}
+
+void GemmKernel::describe_fragments(const WarpGrid& warps, const device::DeviceSpec& device) {
+  const double written = tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_;
+  const double read =
+      tile_.m * a_step_bytes_ * warps.columns + tile_.n * b_step_bytes_ * warps.rows;
+  plan_.step.shared_memory = (written + read) / device.sm.shared_memory_rate;
+  shared_memory_cycles_ = std::llround(plan_.step.shared_memory);
 }
 
 void GemmKernel::describe_tiles(double rows, double columns, double steps) {
@@ -214,7 +223,7 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const TilePlace at = place(cta, tile);
-    if (switch_cycles_ > 0 && at.group != group) co_await delay(switch_cycles_);
+    if (switch_cycles_ > 0 && t > 0 && at.group != group) co_await delay(switch_cycles_);
     group = at.group;
     for (std::int64_t step = at.first_step; step < at.last_step; ++step, ++use) {
       const std::int64_t stage = use % stages_;
@@ -324,6 +333,7 @@ TileProgram GemmKernel::mma_issuer(const Cta& cta) const {
     for (const std::int64_t end = use + at.last_step - at.first_step; use < end; ++use) {
       const std::int64_t stage = use % stages_;
       co_await wait(full(stage), (use / stages_ + 1) * arrivals);
+      if (widening_cycles_ > 0) co_await compute(Pipe::fp32, widening_cycles_);
       co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
       co_await delay(chain_cycles_);
     }

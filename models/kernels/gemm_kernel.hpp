@@ -95,7 +95,6 @@ class GemmKernel : public TileKernel {
   TileProgram mma_issuer(const Cta& cta) const;
   TileProgram tmem_epilogue(const Cta& cta) const;
   void describe_pipeline(const workload::Gemm& gemm, const device::DeviceSpec& device);
-  void describe_operand_path(const workload::Gemm& gemm, const device::DeviceSpec& device);
 
   /// Warps of a CTA of mma.sync, each on its part of the tile.
   struct WarpGrid {
@@ -105,6 +104,8 @@ class GemmKernel : public TileKernel {
   /// Parts of at most 64x64, as square as they can be, at least four warps: how CUTLASS cuts its
   /// tiles for sm_80 (tools/library, generator.py).
   static WarpGrid warp_grid(int m, int n);
+  void describe_operand_path(const workload::Gemm& gemm, const device::DeviceSpec& device);
+  void describe_fragments(const WarpGrid& warps, const device::DeviceSpec& device);
 
   Implementation implementation_;
   std::int64_t stages_ = 1;

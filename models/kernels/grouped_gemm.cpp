@@ -27,6 +27,9 @@ std::int64_t alignment(const Implementation& implementation) {
   return std::llround(parameter_or(implementation, "group_alignment", 1));
 }
 
+/// Pairs of TMA descriptors that a group has: of operands, and of their scales.
+int descriptor_pairs(core::DataType type) { return core::activation_scale_bytes(type) > 0 ? 2 : 1; }
+
 /// A product of the group's shape, for what depends on types alone.
 workload::Gemm product(const GroupedGemm& g, std::int64_t size) {
   const bool rows = g.varying == GroupedGemm::Varying::rows;
@@ -83,7 +86,8 @@ GroupedGemmKernel::GroupedGemmKernel(const GroupedGemm& grouped, const device::D
       grouped_(grouped),
       residency_(residency) {
   columns_ = divide_up(grouped.n, tile_.n);
-  switch_cycles_ = std::llround(parameter_or(implementation, "group_switch", 0));
+  switch_cycles_ = std::llround(parameter_or(implementation, "group_switch", 0) *
+                                descriptor_pairs(grouped.type));
   lay_out(implementation, gpc_sizes);
   describe_groups();
   describe_switches(gpc_sizes);
@@ -158,6 +162,7 @@ void GroupedGemmKernel::describe_groups() {
 /// groups are smaller than that.
 void GroupedGemmKernel::describe_switches(const std::vector<int>& gpc_sizes) {
   if (groups_.empty() || switch_cycles_ == 0) return;
+  plan_.prologue_cycles += static_cast<double>(switch_cycles_);  // of the first group
   double slots = 0;
   for (const int size : gpc_sizes) slots += size * tile_.ctas_per_sm / tile_.cluster;
   const double of_group = static_cast<double>(plan_.tiles) / static_cast<double>(groups_.size());
@@ -231,9 +236,17 @@ std::vector<GemmConfiguration> grouped_gemm_configurations(const GroupedGemm& gr
       gemm_configurations(product(grouped, largest), device, implementation);
   // A tile of a contiguous layout must not straddle two groups.
   const bool contiguous = grouped.varying == GroupedGemm::Varying::rows && !grouped.masked;
+  // Scales of block-scaled rows lie in atoms that a tile takes whole.
+  const bool scaled = core::activation_scale_bytes(grouped.type) > 0;
+  const double least_rows = scaled ? parameter_or(implementation, "scaled_tile_rows", 1) : 1;
+  // Widened weights take the room of accumulators and stages.
+  const bool widened = core::weight_bits(grouped.type) < core::activation_bits(grouped.type) &&
+                       core::activation_bits(grouped.type) >= 16;
+  const double most_rows = widened ? parameter_or(implementation, "widened_tile_rows", 1e6) : 1e6;
   std::erase_if(configurations, [&](const GemmConfiguration& c) {
-    return c.split > 1 || (contiguous && alignment(implementation) % c.tile.m != 0 &&
-                           alignment(implementation) > 1);
+    return c.split > 1 || c.tile.m < least_rows || c.tile.m > most_rows ||
+           (contiguous && alignment(implementation) % c.tile.m != 0 &&
+            alignment(implementation) > 1);
   });
   return configurations;
 }

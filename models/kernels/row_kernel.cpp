@@ -50,6 +50,7 @@ class RowKernel : public TileKernel {
   double shared_memory_ = 0;
   std::int64_t exchange_cycles_ = 0;  ///< Of a tile, occupying no pipe.
   double row_cycles_ = 0;             ///< Of an element, occupying no pipe.
+  double padding_cycles_ = 0;         ///< Of a CTA, for its share of padding.
   std::int64_t passes_ = 1;
 };
 
@@ -81,6 +82,9 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   sfu_ = facts.sfu / device.sm.sfu_lanes;
   conversion_ = facts.conversions / (2.0 * device.sm.conversion_lanes);  // packed pairs
   shared_memory_ = facts.shared_bytes / device.sm.shared_memory_rate;
+  if (work_.padding_rows > 0)
+    padding_cycles_ = std::ceil(work_.padding_rows / (slots / plan_.ctas_per_sm)) *
+                      parameter(implementation, "padding_row");
   exchange_cycles_ = std::llround(facts.row_steps * implementation.costs.reduction_cycles);
   passes_ = std::llround(facts.passes);
   describe(device, implementation.costs);
@@ -105,7 +109,8 @@ void RowKernel::describe(const device::DeviceSpec& device, const ImplementationC
   plan_.step.shared_memory = inside * shared_memory_;
   plan_.step.load_bytes = inside * facts.read_bytes * facts.passes;
   plan_.step.loads = facts.passes;
-  plan_.prologue_cycles = costs.prologue_cycles + costs.epilogue_cycles;  // both once a CTA
+  // All once a CTA, and padding by every CTA of the grid.
+  plan_.prologue_cycles = costs.prologue_cycles + costs.epilogue_cycles + padding_cycles_;
   const double again =
       static_cast<double>((device.l2.near_latency + device.l2.far_latency).value());
   plan_.step.waiting =

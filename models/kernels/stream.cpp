@@ -197,6 +197,7 @@ std::unique_ptr<TileKernel> make_stream(const Stream& stream, const device::Devi
       static_cast<double>(stream.rows) * static_cast<double>(stream.columns) / work.unit_elements;
   work.row_elements = static_cast<double>(stream.columns);
   work.facts = facts;
+  work.padding_rows = static_cast<double>(stream.padding_rows);
   return make_row_kernel(work, device, implementation, residency, gpc_sizes);
 }
 

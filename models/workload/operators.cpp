@@ -193,9 +193,10 @@ std::string describe(const Operator& op) {
           },
           [](const Stream& s) {
             return fmt::format(
-                "{} {}x{} {} -> {}{}{}", to_string(s.kind), s.rows, s.columns, name(s.input),
+                "{} {}x{} {} -> {}{}{}{}", to_string(s.kind), s.rows, s.columns, name(s.input),
                 name(s.output), s.fan == 1 ? "" : fmt::format(" fan {}", s.fan),
-                s.kind == StreamKind::adamw ? fmt::format(" state {}", name(s.state)) : "");
+                s.kind == StreamKind::adamw ? fmt::format(" state {}", name(s.state)) : "",
+                s.padding_rows == 0 ? "" : fmt::format(" padding {}", s.padding_rows));
           },
           [](const IndexScores& s) {
             return fmt::format("index_scores {}x{}/{} heads {} dim {}{} {}", s.batch, s.q_length,

@@ -141,6 +141,7 @@ struct Stream {
   DataType output = DataType::bf16;
   int fan = 1;                      ///< Copies or summands per row; experts chosen by gate_top_k.
   DataType state = DataType::fp32;  ///< Of the moments, for adamw.
+  std::int64_t padding_rows = 0;    ///< Visited beside `rows`, to clear what lies between groups.
   friend auto operator<=>(const Stream&, const Stream&) = default;
 };
 

@@ -131,6 +131,50 @@ TEST_CASE("weights stream slowly where one step is in flight", "[grouped_gemm]")
   CHECK(rate("flashinfer_untuned_grouped_hopper") < 1.5e12);
 }
 
+TEST_CASE("block-scaled types run on tiles that hold whole atoms of scales", "[grouped_gemm]") {
+  const auto tile = [](const std::string& device, DataType type) {
+    const GroupedGemm few{
+        .sizes = std::vector<std::int64_t>(8, 2), .n = 2048, .fixed = 4096, .type = type};
+    return run(device, few, gpu::Fidelity::analytical).implementation;
+  };
+  CHECK(tile("rtx_pro_6000_server", DataType::fp8).find(" 16x") != std::string::npos);
+  const std::string client = tile("rtx_pro_6000_server", DataType::nvfp4);
+  CHECK((client.find(" 128x") != std::string::npos || client.find(" 256x") != std::string::npos));
+  const std::string blackwell = tile("b200_sxm", DataType::nvfp4);
+  CHECK((blackwell.find(" 64x") != std::string::npos ||
+         blackwell.find(" 128x") != std::string::npos));
+}
+
+TEST_CASE("4-bit weights are widened for BF16 products on CUDA cores, not for 8-bit ones",
+          "[grouped_gemm]") {
+  const auto time = [](DataType type, double operations) {
+    device::FitSet fits;
+    fits.parameters["trtllm_gen_grouped_blackwell.widen_fp32"] = {.value = operations};
+    gpu::Gpu on{device::load_device("b200_sxm"), fits, library(), gpu::Fidelity::cycle};
+    const GroupedGemm many{
+        .sizes = std::vector<std::int64_t>(16, 256), .n = 4096, .fixed = 4096, .type = type};
+    return core::to_microseconds(on.run(many, {}, "trtllm_gen_grouped_blackwell").time);
+  };
+  CHECK(time(DataType::w4a16_mxfp4, 12) > 2.0 * time(DataType::w4a16_mxfp4, 3));
+  CHECK(time(DataType::w4a8_mxfp4_mxfp8, 12) == time(DataType::w4a8_mxfp4_mxfp8, 3));
+}
+
+TEST_CASE("rows of padding cost time and move nothing", "[stream]") {
+  const auto permuted = [](std::int64_t padding, gpu::Fidelity fidelity) {
+    gpu::Gpu on{device::load_device("b200_sxm"), {}, library(), fidelity};
+    return on.run(
+        Stream{.kind = StreamKind::permute, .rows = 64, .columns = 4096, .padding_rows = padding},
+        {}, "trtllm_moe_rows");
+  };
+  for (const auto fidelity : {gpu::Fidelity::cycle, gpu::Fidelity::analytical}) {
+    const auto none = permuted(0, fidelity);
+    const auto some = permuted(128LL * 256, fidelity);
+    CHECK(some.hbm_bytes == none.hbm_bytes);
+    // 32,768 rows are 222 for each of 148 SMs, of 110 cycles.
+    CHECK((some.cycles - none.cycles).value() == Catch::Approx(24'420).epsilon(0.01));
+  }
+}
+
 TEST_CASE("CUDA cores promote products of FP32 scales alone", "[grouped_gemm]") {
   const kernels::Implementation* triton = library().find("triton_grouped");
   REQUIRE(triton != nullptr);

@@ -118,6 +118,11 @@ TEST_CASE("libraries quantise what they gather in kernels of their own, or not",
         count(moe_call(cutlass, "bfloat16", "balanced")) + 1);
   CHECK(count(moe_call(cutlass, "fp8_block", "balanced")) ==
         count(moe_call(cutlass, "bfloat16", "balanced")) + 1);
+  // Without TMA nobody lays out descriptors.
+  CHECK(count(moe_call(cutlass, "fp8", "balanced", "rtx_pro_6000_server")) ==
+        count(moe_call(cutlass, "fp8", "balanced")) - 1);
+  CHECK(count(moe_call(cutlass, "nvfp4", "balanced", "rtx_pro_6000_server")) ==
+        count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
   CHECK(count(moe_call("moe_torch_flow", "w4a8_mxfp4_mxfp8", "balanced", "b200_sxm")) <
         count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
 }
