@@ -45,6 +45,8 @@ struct Stage {
   Types types = Types::all;
   bool moves_gpu = false;
   bool moves_power = false;  ///< Observes watts beside times; moves energies, not costs.
+  /// Its rows time many kernels, most of which other files fit: it moves what its harness adds.
+  bool only_harness = false;
 };
 
 Stage stage_of(const std::string& name) {
@@ -54,6 +56,7 @@ Stage stage_of(const std::string& name) {
               .file = quantised ? name.substr(0, name.size() - kQuantised.size()) : name};
   stage.moves_power = stage.file.starts_with("power_");
   stage.moves_gpu = name == "gemm";
+  stage.only_harness = name == "mla_module" || name == "sparse_attention";
   if (stage.file.ends_with("gemm")) stage.types = quantised ? Types::quantised : Types::bf16;
   return stage;
 }
@@ -439,7 +442,7 @@ class DeviceCalibration {
           free.push_back(std::move(parameter));
       }
     }
-    if (options_.only_harness) free.clear();
+    if (options_.only_harness || stage.only_harness) free.clear();
     for (const std::string& harness : harnesses) {
       // The constant of a file is what its bf16 rows, one kernel each, say; the others add gaps.
       const bool of_bf16 = stage.types == Types::quantised &&
