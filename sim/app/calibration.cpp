@@ -45,8 +45,9 @@ struct Stage {
   Types types = Types::all;
   bool moves_gpu = false;
   bool moves_power = false;  ///< Observes watts beside times; moves energies, not costs.
-  /// Its rows time many kernels, most of which other files fit: it moves what its harness adds.
-  bool only_harness = false;
+  /// Its rows time many kernels, most of which other files fit: their error says nothing of any one.
+  bool many_kernels = false;
+  bool only_harness = false;  ///< It moves what its harness adds, and no kernel's costs.
 };
 
 Stage stage_of(const std::string& name) {
@@ -57,6 +58,7 @@ Stage stage_of(const std::string& name) {
   stage.moves_power = stage.file.starts_with("power_");
   stage.moves_gpu = name == "gemm";
   stage.only_harness = name == "mla_module" || name == "sparse_attention";
+  stage.many_kernels = stage.only_harness || name == "mhc";
   if (stage.file.ends_with("gemm")) stage.types = quantised ? Types::quantised : Types::bf16;
   return stage;
 }
@@ -506,7 +508,7 @@ class DeviceCalibration {
         continue;
       }
       groups[call.residual_group].push_back({duration, -error});
-      if (stage.moves_power) continue;
+      if (stage.moves_power || stage.many_kernels) continue;
       // Where the harness is most of a row, its error says little about the kernel.
       const double kernels = core::to_microseconds(last[i]->time);
       if (*times[i] - kernels > kHarnessShare * *times[i]) continue;
