@@ -66,11 +66,12 @@ Stream append(const Attention& a) {
           .output = a.cache_type};
 }
 
-/// The kernel that TensorRT-LLM runs before: it rotates queries and keys in place and appends.
+/// The kernel that TensorRT-LLM runs before: it rotates queries and keys, head by head, and
+/// appends.
 Stream rotate_and_append(const Attention& a) {
   return {.kind = StreamKind::rotary,
-          .rows = a.batch * a.q_length,
-          .columns = (a.heads + 2 * a.kv_heads) * a.qk_dim,
+          .rows = a.batch * a.q_length * (a.heads + 2 * a.kv_heads),
+          .columns = a.qk_dim,
           .output = a.type};
 }
 
@@ -97,6 +98,20 @@ Stream cast(const Attention& a, std::int64_t heads) {
           .output = a.cache_type};
 }
 
+/// All kernels before attention in sglang: casts of keys and values to a cache in FP8, the append,
+/// and a cast of queries where attention multiplies in the cache's type.
+std::vector<Stream> sglang_prepare(const Attention& a) {
+  std::vector<Stream> before;
+  const bool narrow = a.cache_type == core::DataType::fp8;
+  if (narrow) before = {cast(a, a.kv_heads), cast(a, a.kv_heads)};
+  for (Stream& stream : sglang_append(a)) {
+    if (narrow) stream.input = a.cache_type;
+    before.push_back(stream);
+  }
+  if (narrow && a.type == a.cache_type) before.push_back(cast(a, a.heads));
+  return before;
+}
+
 /// Whether the kernel for grouped queries leaves a row to that for ungrouped ones.
 bool left_to_ungrouped(const Attention& a, const device::DeviceSpec& device, const MeasuredAs& as) {
   if (as.ungrouped.empty()) return false;
@@ -121,13 +136,15 @@ MeasuredCall attention_context_call(const MeasuredRow& row, const device::Device
   const gpu::ExecutionContext context =
       replayed(row.operand_sets() * touched_bytes(attention), device);
   MeasuredCall call;
-  if (!row.probed()) {
-    std::vector<Stream> before;
-    if (row.text("framework") == "sglang") before = sglang_append(attention);
-    if (row.text("framework") == "trtllm") before = {rotate_and_append(attention)};
-    for (const Stream& stream : before) call.kernels.push_back({stream, context, {}});
-    call.type = narrow ? "narrow_cache" : "";
+  if (row.text("framework") == "sglang" && !row.probed()) {
+    for (const Stream& stream : sglang_prepare(attention))
+      call.kernels.push_back({stream, context, {}});
   }
+  if (row.text("framework") == "trtllm" && !row.probed())
+    call.kernels.push_back({rotate_and_append(attention), context, as.rotation});
+  call.type = narrow ? "narrow_cache" : "";
+  // Without a prefix, attention reads keys as they came, not the cache.
+  attention.cache_type = attention.type;
   call.kernels.push_back({attention, context, as.implementation});
   return call;
 }

@@ -112,7 +112,8 @@ MeasurementMap MeasurementMap::load() {
                          .distrusted = node.boolean_or("distrusted", false),
                          .prepares_scales = node.choice_or("prepares_scales", kPreparedScales,
                                                            PreparedScales::none),
-                         .flow = node.text_or("flow", "")});
+                         .flow = node.text_or("flow", ""),
+                         .rotation = node.text_or("rotation", "")});
   document.finish();
   return map;
 }

@@ -91,7 +91,8 @@ struct MeasuredAs {
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.
   bool distrusted = false;  ///< Its rows timed something else as well; nothing is fitted to them.
   PreparedScales prepares_scales = PreparedScales::none;
-  std::string flow;  ///< Fused MoE: whose kernels run around the products.
+  std::string flow;      ///< Fused MoE: whose kernels run around the products.
+  std::string rotation;  ///< Prefill: rotates queries and keys before. "": the default.
 };
 
 class MeasurementMap {

@@ -67,8 +67,10 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   // The SM with most CTAs ends last.
   const double pipes = std::ceil(resident - 1e-9) * longest_pipe(work);
   const double waited = work.tensor * (1 - plan.unwaited_tensor / std::max(1.0, plan.step.tensor));
-  const double chain =
-      plan.serial_step ? (waited + sum_of_pipes(work)) / plan.lanes + work.waiting : 0.0;
+  const double neighbours = plan.takes_turns ? (resident - 1) * work.tensor : 0.0;
+  const double chain = plan.serial_step
+                           ? (waited + sum_of_pipes(work)) / plan.lanes + work.waiting + neighbours
+                           : 0.0;
   const double issue = resident * work.loads * plan.issue_cycles;
   // Stores of the tile before leave by a port of their own and share L2 with the loads.
   const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;
@@ -134,18 +136,23 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
   double cycles =
       plan.prologue_cycles + machine.l2_latency + (traffic.read > 0 ? machine.hbm_latency : 0.0);
   double tail = 0;
-  if (full_waves > 0) {
+  const bool listed = plan.busiest_steps > 0 && full_waves > 0;
+  if (listed) {
+    // Tiles of different depth make no waves: whoever is done takes the next.
+    const auto [wave, wave_tail] = tile_cycles(slots);
+    cycles += plan.busiest_steps / plan.steps * wave + tiles / slots * follow;
+  } else if (full_waves > 0) {
     const auto [wave, wave_tail] = tile_cycles(slots);
     cycles += full_waves * wave + (full_waves - 1) * follow;
     if (uneven) cycles += plan.trailing_steps / plan.steps * wave;
     tail = wave_tail;
   }
-  if (rest > 0) {
+  if (rest > 0 && !listed) {
     const auto [wave, wave_tail] = tile_cycles(rest);
     cycles += wave + (full_waves > 0 ? follow : 0.0);
     tail = wave_tail;
   }
-  if (!uneven && full_waves > 0 && plan.longest_steps > plan.steps)
+  if (!uneven && !listed && full_waves > 0 && plan.longest_steps > plan.steps)
     cycles += (plan.longest_steps - plan.steps) * std::max(tensor_step, 1.0) / 2;
   if (plan.overlapped_epilogue) cycles += tail;
   cycles += machine.l2_latency / 2;

@@ -30,6 +30,9 @@ constexpr double kShareOfL2 = 0.5;
 /// FMAs of the polynomial that replaces an exponential: range reduction and degree 3
 /// (FlashAttention-4).
 constexpr double kPolynomialFp32 = 8;
+/// Beside TMEM a tile of scores is read and exponentiated in pieces, as registers hold no more than
+/// half a row (FlashAttention-4, trtllm-gen).
+constexpr std::int64_t kPieces = 2;
 
 double bytes_of(core::DataType type) { return core::activation_bits(type) / 8.0; }
 
@@ -46,6 +49,16 @@ std::int64_t padded(std::int64_t width, core::DataType type, const Implementatio
   if (granule < 1) return width;
   const auto power = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(width)));
   return std::min<std::int64_t>(power, divide_up(width, granule) * granule);
+}
+
+/// Time of a product over that of one whose operands lie in shared memory in whole swizzled rows:
+/// the parameter `narrow_rows`, where a head's row does not fill such rows.
+double narrow_rows(const Implementation& implementation, std::int64_t width, double element_bytes) {
+  constexpr double kSwizzledBytes = 128;  // the widest swizzle of TMA and tcgen05 (PTX ISA)
+  const auto found = implementation.parameters.find("narrow_rows");
+  if (found == implementation.parameters.end()) return 1;
+  const double rest = std::fmod(static_cast<double>(width) * element_bytes, kSwizzledBytes);
+  return rest > 0 ? found->second : 1;
 }
 
 /// One tile shape on one device.
@@ -135,6 +148,7 @@ class AttentionForward : public TileKernel {
   bool longest_first_;
   bool asynchronous_;              ///< Products run beside the warps that issue them.
   std::int64_t ahead_;             ///< Tiles of keys scored before their turn.
+  std::int64_t pieces_;            ///< Of a tile of scores, exponentiated one after another.
   std::int64_t group_ = 1;         ///< Query heads packed into a tile.
   std::int64_t heads_ = 1;         ///< Heads that tiles belong to.
   std::int64_t tiles_ = 1;         ///< Of queries, per head.
@@ -167,6 +181,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       longest_first_(traits_.order != TileOrder::as_numbered),
       asynchronous_(how.tile.schedule != GemmSchedule::multistage && traits_.overlaps_products),
       ahead_(asynchronous_ && how.consumers == 1 && how.key_stages > 1 ? 1 : 0),
+      pieces_(how.tile.schedule == GemmSchedule::tmem ? kPieces : 1),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
       element_bytes_(bytes_of(attention.type)) {
   plan_.ctas_per_sm = how.resident;
@@ -209,11 +224,14 @@ void AttentionForward::describe_costs(const device::DeviceSpec& device,
   };
   const auto qk = static_cast<double>(padded(attention_.qk_dim, attention_.type, implementation));
   const auto v = static_cast<double>(padded(attention_.v_dim, attention_.type, implementation));
-  score_cycles_ = cycles(rows, keys, qk);
-  value_cycles_ = cycles(rows, v, keys);
+  const double narrow = narrow_rows(implementation, attention_.qk_dim, element_bytes_);
+  score_cycles_ = std::llround(narrow * static_cast<double>(cycles(rows, keys, qk)));
+  value_cycles_ = std::llround(narrow * static_cast<double>(cycles(rows, v, keys)));
   const double scores = rows * keys;
   const double polynomial = parameter(implementation, "polynomial_share");
-  const double rescale = rows * v;  // the output, when a row's maximum grows
+  const double outputs = rows * v;
+  // When a row's maximum grows; beside TMEM a warpgroup of its own does so, and seldom.
+  const double rescale = tile_.schedule == GemmSchedule::tmem ? 0 : outputs;
   const double rescale_fp32 = parameter_or(implementation, "rescale_fp32", 1);
   const double widen = attention_.cache_type == attention_.type ? 0 : keys * (qk + v) / consumers_;
   sfu_cycles_ = std::llround(scores * (1 - polynomial) / device.sm.sfu_lanes);
@@ -228,8 +246,8 @@ void AttentionForward::describe_costs(const device::DeviceSpec& device,
   // Packed pairs, on the pipe that exponentials use: both are 16 a cycle (FlashMLA deep-dive).
   conversion_cycles_ = std::llround(scores / (2.0 * device.sm.conversion_lanes));
   latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.reduction_cycles);
-  finish_cycles_ = std::llround(rescale / (2.0 * device.sm.conversion_lanes) +
-                                rescale * element_bytes_ / device.sm.shared_memory_rate);
+  finish_cycles_ = std::llround(outputs / (2.0 * device.sm.conversion_lanes) +
+                                outputs * element_bytes_ / device.sm.shared_memory_rate);
 }
 
 void AttentionForward::describe_launch(const device::DeviceSpec& device,
@@ -417,9 +435,12 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       if (traits_.overlaps_products) co_await signal(keys_empty(k % key_stages_));
       co_await delay(latency_cycles_);
       const std::int64_t cut = mask_cycles_ > 0 ? edges(at, at.keys.first + k - use) : 0;
-      co_await compute(Pipe::fp32, fp32_cycles_ + cut * mask_cycles_);
-      co_await compute(Pipe::sfu, sfu_cycles_);
-      co_await compute(Pipe::sfu, conversion_cycles_);
+      for (std::int64_t piece = 0; piece < pieces_; ++piece) {
+        co_await compute(Pipe::fp32, (fp32_cycles_ + cut * mask_cycles_) / pieces_);
+        co_await compute(Pipe::sfu,
+                         pieces_ > 1 ? (sfu_cycles_ + conversion_cycles_) / pieces_ : sfu_cycles_);
+      }
+      if (pieces_ == 1) co_await compute(Pipe::sfu, conversion_cycles_);
       if (!asynchronous_) {
         co_await wait(values_full(stage), k / stages_ + 1);
         co_await mma(value_cycles_, operand, outputs(index));

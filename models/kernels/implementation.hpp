@@ -97,6 +97,14 @@ struct AttentionTraits {
 /// Attention that a tile is for.
 enum class TileMask { any, masked, unmasked };
 
+/// What only attention kernels have whose warps each multiply and exponentiate (mma.sync).
+struct WarpTraits {
+  bool packs_queries = false;  ///< Query heads of a key head share a tile.
+  bool plans_parts = false;    ///< The host cuts keys so that two CTAs an SM get work (FlashInfer).
+  bool pads_heads = false;     ///< Products are as wide as the next power of two.
+  double tensor_share = 1;     ///< Of the tensor rate, that mma.sync reaches on this generation.
+};
+
 /// One tile shape that an implementation can launch.
 struct TileShape {
   int m = 128;
@@ -112,6 +120,8 @@ struct TileShape {
   int head_to = 0;    ///< up to this one; 0: any.
   int element_bits = 0;  ///< Of queries, for which it does; 0: any.
   TileMask mask = TileMask::any;
+  int spilled = 0;          ///< Registers of a thread that it keeps in memory.
+  int chunks = 1;           ///< Pieces in which operands of a step arrive, each behind a barrier.
   double chain_cycles = 0;  ///< ImplementationCosts::chain_cycles of this shape; 0: as of all.
   GemmSchedule schedule = GemmSchedule::cooperative;
   friend auto operator<=>(const TileShape&, const TileShape&) = default;
@@ -154,6 +164,7 @@ struct Implementation {
   TileChoice choice = TileChoice::fastest;
   std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
   AttentionTraits attention;
+  std::optional<WarpTraits> warps;  ///< Attention: forward by mma.sync.
   int group_rows = 0;  ///< Raster: tile rows visited together; 0: as square as the wave allows.
   ImplementationCosts costs;
   /// Raw parameters of the family beyond those above, by name.

@@ -86,6 +86,8 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.head_to = static_cast<int>(node.integer_or("head_to", 0, 1 << 20, 0));
   tile.element_bits = static_cast<int>(node.integer_or("element_bits", 0, 32, 0));
   if (node.has("mask")) tile.mask = node.choice("mask", kTileMasks);
+  tile.chunks = static_cast<int>(node.integer_or("chunks", 1, 64, 1));
+  tile.spilled = static_cast<int>(node.integer_or("spilled", 0, 1024, 0));
   if (node.has("chain")) tile.chain_cycles = node.quantity_in("chain", "cycles", 0, kMostCycles);
   tile.schedule = node.choice("schedule", kSchedules);
   return tile;
@@ -115,6 +117,13 @@ AttentionTraits read_attention(const ConfigNode& node) {
   traits.head_granule_bytes =
       static_cast<int>(node.integer_or("head_granule_bytes", 0, 1024, traits.head_granule_bytes));
   return traits;
+}
+
+WarpTraits read_warps(const ConfigNode& node) {
+  return {.packs_queries = node.boolean_or("packs_queries", false),
+          .plans_parts = node.boolean_or("plans_parts", false),
+          .pads_heads = node.boolean_or("pads_heads", false),
+          .tensor_share = node.number_or("tensor_share", 0.01, 1, 1)};
 }
 
 DecodeTraits read_decode(const ConfigNode& node) {
@@ -178,6 +187,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("choice")) result.choice = root.choice("choice", kChoices);
   if (root.has("attention")) result.attention = read_attention(root.object("attention"));
   if (root.has("decode")) result.decode = read_decode(root.object("decode"));
+  if (root.has("warps")) result.warps = read_warps(root.object("warps"));
   result.group_rows = static_cast<int>(root.integer_or("group_rows", 0, 1024, 0));
   if (root.has("costs")) result.costs = read_costs(root.object("costs"));
   if (root.has("parameters")) {

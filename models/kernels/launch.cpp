@@ -12,6 +12,7 @@
 #include "models/kernels/mla_decode.hpp"
 #include "models/kernels/select_top_k.hpp"
 #include "models/kernels/stream.hpp"
+#include "models/kernels/warp_attention.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::kernels {
@@ -46,7 +47,9 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
     if (attention->backward) {
       launches = make_attention_backward(*attention, device, implementation);
     } else {
-      const auto make = implementation.decode ? make_decode_attention : make_attention;
+      const auto make = implementation.decode  ? make_decode_attention
+                        : implementation.warps ? make_warp_attention
+                                               : make_attention;
       launches = make(multiplied(*attention, implementation), device, implementation, residency,
                       gpc_sizes);
     }

@@ -40,8 +40,11 @@ struct LaunchPlan {
   /// Of the longest tile, what runs after the SMs have shared the rest evenly, in launches of more
   /// tiles than run at once that do not start the longest first; 0: waves of equal tiles.
   double trailing_steps = 0;
-  std::int64_t period = 1;  ///< Tiles after which their costs repeat; 0: never, simulate them all.
-  int steady_waves = 3;     ///< Waves averaged on either side when looking for the steady state.
+  double busiest_steps = 0;  ///< Of the slot that ends last, where tiles differ; 0: of equal waves.
+  bool takes_turns = false;  ///< CTAs of an SM share the tensor pipe instruction by instruction and
+                             ///< go through a step together: its products add up.
+  std::int64_t period = 1;   ///< Tiles after which their costs repeat; 0: never, simulate them all.
+  int steady_waves = 3;      ///< Waves averaged on either side when looking for the steady state.
   TileWork step;
   TileWork epilogue;
   double prologue_cycles = 0;  ///< From the start of a CTA to its first load.
