@@ -171,7 +171,8 @@ void choose_tokens(ModuleKernels& module, std::int64_t hidden, std::int64_t quer
                     .rows = rows,
                     .columns = (scores.heads + 1) * scores.dim,
                     .output = DataType::fp8_block});
-  module.add(scores, as.indexer);
+  // A prefill's own keys lie end to end; a decode's, and compressed ones, in pages.
+  module.add(scores, scores.q_length == 1 || scores.compression > 1 ? as.indexer : std::string{});
   module.add(SelectTopK{.rows = rows,
                         .columns = std::max<std::int64_t>(1, sizes.tokens / scores.compression),
                         .selected = selected});

@@ -1,5 +1,6 @@
 #include "calibrate/measured_call.hpp"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 
 #include "models/device/device_file.hpp"
@@ -188,6 +189,10 @@ TEST_CASE("a sparse module scores, selects and attends to what it selected", "[m
   CHECK(call.eager);
   CHECK(call.host_launches == static_cast<double>(call.kernels.size()));
   CHECK(call.prepared_rows == 2 * 8192);  // index keys gathered from their pages
+  const auto scored = std::find_if(call.kernels.begin(), call.kernels.end(), [](const auto& each) {
+    return std::holds_alternative<workload::IndexScores>(each.op);
+  });
+  CHECK(scored->implementation.empty());  // end to end, not in pages
 }
 
 TEST_CASE("a sparse module without its indexer, or of few tokens, scores nothing", "[measured]") {
