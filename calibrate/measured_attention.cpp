@@ -19,10 +19,17 @@ constexpr std::int64_t kMostGroupedHeads = 32;
 /// Of them, those that its warp-specialised kernel for Hopper takes. // assumed: rows of more run
 /// like the other kernel
 constexpr std::int64_t kMostWarpSpecializedHeads = 16;
+/// FlashInfer's decode on tensor cores takes so many query heads of a key head at least
+/// (should_use_tensor_core of sglang's flashinfer_backend.py).
+constexpr std::int64_t kFewestOnTensorCores = 4;
 /// XQA is left to the masked kernel where its CTAs, each of at least so many keys, would fill less
 /// than this part of the SMs (mayHavePerfGain of decoderXQARunner.cpp).
 constexpr std::int64_t kKeysOfPart = 128;
 constexpr std::int64_t kFewestPartOfSms = 4;
+
+/// Models with heads of so many elements (gpt-oss) stretch their rotation (YaRN), which XQA leaves
+/// to the kernel before (applyRoPEInXqaKernel of decoderXQAImplJIT.cpp). // assumed of these rows
+constexpr std::int64_t kStretchedHead = 64;
 
 /// trtllm-gen has kernels for heads of a multiple of so many elements; others go to fmha_v2.
 /// // assumed: heads of 72 take five times as long as those of 80
@@ -76,7 +83,7 @@ Stream rotate_and_append(const Attention& a) {
 }
 
 /// The kernels that do so in sglang: one, or, for heads whose width its own kernel has no variant
-/// of, the conversion of the places and an indexed copy each of keys and values. // assumed: rows
+/// of, a conversion of the places and an indexed copy for keys and for values. // assumed: rows
 /// with heads of 192 take as much longer, whatever kernel attends
 std::vector<Stream> sglang_append(const Attention& a) {
   if (std::has_single_bit(static_cast<std::uint64_t>(a.qk_dim))) return {append(a)};
@@ -87,12 +94,12 @@ std::vector<Stream> sglang_append(const Attention& a) {
                       .columns = 1,
                       .input = core::DataType::fp32,
                       .output = core::DataType::fp32};
-  return {places, half, half};
+  return {places, half, places, half};
 }
 
-/// A cast of `heads` heads of the new tokens to the cache's type, in a kernel of its own.
+/// A plain cast of `heads` heads of the new tokens to the cache's type, in a kernel of its own.
 Stream cast(const Attention& a, std::int64_t heads) {
-  return {.kind = StreamKind::quantize,
+  return {.kind = StreamKind::copy,
           .rows = a.batch * a.q_length,
           .columns = heads * a.qk_dim,
           .output = a.cache_type};
@@ -165,9 +172,12 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
   const bool narrow = attention.cache_type != attention.type;
   const std::int64_t group = attention.heads / attention.kv_heads;
   const bool ungrouped = left_to_ungrouped(attention, device, as);
-  const bool fused = ungrouped || (as.appends_itself && group <= kMostWarpSpecializedHeads);
+  const bool many = as.appends_itself && group > kMostWarpSpecializedHeads;
+  const bool rotated = as.appends_itself && !many && attention.qk_dim != kStretchedHead;
+  const bool fused = ungrouped || rotated;
   std::string implementation = ungrouped ? as.ungrouped : as.implementation;
-  if (as.appends_itself && !fused) implementation = as.many_heads;
+  if (many && !ungrouped) implementation = as.many_heads;
+  if (!as.few_heads.empty() && group < kFewestOnTensorCores) implementation = as.few_heads;
   MeasuredCall call;
   const auto before = [&](const Stream& stream) { call.kernels.push_back({stream, context, {}}); };
   const bool sglang = row.text("framework") == "sglang";
@@ -181,7 +191,9 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
     before(cast(attention, attention.kv_heads));
     if (!as.keeps_queries) before(cast(attention, attention.heads));
   }
-  call.type = narrow ? "narrow_cache" : "";
+  if (as.schedules_on_gpu)
+    before({.kind = StreamKind::copy, .rows = attention.batch, .columns = 2});
+  call.type = narrow && !sglang ? "narrow_cache" : "";
   call.kernels.push_back({attention, context, implementation});
   return call;
 }

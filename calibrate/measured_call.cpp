@@ -65,6 +65,12 @@ double MeasuredCall::total_us(double kernels_us, const device::FitSet& fits) con
                                         : std::max(running, host_launches * found->second.value);
 }
 
+double MeasuredCall::read_us(double total_us) const {
+  if (tick_us <= 0) return total_us;
+  const double steps = std::round((total_us - tick_phase_us) / tick_us);
+  return tick_phase_us + std::max(1.0, steps) * tick_us;
+}
+
 std::vector<MeasuredCall::Constant> MeasuredCall::constants() const {
   std::vector<Constant> all{{harness, 1}};
   if (kernels.size() > 1)
@@ -99,6 +105,7 @@ MeasurementMap MeasurementMap::load() {
                          .fills_sms = node.boolean_or("fills_sms", false),
                          .appends_itself = node.boolean_or("appends_itself", false),
                          .many_heads = node.text_or("many_heads", ""),
+                         .few_heads = node.text_or("few_heads", ""),
                          .multiplies_as_cached = node.boolean_or("multiplies_as_cached", false),
                          .odd_heads = node.text_or("odd_heads", ""),
                          .keeps_queries = node.boolean_or("keeps_queries", false),
@@ -114,6 +121,12 @@ MeasurementMap MeasurementMap::load() {
                                                            PreparedScales::none),
                          .flow = node.text_or("flow", ""),
                          .rotation = node.text_or("rotation", "")});
+  for (const core::ConfigNode& node : document.root().list("clocks"))
+    map.clocks_.push_back({.file = node.text("file"),
+                           .framework = node.text("framework"),
+                           .generation = node.text("generation"),
+                           .tick_us = node.quantity_in("tick", "us", 0, 100),
+                           .phase_us = node.quantity_in("phase", "us", 0, 100)});
   document.finish();
   return map;
 }
@@ -145,6 +158,13 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
   MeasuredCall call = found->second(MeasuredRow{table, row}, device, as);
   call.distrusted = as.distrusted;
   for (KernelQuery& query : call.kernels) query.context.sustained = power;
+  const std::string generation = device::to_string(device.generation);
+  for (const TimingClock& clock : clocks_)
+    if (clock.file == file && clock.framework == table.text(row, "framework") &&
+        clock.generation == generation) {
+      call.tick_us = clock.tick_us;
+      call.tick_phase_us = clock.phase_us;
+    }
   call.harness = fmt::format("harness.{}.{}", file, table.text(row, "framework"));
   call.residual_group = residual_group(file, table, row);
   return call;

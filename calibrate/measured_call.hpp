@@ -29,6 +29,8 @@ struct MeasuredCall {
   bool distrusted = false;     ///< As MeasuredAs::distrusted.
   bool eager = false;          ///< Launched one by one: the host's time is a floor.
   double host_launches = 1;    ///< How often the host's constant falls on an eager call.
+  double tick_us = 0;          ///< The clock that timed it moves in such steps; 0: in fine ones.
+  double tick_phase_us = 0;    ///< What readings leave when divided by a step.
   /// Rows that every call prepares with a CTA each: of weight scales that it expands and packs, of
   /// heads' activations that it casts.
   double prepared_rows = 0;
@@ -53,8 +55,10 @@ struct MeasuredCall {
   [[nodiscard]] std::string host_floor() const { return harness + ".host"; }
   /// Their sum in microseconds; what `fits` do not hold counts as 0.
   [[nodiscard]] double added_us(const device::FitSet& fits) const;
-  /// What was timed, in microseconds, when the kernels take `kernels_us`.
+  /// What the call takes, in microseconds, when the kernels take `kernels_us`.
   [[nodiscard]] double total_us(double kernels_us, const device::FitSet& fits) const;
+  /// What is read off for a call that takes `total_us`: the nearest step of the clock.
+  [[nodiscard]] double read_us(double total_us) const;
 };
 
 /// Whose scales a call rearranges row by row: the weights', expanded to rows and packed, or the
@@ -79,6 +83,8 @@ struct MeasuredAs {
   bool appends_itself = false;  ///< Decode: `implementation` writes the new token to the cache.
   std::string many_heads;       ///< Decode: runs instead where it cannot take all query heads of a
                                 ///< key head that XQA takes.
+  std::string
+      few_heads;  ///< Decode: runs instead where fewer than four query heads share a key head.
   bool multiplies_as_cached = false;  ///< Prefill: queries are quantised to the cache's type too.
   std::string odd_heads;       ///< Encoders: runs instead for heads that no tile of the other fits.
   bool keeps_queries = false;  ///< Decode: queries are not cast to a narrower cache's type.
@@ -95,6 +101,15 @@ struct MeasuredAs {
   std::string rotation;  ///< Prefill: rotates queries and keys before. "": the default.
 };
 
+/// The clock that timed short calls, where it moves in steps: a row of the same file's `clocks`.
+struct TimingClock {
+  std::string file;
+  std::string framework;
+  std::string generation;
+  double tick_us = 0;
+  double phase_us = 0;
+};
+
 class MeasurementMap {
  public:
   /// Reads hw_configs/kernels/measured_as.yaml. Throws core::ConfigError.
@@ -109,6 +124,7 @@ class MeasurementMap {
   [[nodiscard]] const MeasuredAs& find(const std::string& file, const CsvTable& table,
                                        std::size_t row, const device::DeviceSpec& device) const;
   std::vector<MeasuredAs> rows_;
+  std::vector<TimingClock> clocks_;
 };
 
 }  // namespace tessera::calibrate

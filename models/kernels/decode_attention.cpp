@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -22,9 +23,10 @@ constexpr std::uint32_t kKeys = 2;
 constexpr std::uint32_t kValues = 3;
 constexpr std::uint32_t kOutputs = 4;
 constexpr std::uint32_t kPartials = 5;
-constexpr double kBarrierBytes = 1024;  ///< Of shared memory. // assumed
-constexpr double kPartialBytes = 4;     ///< Parts are kept in FP32.
-constexpr double kStatisticBytes = 8;   ///< Maximum and sum of a row of a part, FP32.
+constexpr double kBarrierBytes = 1024;   ///< Of shared memory. // assumed
+constexpr double kEpilogueValues = 128;  ///< Of a row, for which the cost of the epilogue is.
+constexpr double kPartialBytes = 4;      ///< Parts are kept in FP32.
+constexpr double kStatisticBytes = 8;    ///< Maximum and sum of a row of a part, FP32.
 /// FlashAttention takes the fewest parts whose waves are at least this full, against the best
 /// (hopper/heuristics.h, num_splits_heuristic).
 constexpr double kEfficientEnough = 0.85;
@@ -42,6 +44,7 @@ struct DecodeConfiguration {
   int resident = 1;
   std::int64_t stages = 1;
   std::int64_t split = 1;
+  bool combines = false;  ///< The kernel that adds parts up runs, if only to find none.
 };
 
 class DecodeAttention : public TileKernel {
@@ -60,7 +63,7 @@ class DecodeAttention : public TileKernel {
     std::int64_t head = 0;      ///< Group of query heads, counted over all sequences.
     std::int64_t split = 0;
     std::int64_t rows = 0;
-    KeyRange keys;  ///< In tiles.
+    KeyRange keys;  ///< In tiles; none for a CTA too many, which hands over an empty sum.
   };
 
   [[nodiscard]] Barrier keys_full(std::int64_t stage) const { return at(stage); }
@@ -80,8 +83,16 @@ class DecodeAttention : public TileKernel {
   TileProgram producer(const Cta& cta) const;
   TileProgram consumer(const Cta& cta, int index) const;
 
+  /// Rows are reduced, scaled and stored piece by piece.
+  [[nodiscard]] double epilogue(const ImplementationCosts& costs) const {
+    const double rows = static_cast<double>(tile_.m) / least_rows_;
+    return costs.epilogue_cycles * rows * static_cast<double>(attention_.v_dim) / kEpilogueValues;
+  }
   [[nodiscard]] Place place(std::int64_t tile) const;
   [[nodiscard]] std::int64_t keys_inside(std::int64_t tile) const;
+  [[nodiscard]] std::int64_t products_on_cores(std::int64_t tile) const {
+    return std::llround(key_fp32_ * static_cast<double>(keys_inside(tile)));
+  }
   [[nodiscard]] Box query_box(const Place& at) const;
   [[nodiscard]] Box key_box(std::int64_t key_head, std::int64_t tile, bool values) const;
   [[nodiscard]] Box output_box(const Place& at, int consumer, std::int64_t part) const;
@@ -90,9 +101,12 @@ class DecodeAttention : public TileKernel {
 
   Attention attention_;
   TileShape tile_;
+  int least_rows_ = 1;  ///< Of the implementation's tiles.
   int consumers_;
   std::int64_t stages_;
   std::int64_t split_;
+  std::int64_t unit_ = 1;  ///< Tiles of keys that no cut divides.
+  bool combines_;
   Residency residency_;
   bool asynchronous_;        ///< Products run beside the warps that issue them.
   std::int64_t packed_ = 1;  ///< Query rows of a work item.
@@ -101,6 +115,7 @@ class DecodeAttention : public TileKernel {
   std::int64_t score_cycles_ = 0;  ///< Tensor pipe, one consumer, one tile of keys.
   std::int64_t value_cycles_ = 0;
   std::int64_t fp32_cycles_ = 0;
+  double key_fp32_ = 0;  ///< Cycles for each key of a tile beside them, products on CUDA cores.
   std::int64_t sfu_cycles_ = 0;
   std::int64_t latency_cycles_ = 0;
   std::int64_t epilogue_cycles_ = 0;
@@ -118,15 +133,18 @@ DecodeAttention::DecodeAttention(const Attention& attention, const device::Devic
       consumers_(std::max(1, how.tile.consumers)),
       stages_(how.stages),
       split_(how.split),
+      combines_(how.combines),
       residency_(residency),
       asynchronous_(how.tile.schedule != GemmSchedule::multistage),
       key_bytes_(core::activation_bits(attention.cache_type) / 8.0),
       element_bytes_(core::activation_bits(attention.type) / 8.0) {
+  least_rows_ = std::ranges::min(implementation.tiles, {}, &TileShape::m).m;
   const std::int64_t rows = attention_.q_length * attention_.heads / attention_.kv_heads;
   packed_ = std::min<std::int64_t>({rows, tile_.m, implementation.decode->packed_heads});
   groups_ = divide_up(rows, packed_);
   visible_ = keys_needed(attention_, 0, attention_.q_length, tile_.n);
   plan_.tiles = attention_.batch * attention_.kv_heads * groups_ * split_;
+  unit_ = std::max(1, implementation.decode->least_tiles);
   plan_.ctas_per_sm = how.resident;
   plan_.period = split_;
   describe_costs(device, implementation);
@@ -144,7 +162,9 @@ void DecodeAttention::describe_costs(const device::DeviceSpec& device,
   const double own = parameter(implementation, "core_fp32");
   double fp32 = scores * parameter(implementation, "softmax_fp32") + rows * v;
   if (own > 0) {
-    fp32 += own * static_cast<double>(packed_) / consumers_ * keys * (qk + v);
+    // Threads beyond the last key have nothing to do.
+    const double one = own * static_cast<double>(packed_) / consumers_ * (qk + v);
+    key_fp32_ = one / device.sm.fp32_lanes;
   } else {
     const auto cycles = [&](double n, double k) {
       return std::llround(costs.tensor_scale * mma_cycles(device, attention_.type, rows, n, k));
@@ -158,7 +178,7 @@ void DecodeAttention::describe_costs(const device::DeviceSpec& device,
   sfu_cycles_ =
       std::llround(scores / device.sm.sfu_lanes + scores / (2.0 * device.sm.conversion_lanes));
   latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.step_cycles);
-  epilogue_cycles_ = std::llround(costs.epilogue_cycles);
+  epilogue_cycles_ = std::llround(epilogue(costs));
   reduction_cycles_ = std::llround(costs.reduction_cycles);
   // Rows without a query head are staged and converted like the others.
   const double staged = rows * (qk + v) * element_bytes_ / device.sm.shared_memory_rate;
@@ -172,7 +192,8 @@ void DecodeAttention::describe_launch(const device::DeviceSpec& device,
                            split_ > 1 ? fmt::format(" split {}", split_) : "");
   plan_.barriers = static_cast<int>(4 * stages_ + 2 + 3 * consumers_);
   plan_.persistent = implementation.persistent;
-  plan_.stages = static_cast<int>(stages_);
+  // Keys are replaced as soon as they are scored, beside their values' product.
+  plan_.stages = static_cast<int>(stages_) + 1;
   plan_.serial_step = true;
   plan_.lanes = consumers_;
   double keys_read = 0;
@@ -186,7 +207,8 @@ void DecodeAttention::describe_launch(const device::DeviceSpec& device,
   plan_.step.tensor = static_cast<double>(consumers_ * (score_cycles_ + value_cycles_));
   if (asynchronous_) plan_.unwaited_tensor = static_cast<double>(consumers_ * value_cycles_);
   plan_.step.sfu = static_cast<double>(consumers_ * sfu_cycles_);
-  plan_.step.fp32 = static_cast<double>(consumers_ * fp32_cycles_);
+  plan_.step.fp32 =
+      consumers_ * (static_cast<double>(fp32_cycles_) + key_fp32_ * keys_read / steps);
   plan_.step.waiting = static_cast<double>(latency_cycles_);
   plan_.step.load_bytes = keys_read / steps * (qk + v) * key_bytes_;
   plan_.step.loads = 2;
@@ -194,7 +216,12 @@ void DecodeAttention::describe_launch(const device::DeviceSpec& device,
   plan_.prologue_cycles = costs.prologue_cycles;
   const auto rows = static_cast<double>(packed_);
   plan_.epilogue.conversion = static_cast<double>(consumers_ * finish_cycles_);
-  plan_.epilogue_cycles = costs.epilogue_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
+  plan_.epilogue_cycles = epilogue(costs);
+  if (combines_) {
+    const double slots = static_cast<double>(device.sm.count * plan_.ctas_per_sm);
+    const double waves = std::ceil(static_cast<double>(plan_.tiles) / slots);
+    plan_.epilogue_cycles += costs.reduction_cycles / (split_ > 1 ? 1 : waves);
+  }
   plan_.epilogue.load_bytes =
       rows * qk * element_bytes_ + (split_ > 1 ? rows * v * kPartialBytes : 0);
   plan_.store_bytes = rows * v * (split_ > 1 ? kPartialBytes : element_bytes_);
@@ -221,9 +248,11 @@ DecodeAttention::Place DecodeAttention::place(std::int64_t tile) const {
   at.key_head = at.head / groups_;
   const std::int64_t rows = attention_.q_length * attention_.heads / attention_.kv_heads;
   at.rows = std::min(packed_, rows - at.head % groups_ * packed_);
-  const std::int64_t count = visible_.last - visible_.first;
-  at.keys = {visible_.first + count * at.split / split_,
-             visible_.first + count * (at.split + 1) / split_};
+  const std::int64_t units = divide_up(visible_.last - visible_.first, unit_);
+  const auto cut = [&](std::int64_t part) {
+    return std::min(visible_.first + units * part / split_ * unit_, visible_.last);
+  };
+  at.keys = {cut(at.split), cut(at.split + 1)};
   return at;
 }
 
@@ -309,7 +338,7 @@ TileProgram DecodeAttention::consumer(const Cta& cta, int index) const {
       co_await wait(scores(index), use + 1);
       co_await signal(keys_empty(stage));
       co_await delay(latency_cycles_);
-      co_await compute(Pipe::fp32, fp32_cycles_);
+      co_await compute(Pipe::fp32, fp32_cycles_ + products_on_cores(k));
       co_await compute(Pipe::sfu, sfu_cycles_);
       co_await wait(values_full(stage), use / stages_ + 1);
       if (asynchronous_) {
@@ -336,6 +365,7 @@ TileProgram DecodeAttention::consumer(const Cta& cta, int index) const {
       summed += split_;
       co_await wait(partials(index), summed);
     }
+    if (split_ == 1 && combines_ && tile == plan_.tiles - 1) co_await delay(reduction_cycles_);
     co_await store(output_box(at, index, -1));
   }
 }
@@ -357,33 +387,43 @@ std::vector<WarmBox> DecodeAttention::warm_boxes() const {
   return boxes;
 }
 
-/// Whether the tile fits; fills how many CTAs share an SM and how many stages each has.
+/// Whether the tile fits; fills how many CTAs share an SM and how many stages each has. CUDA cores
+/// take keys and values from registers.
 bool fit(const Attention& a, const device::DeviceSpec& device, const Implementation& implementation,
          DecodeConfiguration& how) {
   const double cache = core::activation_bits(a.cache_type) / 8.0;
   const double queries =
       static_cast<double>(how.tile.m * a.qk_dim) * core::activation_bits(a.type) / 8.0;
-  const double stage = static_cast<double>(how.tile.n * (a.qk_dim + a.v_dim)) * cache;
+  const bool in_registers = parameter(implementation, "core_fp32") > 0;
+  const double stage =
+      in_registers ? 0 : static_cast<double>(how.tile.n * (a.qk_dim + a.v_dim)) * cache;
   const auto cta = static_cast<double>(device.sm.shared_memory_per_cta.value());
   const auto sm = static_cast<double>(device.sm.shared_memory.value());
   const double least = queries + stage + kBarrierBytes;
   if (least > cta) return false;
   how.resident = std::clamp(static_cast<int>(sm / least), 1, how.tile.ctas_per_sm);
   const double room = std::min(cta, sm / how.resident) - queries - kBarrierBytes;
+  how.stages = 1;
+  if (in_registers) return true;
   how.stages = std::clamp<std::int64_t>(static_cast<std::int64_t>(room / stage), 1,
                                         implementation.decode->stages);
   return true;
 }
 
-/// The smallest tile that holds the rows of a work item, else the largest that fits.
+/// The tiles that fit, of those for the narrowest heads that hold these: the smallest that holds
+/// the rows of a work item, else the largest.
 std::vector<DecodeConfiguration> configurations(const Attention& a,
                                                 const device::DeviceSpec& device,
                                                 const Implementation& implementation) {
   const std::int64_t rows = std::min<std::int64_t>(a.q_length * a.heads / a.kv_heads,
                                                    implementation.decode->packed_heads);
+  int width = 0;
+  for (const TileShape& tile : implementation.tiles)
+    if (tile.head_to >= a.qk_dim && (width == 0 || tile.head_to < width)) width = tile.head_to;
   std::vector<DecodeConfiguration> fitting;
   for (const TileShape& tile : implementation.tiles) {
     DecodeConfiguration how{.tile = tile};
+    if (tile.head_to != width && tile.head_to > 0) continue;
     if (fit(a, device, implementation, how)) fitting.push_back(how);
   }
   std::int64_t best = 0;
@@ -397,10 +437,20 @@ std::vector<DecodeConfiguration> configurations(const Attention& a,
   return fitting;
 }
 
-/// num_splits_heuristic of hopper/heuristics.h for one sequence alone is the bound of what
-/// hopper/flash_prepare_scheduler.cu evens out: no SM gets more than a tenth over its share of
-/// tiles.
-std::int64_t efficient_splits(const DecodeWork& work) {
+/// mmha_launch_kernel_ex of TensorRT-LLM's decoderMaskedMultiheadAttentionLaunch.h: the fewer the
+/// CTAs, the more threads has each, up to an SM's; a power of two times the fewest.
+void size_by_crowd(std::vector<DecodeConfiguration>& fitting, std::int64_t ctas, std::int64_t sms) {
+  int most = 1;
+  for (const DecodeConfiguration& how : fitting) most = std::max(most, how.resident);
+  const std::int64_t factor = std::min<std::int64_t>(divide_up(most * sms, ctas), most);
+  const auto threads = static_cast<int>(std::bit_floor(static_cast<std::uint64_t>(factor)));
+  std::erase_if(fitting,
+                [&](const DecodeConfiguration& how) { return how.resident != most / threads; });
+}
+
+/// num_splits_heuristic of hopper/heuristics.h, which looks at one sequence alone: the GPU evens
+/// out the parts of several.
+std::int64_t most_efficient_splits(const DecodeWork& work) {
   const auto sms = static_cast<double>(work.sms);
   const auto alone = static_cast<double>(work.ctas_of_sequence);
   if (alone >= kFullEnough * sms || work.tiles <= kTooFewTiles) return 1;
@@ -413,12 +463,21 @@ std::int64_t efficient_splits(const DecodeWork& work) {
   for (std::int64_t parts = 1; parts <= limit; ++parts) best = std::max(best, efficiency(parts));
   std::int64_t fewest = 1;
   while (efficiency(fewest) < kEfficientEnough * best) ++fewest;
-  const auto tiles = static_cast<double>(work.tiles);
-  const double share = std::ceil(kShareMargin * tiles * static_cast<double>(work.ctas) / sms);
-  return std::min(fewest, static_cast<std::int64_t>(std::ceil(tiles / share)));
+  return fewest;
 }
 
-/// computeMultiBlockCount of TensorRT-LLM's decoderXQAImplCommon.h.
+/// What hopper/flash_prepare_scheduler.cu makes of that bound: no SM gets more than a tenth over
+/// its share of tiles.
+std::int64_t efficient_splits(const DecodeWork& work) {
+  const std::int64_t most = most_efficient_splits(work);
+  const auto tiles = static_cast<double>(work.tiles);
+  const double share = std::ceil(kShareMargin * tiles * static_cast<double>(work.ctas) /
+                                 static_cast<double>(work.sms));
+  return std::min(most, static_cast<std::int64_t>(std::ceil(tiles / share)));
+}
+
+/// computeMultiBlockCount of TensorRT-LLM's decoderXQAImplCommon.h. It counts all keys, those
+/// before a window too, and shorter parts than a tile: some CTAs find nothing to read.
 std::int64_t root_splits(const DecodeWork& work) {
   const std::int64_t least = work.keys / work.keys_of_part;
   const auto root =
@@ -439,10 +498,14 @@ std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work) {
     case KeySplit::none:
       return 1;
     case KeySplit::fill:
-      if (work.keys_of_part > 0) return std::min(most, root_splits(work));
+      if (work.keys_of_part > 0)
+        return std::min<std::int64_t>(traits.most_splits, root_splits(work));
       return std::clamp<std::int64_t>(work.slots / std::max<std::int64_t>(1, work.ctas), 1, most);
     case KeySplit::efficient:
       return std::min(most, efficient_splits(work));
+    case KeySplit::cover:
+      return std::min({static_cast<std::int64_t>(traits.most_splits),
+                       divide_up(work.keys, work.keys_of_tile), divide_up(work.sms, work.ctas)});
   }
   return 1;
 }
@@ -457,21 +520,34 @@ std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& 
   const auto keys_of_part = rooted == implementation.parameters.end()
                                 ? std::int64_t{0}
                                 : static_cast<std::int64_t>(rooted->second);
-  std::vector<std::unique_ptr<TileKernel>> launches;
-  for (DecodeConfiguration how : configurations(attention, device, implementation)) {
+  const auto work_of = [&](const DecodeConfiguration& how) {
     const KeyRange keys = keys_needed(attention, 0, attention.q_length, how.tile.n);
-    const std::int64_t visible = attention.window > 0
-                                     ? std::min(attention.kv_length, attention.window)
-                                     : attention.kv_length;
     const std::int64_t uncut =
         DecodeAttention{attention, device, implementation, how, residency}.plan().tiles;
-    how.split = decode_splits(*implementation.decode, {.ctas = uncut,
-                                                       .ctas_of_sequence = uncut / attention.batch,
-                                                       .sms = sms,
-                                                       .slots = sms * how.resident,
-                                                       .tiles = keys.last - keys.first,
-                                                       .keys = visible,
-                                                       .keys_of_part = keys_of_part});
+    return DecodeWork{.ctas = uncut,
+                      .ctas_of_sequence = uncut / attention.batch,
+                      .sms = sms,
+                      .slots = sms * how.resident,
+                      .tiles = keys.last - keys.first,
+                      .keys = attention.kv_length,
+                      .keys_of_tile = how.tile.n,
+                      .keys_of_part = keys_of_part};
+  };
+  const DecodeTraits& traits = *implementation.decode;
+  std::vector<DecodeConfiguration> fitting = configurations(attention, device, implementation);
+  bool may_cut = false;
+  for (const DecodeConfiguration& how : fitting)
+    if (how.tile.use != TileUse::whole && traits.split == KeySplit::efficient)
+      may_cut = may_cut || most_efficient_splits(work_of(how)) > 1;
+  std::erase_if(fitting, [&](const DecodeConfiguration& how) {
+    return how.tile.use == (may_cut ? TileUse::whole : TileUse::cut);
+  });
+  if (traits.split == KeySplit::cover && !fitting.empty())
+    size_by_crowd(fitting, work_of(fitting.front()).ctas, sms);
+  std::vector<std::unique_ptr<TileKernel>> launches;
+  for (DecodeConfiguration how : fitting) {
+    how.split = decode_splits(traits, work_of(how));
+    how.combines = may_cut || how.split > 1;
     launches.push_back(
         std::make_unique<DecodeAttention>(attention, device, implementation, how, residency));
   }

@@ -21,8 +21,9 @@ namespace tessera::kernels {
 /// `widen_fp32` (per element of a cache of another type than the queries), and `core_fp32` (per
 /// multiply-add where CUDA cores do the products, else 0), and `keys_of_part` (DecodeWork); costs
 /// prologue (start of a CTA to its first load), step (per tile of keys, beside its pipes),
-/// mma_latency, epilogue, reduction (from a part's store to the sum of parts, a second launch where
-/// a library has one) and issue.
+/// mma_latency, epilogue (of the smallest tile's rows of 128 values, others in proportion),
+/// reduction (from a part's store to the sum of parts, a second launch where a library has one, and
+/// then where it finds no parts too) and issue.
 std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const workload::Attention& attention,
                                                                const device::DeviceSpec& device,
                                                                const Implementation& implementation,
@@ -36,7 +37,8 @@ struct DecodeWork {
   std::int64_t sms = 1;
   std::int64_t slots = 1;  ///< CTAs that the SMs hold at once.
   std::int64_t tiles = 1;  ///< Of keys.
-  std::int64_t keys = 1;
+  std::int64_t keys = 1;   ///< Those before a window too.
+  std::int64_t keys_of_tile = 1;
   std::int64_t keys_of_part = 0;  ///< 0, or the fewest keys of a part that XQA cuts.
 };
 

@@ -56,11 +56,19 @@ enum class TileChoice {
   fewest_waves,  ///< Fewest waves, then the fullest last wave, then the least waste (DeepGEMM).
 };
 
+/// For which decodes a library takes a tile.
+enum class TileUse {
+  any,
+  whole,  ///< Where no keys may be cut.
+  cut,    ///< Where they may.
+};
+
 /// How a decode kernel cuts the keys of a sequence over CTAs.
 enum class KeySplit {
   none,
   fill,       ///< As many parts as the places of the machine hold at once.
   efficient,  ///< The fewest whose waves are nearly as full as they get (FlashAttention).
+  cover,      ///< As few as give every SM one (TensorRT-LLM's masked kernel).
 };
 
 /// What only attention kernels for few queries a sequence have.
@@ -123,6 +131,7 @@ struct TileShape {
   int spilled = 0;          ///< Registers of a thread that it keeps in memory.
   int chunks = 1;           ///< Pieces in which operands of a step arrive, each behind a barrier.
   double chain_cycles = 0;  ///< ImplementationCosts::chain_cycles of this shape; 0: as of all.
+  TileUse use = TileUse::any;  ///< Decode attention.
   GemmSchedule schedule = GemmSchedule::cooperative;
   friend auto operator<=>(const TileShape&, const TileShape&) = default;
 };

@@ -49,7 +49,12 @@ const std::vector<std::pair<std::string, Combination>> kCombinations = {
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
-    {"none", KeySplit::none}, {"fill", KeySplit::fill}, {"efficient", KeySplit::efficient}};
+    {"none", KeySplit::none},
+    {"fill", KeySplit::fill},
+    {"efficient", KeySplit::efficient},
+    {"cover", KeySplit::cover}};
+const std::vector<std::pair<std::string, TileUse>> kTileUses = {
+    {"any", TileUse::any}, {"whole", TileUse::whole}, {"cut", TileUse::cut}};
 const std::vector<std::pair<std::string, TileOrder>> kTileOrders = {
     {"longest_first", TileOrder::longest_first},
     {"by_sequence", TileOrder::by_sequence},
@@ -89,6 +94,7 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.chunks = static_cast<int>(node.integer_or("chunks", 1, 64, 1));
   tile.spilled = static_cast<int>(node.integer_or("spilled", 0, 1024, 0));
   if (node.has("chain")) tile.chain_cycles = node.quantity_in("chain", "cycles", 0, kMostCycles);
+  if (node.has("use")) tile.use = node.choice("use", kTileUses);
   tile.schedule = node.choice("schedule", kSchedules);
   return tile;
 }

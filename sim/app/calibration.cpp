@@ -499,8 +499,9 @@ class DeviceCalibration {
     std::map<std::string, std::vector<calibrate::CallError>> groups;
     for (std::size_t i = 0; i < times.size(); ++i) {
       if (!times[i]) continue;
-      const double error = std::log(*times[i] / rows.observations[i]);
       const MeasuredCall& call = rows.calls[i % rows.calls.size()];
+      const double shown = i < rows.calls.size() ? call.read_us(*times[i]) : *times[i];
+      const double error = std::log(shown / rows.observations[i]);
       const double duration = *times[i % rows.calls.size()];
       if (i >= rows.calls.size()) {
         watts_errors_.push_back(std::abs(error));

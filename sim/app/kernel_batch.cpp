@@ -85,9 +85,9 @@ class GpuRows {
     const auto total = [&](core::Time time) {
       return call.total_us(core::to_microseconds(time), fits_);
     };
-    Prediction prediction{.microseconds = total(sum.time),
-                          .lower = total(sum.lower),
-                          .upper = total(sum.upper),
+    Prediction prediction{.microseconds = call.read_us(total(sum.time)),
+                          .lower = call.read_us(total(sum.lower)),
+                          .upper = call.read_us(total(sum.upper)),
                           .watts = calibrate::MeasuredCall::mean_watts(
                               kernels, sum.power.value(), total(sum.time) - kernels,
                               gpu_.device().power.idle.value()),

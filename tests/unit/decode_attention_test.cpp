@@ -1,3 +1,4 @@
+#include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 
 #include "calibrate/measured_call.hpp"
@@ -5,6 +6,7 @@
 #include "models/gpu/gpu.hpp"
 #include "models/kernels/decode_attention.hpp"
 #include "models/kernels/implementation_library.hpp"
+#include "models/kernels/launch.hpp"
 
 namespace tessera {
 namespace {
@@ -28,6 +30,7 @@ std::int64_t parts(KeySplit split, std::int64_t ctas, std::int64_t sms, std::int
                                  .slots = sms,
                                  .tiles = tiles,
                                  .keys = 128 * tiles,
+                                 .keys_of_tile = 128,
                                  .keys_of_part = keys_of_part});
 }
 
@@ -76,6 +79,52 @@ TEST_CASE("FlashAttention-3 cuts few parts, evened out over the SMs", "[decode]"
   CHECK(parts(KeySplit::efficient, 32, 108, 147) == 4);
   CHECK(parts(KeySplit::efficient, 64, 108, 147) == 2);
   CHECK(parts(KeySplit::efficient, 128, 108, 147) == 1);
+}
+
+TEST_CASE("the masked kernel cuts so that every SM has a CTA", "[decode]") {
+  CHECK(parts(KeySplit::cover, 1, 132, 1000) == 64);  // most_splits
+  CHECK(parts(KeySplit::cover, 48, 132, 1000) == 3);  // 144 CTAs: 12 of them in a second wave
+  CHECK(parts(KeySplit::cover, 131, 132, 1000) == 2);
+  CHECK(parts(KeySplit::cover, 132, 132, 1000) == 1);
+  CHECK(parts(KeySplit::cover, 4, 132, 7) == 7);  // a tile each
+}
+
+TEST_CASE("the fewer the heads, the more threads the masked kernel gives each", "[decode]") {
+  const auto plan = [](std::int64_t batch) {
+    const auto launches = kernels::make_launches(
+        decode(batch, 64, 1, 1), device::load_device("h200_sxm"),
+        *library().find("trtllm_mmha_hopper"), {}, std::vector<int>(8, 16));  // 128 SMs
+    REQUIRE(launches.size() == 1);
+    return launches.front()->plan();
+  };
+  CHECK(plan(128).ctas_per_sm == 1);  // 1,024 threads each
+  CHECK(plan(170).ctas_per_sm == 1);
+  CHECK(plan(171).ctas_per_sm == 2);  // 512 x 4 / 3 rounded down
+  CHECK(plan(511).ctas_per_sm == 2);
+  CHECK(plan(512).ctas_per_sm == 4);
+}
+
+TEST_CASE("FlashAttention-3 on Ampere takes another tile where keys may be cut", "[decode]") {
+  const auto name = [](std::int64_t keys) {
+    return kernels::make_launches(decode(64, keys, 8, 8), device::load_device("a100_sxm"),
+                                  *library().find("flash_attention_2_decode"), {},
+                                  std::vector<int>(6, 18))
+        .front()
+        ->plan()
+        .name;
+  };
+  CHECK(name(4 * 112).starts_with("decode 128x64 "));
+  CHECK(name(4 * 112 + 1).starts_with("decode 128x112 "));  // five tiles of 112 keys
+}
+
+TEST_CASE("keys before a window are counted when XQA cuts, not read", "[decode]") {
+  Attention window = decode(64, 4096, 32, 4);
+  window.window = 128;
+  Attention alone = decode(64, 128, 32, 4);
+  const auto cut = run("h200_sxm", window, gpu::Fidelity::cycle, false, "trtllm_xqa_hopper");
+  const auto whole = run("h200_sxm", alone, gpu::Fidelity::cycle, false, "trtllm_xqa_hopper");
+  CHECK(cut.hbm_bytes < 1.3 * whole.hbm_bytes);  // queries of idle CTAs
+  CHECK(cut.time > 2 * whole.time);              // some 1,000 CTAs on 132 SMs
 }
 
 TEST_CASE("XQA cuts by the root of the keys, a few waves at most", "[decode]") {
@@ -167,10 +216,32 @@ TEST_CASE("what surrounds decode attention in a measured call", "[measured]") {
   CHECK(kernels(generation("h200_sxm", "trtllm", "torch_flow", 32, 8, "bfloat16")) == 2);
   CHECK(kernels(generation("h200_sxm", "trtllm", "torch_flow", 32, 8, "fp8")) == 1);
   CHECK(kernels(generation("h200_sxm", "trtllm", "torch_flow", 32, 32, "bfloat16")) == 1);
-  CHECK(kernels(generation("h200_sxm", "sglang", "fa3", 32, 8, "bfloat16")) == 2);
-  CHECK(kernels(generation("h200_sxm", "sglang", "fa3", 32, 8, "fp8")) == 5);
+  // FlashAttention-3 schedules in a kernel of its own.
+  CHECK(kernels(generation("h200_sxm", "sglang", "fa3", 32, 8, "bfloat16")) == 3);
+  CHECK(kernels(generation("h200_sxm", "sglang", "fa3", 32, 8, "fp8")) == 6);
   CHECK(kernels(generation("h200_sxm", "sglang", "triton", 32, 8, "fp8")) == 4);
   CHECK(kernels(generation("h200_sxm", "tessera_probes", "probe", 32, 8, "bfloat16")) == 1);
+}
+
+TEST_CASE("few query heads a key head stay off tensor cores in sglang", "[measured]") {
+  const auto last = [](int heads, const std::string& kv_dtype) {
+    return generation("rtx_pro_6000_server", "sglang", "flashinfer", heads, 8, kv_dtype)
+        .kernels.back()
+        .implementation;
+  };
+  CHECK(last(24, "bfloat16") == "flashinfer_decode_client");
+  CHECK(last(32, "bfloat16") == "mma_decode_client");
+  CHECK(last(8, "fp8") == "mma_decode_client");
+}
+
+TEST_CASE("times are read off a clock in steps on Blackwell", "[measured]") {
+  const auto blackwell = generation("b200_sxm", "sglang", "trtllm_mha", 32, 8, "bfloat16");
+  CHECK(blackwell.read_us(8.0) == Catch::Approx(0.22 + 4 * 2.048));
+  CHECK(blackwell.read_us(9.4) == Catch::Approx(0.22 + 4 * 2.048));
+  CHECK(blackwell.read_us(9.5) == Catch::Approx(0.22 + 5 * 2.048));
+  CHECK(blackwell.read_us(0.1) == Catch::Approx(0.22 + 2.048));  // no call takes nothing
+  const auto hopper = generation("h200_sxm", "sglang", "fa3", 32, 8, "bfloat16");
+  CHECK(hopper.read_us(9.4) == 9.4);
 }
 
 TEST_CASE("context kernels that do not pack work on a tile for each head", "[flash_attention]") {
