@@ -432,6 +432,7 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
         co_await mma(value_cycles_, operand, values_empty(before));
       }
       co_await wait(scores(index), ++scored);
+      if (k + 1 == end) co_await signal(queries_empty());  // the next tile's may be loaded
       if (traits_.overlaps_products) co_await signal(keys_empty(k % key_stages_));
       co_await delay(latency_cycles_);
       const std::int64_t cut = mask_cycles_ > 0 ? edges(at, at.keys.first + k - use) : 0;
@@ -456,8 +457,8 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       co_await mma(0, 0, outputs(index));
       co_await wait(outputs(index), ++written);
     }
+    if (use == end) co_await signal(queries_empty());
     use = end;
-    co_await signal(queries_empty());
     co_await delay(std::llround(plan_.epilogue_cycles));
     if (split_ > 1) {
       co_await store(output_box(at, index, at.split));
