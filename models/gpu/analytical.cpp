@@ -136,23 +136,18 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
   double cycles =
       plan.prologue_cycles + machine.l2_latency + (traffic.read > 0 ? machine.hbm_latency : 0.0);
   double tail = 0;
-  const bool listed = plan.busiest_steps > 0 && full_waves > 0;
-  if (listed) {
-    // Tiles of different depth make no waves: whoever is done takes the next.
-    const auto [wave, wave_tail] = tile_cycles(slots);
-    cycles += plan.busiest_steps / plan.steps * wave + tiles / slots * follow;
-  } else if (full_waves > 0) {
+  if (full_waves > 0) {
     const auto [wave, wave_tail] = tile_cycles(slots);
     cycles += full_waves * wave + (full_waves - 1) * follow;
     if (uneven) cycles += plan.trailing_steps / plan.steps * wave;
     tail = wave_tail;
   }
-  if (rest > 0 && !listed) {
+  if (rest > 0) {
     const auto [wave, wave_tail] = tile_cycles(rest);
     cycles += wave + (full_waves > 0 ? follow : 0.0);
     tail = wave_tail;
   }
-  if (!uneven && !listed && full_waves > 0 && plan.longest_steps > plan.steps)
+  if (!uneven && full_waves > 0 && plan.longest_steps > plan.steps)
     cycles += (plan.longest_steps - plan.steps) * std::max(tensor_step, 1.0) / 2;
   if (plan.overlapped_epilogue) cycles += tail;
   cycles += machine.l2_latency / 2;

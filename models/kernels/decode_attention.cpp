@@ -16,8 +16,6 @@ using workload::Attention;
 
 namespace {
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 constexpr std::uint32_t kQueries = 1;
 constexpr std::uint32_t kKeys = 2;
 constexpr std::uint32_t kValues = 3;
@@ -516,10 +514,7 @@ std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& 
                                                                const Residency& residency,
                                                                const std::vector<int>& gpc_sizes) {
   const std::int64_t sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), std::int64_t{0});
-  const auto rooted = implementation.parameters.find("keys_of_part");
-  const auto keys_of_part = rooted == implementation.parameters.end()
-                                ? std::int64_t{0}
-                                : static_cast<std::int64_t>(rooted->second);
+  const std::int64_t keys_of_part = std::llround(parameter_or(implementation, "keys_of_part", 0));
   const auto work_of = [&](const DecodeConfiguration& how) {
     const KeyRange keys = keys_needed(attention, 0, attention.q_length, how.tile.n);
     const std::int64_t uncut =

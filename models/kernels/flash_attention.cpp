@@ -15,8 +15,6 @@ using workload::Attention;
 
 namespace {
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 constexpr std::uint32_t kQueries = 1;
 constexpr std::uint32_t kKeys = 2;
 constexpr std::uint32_t kValues = 3;
@@ -36,12 +34,6 @@ constexpr std::int64_t kPieces = 2;
 
 double bytes_of(core::DataType type) { return core::activation_bits(type) / 8.0; }
 
-/// A parameter that not every implementation has.
-double parameter_or(const Implementation& implementation, const char* name, double otherwise) {
-  const auto found = implementation.parameters.find(name);
-  return found == implementation.parameters.end() ? otherwise : found->second;
-}
-
 /// Elements of a head of `width` as `implementation` multiplies it, filled with zeros.
 std::int64_t padded(std::int64_t width, core::DataType type, const Implementation& implementation) {
   const std::int64_t granule =
@@ -55,10 +47,8 @@ std::int64_t padded(std::int64_t width, core::DataType type, const Implementatio
 /// the parameter `narrow_rows`, where a head's row does not fill such rows.
 double narrow_rows(const Implementation& implementation, std::int64_t width, double element_bytes) {
   constexpr double kSwizzledBytes = 128;  // the widest swizzle of TMA and tcgen05 (PTX ISA)
-  const auto found = implementation.parameters.find("narrow_rows");
-  if (found == implementation.parameters.end()) return 1;
   const double rest = std::fmod(static_cast<double>(width) * element_bytes, kSwizzledBytes);
-  return rest > 0 ? found->second : 1;
+  return rest > 0 ? parameter_or(implementation, "narrow_rows", 1) : 1;
 }
 
 /// One tile shape on one device.

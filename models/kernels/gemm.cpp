@@ -13,8 +13,6 @@ using workload::Gemm;
 
 namespace {
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 constexpr std::int64_t kBarrierBytes =
     1024;  ///< Of shared memory: barriers and descriptors. // assumed
 

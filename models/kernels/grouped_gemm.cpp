@@ -14,14 +14,6 @@ namespace {
 /// Steps from which on a wave averages over enough of them to be compared with the next alone.
 constexpr double kLongTile = 16;
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-double parameter_or(const Implementation& implementation, const std::string& name,
-                    double otherwise) {
-  const auto found = implementation.parameters.find(name);
-  return found == implementation.parameters.end() ? otherwise : found->second;
-}
-
 /// Rows to which a contiguous layout pads each group: its parameter `group_alignment`, or none.
 std::int64_t alignment(const Implementation& implementation) {
   return std::llround(parameter_or(implementation, "group_alignment", 1));

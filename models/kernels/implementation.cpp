@@ -1,6 +1,10 @@
 #include "models/kernels/implementation.hpp"
 
+#include <fmt/format.h>
+
 #include <optional>
+
+#include "sim/core/diagnostics.hpp"
 
 namespace tessera::kernels {
 
@@ -72,6 +76,21 @@ double* find_cost(Implementation& implementation, const std::string& cost) {
 }
 
 }  // namespace
+
+double parameter(const Implementation& implementation, const std::string& name) {
+  const auto found = implementation.parameters.find(name);
+  if (found == implementation.parameters.end())
+    throw core::Refusal(
+        core::RefusalKind::outside_model,
+        fmt::format("implementation '{}' lacks the parameter '{}'", implementation.name, name));
+  return found->second;
+}
+
+double parameter_or(const Implementation& implementation, const std::string& name,
+                    double otherwise) {
+  const auto found = implementation.parameters.find(name);
+  return found == implementation.parameters.end() ? otherwise : found->second;
+}
 
 bool apply_cost(std::vector<Implementation>& implementations, const std::string& name,
                 double value) {

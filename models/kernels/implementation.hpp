@@ -190,6 +190,13 @@ struct Implementation {
                                 const device::DeviceSpec& device) const;
 };
 
+/// The parameter `name` of `implementation`. Throws core::Refusal naming it when it is missing.
+[[nodiscard]] double parameter(const Implementation& implementation, const std::string& name);
+
+/// The same of a parameter that not every implementation has.
+[[nodiscard]] double parameter_or(const Implementation& implementation, const std::string& name,
+                                  double otherwise);
+
 /// Sets the cost or parameter that `name` ("cublas_hopper.prologue",
 /// "flash_attention_3.softmax_scale") stands for; false when no implementation has it.
 /// An implementation that extends this one takes the value too where its own file states none.

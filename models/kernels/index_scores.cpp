@@ -15,8 +15,6 @@ using workload::IndexScores;
 
 namespace {
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 constexpr std::uint32_t kQueries = 1;
 constexpr std::uint32_t kKeys = 2;
 constexpr std::uint32_t kLogits = 3;

@@ -15,8 +15,6 @@ using workload::AbsorbedAttention;
 
 namespace {
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 constexpr std::uint32_t kQueries = 1;
 constexpr std::uint32_t kCache = 2;
 constexpr std::uint32_t kOutputs = 3;
@@ -34,11 +32,6 @@ constexpr double kWidenCycles = 25.0 / 256.0;
 constexpr double kShareOfL2 = 0.3;   ///< That simulated boxes under way may take. // assumed
 constexpr double kOutputBytes = 2;   ///< BF16, whatever was multiplied.
 constexpr double kPartialBytes = 4;  ///< FP32.
-
-double parameter_or(const Implementation& implementation, const char* name, double fallback) {
-  const auto found = implementation.parameters.find(name);
-  return found == implementation.parameters.end() ? fallback : found->second;
-}
 
 class LatentForward : public TileKernel {
  public:

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "models/kernels/mla_decode.hpp"
@@ -8,15 +9,6 @@ namespace tessera::kernels {
 using workload::AbsorbedAttention;
 
 namespace {
-
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-std::int64_t parameter_or(const Implementation& implementation, const char* name,
-                          std::int64_t fallback) {
-  const auto found = implementation.parameters.find(name);
-  return found == implementation.parameters.end() ? fallback
-                                                  : static_cast<std::int64_t>(found->second);
-}
 
 TileShape choose_tile(const std::vector<TileShape>& tiles, std::int64_t rows) {
   const auto smaller = [](const TileShape& a, const TileShape& b) { return a.m < b.m; };
@@ -60,7 +52,7 @@ std::int64_t equal_parts(const Implementation& implementation, const LatentSched
   switch (implementation.partition) {
     case KeyPartition::even: {
       const std::int64_t least =
-          std::max<std::int64_t>(1, parameter_or(implementation, "least_blocks", 1));
+          std::max<std::int64_t>(1, std::llround(parameter_or(implementation, "least_blocks", 1)));
       return std::clamp<std::int64_t>(sms / (tiles * schedule.tile.cluster), 1,
                                       divide_up(blocks, least));
     }
@@ -76,7 +68,8 @@ std::int64_t equal_parts(const Implementation& implementation, const LatentSched
 void cut_equally(const AbsorbedAttention& a, const Implementation& implementation, std::int64_t sms,
                  LatentSchedule& schedule) {
   const std::int64_t wanted =
-      equal_parts(implementation, schedule, sms, blocks_of(a, implementation, schedule, schedule.row_tiles - 1));
+      equal_parts(implementation, schedule, sms,
+                  blocks_of(a, implementation, schedule, schedule.row_tiles - 1));
   schedule.ctas.reserve(static_cast<std::size_t>(schedule.sequences * schedule.row_tiles * wanted));
   for (std::int64_t sequence = 0; sequence < schedule.sequences; ++sequence) {
     // The tiles that see most first.
@@ -100,7 +93,7 @@ void cut_equally(const AbsorbedAttention& a, const Implementation& implementatio
 /// FlashMLA, get_mla_metadata.
 void cut_balanced(const AbsorbedAttention& a, const Implementation& implementation,
                   std::int64_t sms, LatentSchedule& schedule) {
-  const std::int64_t overhead = parameter_or(implementation, "overhead_blocks", 0);
+  const std::int64_t overhead = std::llround(parameter_or(implementation, "overhead_blocks", 0));
   const std::int64_t ranges = std::max<std::int64_t>(1, sms / schedule.row_tiles);
   for (std::int64_t tile = 0; tile < schedule.row_tiles; ++tile) {
     const std::int64_t blocks = blocks_of(a, implementation, schedule, tile);

@@ -174,15 +174,6 @@ StreamFacts stream_facts(const Stream& s) {
   return f;
 }
 
-double parameter(const Implementation& implementation, const std::string& name) {
-  const auto found = implementation.parameters.find(name);
-  if (found == implementation.parameters.end())
-    throw core::Refusal(
-        core::RefusalKind::outside_model,
-        fmt::format("implementation '{}' lacks the parameter '{}'", implementation.name, name));
-  return found->second;
-}
-
 std::unique_ptr<TileKernel> make_stream(const Stream& stream, const device::DeviceSpec& device,
                                         const Implementation& implementation,
                                         const Residency& residency,

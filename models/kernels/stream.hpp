@@ -37,7 +37,4 @@ std::unique_ptr<TileKernel> make_stream(const workload::Stream& stream,
                                         const Residency& residency,
                                         const std::vector<int>& gpc_sizes);
 
-/// The parameter `name` of `implementation`. Throws core::Refusal naming it when it is missing.
-[[nodiscard]] double parameter(const Implementation& implementation, const std::string& name);
-
 }  // namespace tessera::kernels

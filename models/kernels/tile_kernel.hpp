@@ -8,6 +8,9 @@
 
 namespace tessera::kernels {
 
+/// a / b, rounded up. Requires: a >= 0, b > 0.
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 /// Work of a tile, or of one step of its main loop, on one SM: cycles by pipe, and what it loads.
 struct TileWork {
   double tensor = 0;
@@ -40,7 +43,6 @@ struct LaunchPlan {
   /// Of the longest tile, what runs after the SMs have shared the rest evenly, in launches of more
   /// tiles than run at once that do not start the longest first; 0: waves of equal tiles.
   double trailing_steps = 0;
-  double busiest_steps = 0;  ///< Of the slot that ends last, where tiles differ; 0: of equal waves.
   bool takes_turns = false;  ///< CTAs of an SM share the tensor pipe instruction by instruction and
                              ///< go through a step together: its products add up.
   std::int64_t period = 1;   ///< Tiles after which their costs repeat; 0: never, simulate them all.

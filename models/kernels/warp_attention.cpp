@@ -22,7 +22,8 @@ constexpr std::uint32_t kKeys = 2;
 constexpr std::uint32_t kValues = 3;
 constexpr std::uint32_t kOutputs = 4;
 constexpr std::uint32_t kPartials = 5;
-/// Turns in which a product of a CTA with neighbours is simulated.
+/// Turns in which a product of a CTA with neighbours is simulated: fine enough that neither waits
+/// for a whole product of the other. assumed
 constexpr std::int64_t kTurns = 4;
 constexpr std::int64_t kLeastPart = 128;         ///< Keys; FlashInfer's plan cuts no finer.
 constexpr std::int64_t kPlannedCtas = 2;         ///< For an SM, that FlashInfer's plan aims at.
@@ -38,8 +39,6 @@ enum : Barrier {
   kParts,
   kBarriers
 };
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// How a grid is cut.
 struct WarpGrid {
@@ -172,7 +171,9 @@ void WarpAttention::describe_steps(std::int64_t slots) {
   plan_.steps = std::max(steps / static_cast<double>(lengths.size()), 1e-3);
   if (longest > plan_.steps) {
     plan_.longest_steps = longest;
-    plan_.busiest_steps = busiest_slot(lengths, attention_.batch * heads_, slots);
+    const double even = static_cast<double>(plan_.tiles) / static_cast<double>(slots) * plan_.steps;
+    plan_.trailing_steps =
+        std::max(1e-3, busiest_slot(lengths, attention_.batch * heads_, slots) - even);
   }
   plan_.period = longest > plan_.steps ? tiles_ * grid_.parts : 1;
   plan_.steady_waves = 1;

@@ -45,7 +45,8 @@ struct Stage {
   Types types = Types::all;
   bool moves_gpu = false;
   bool moves_power = false;  ///< Observes watts beside times; moves energies, not costs.
-  /// Its rows time many kernels, most of which other files fit: their error says nothing of any one.
+  /// Its rows time many kernels, most of which other files fit: their error says nothing of any
+  /// one.
   bool many_kernels = false;
   bool only_harness = false;  ///< It moves what its harness adds, and no kernel's costs.
 };
