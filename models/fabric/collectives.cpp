@@ -51,10 +51,30 @@ double rate_in_domain(const Topology& topology, const std::vector<int>& ranks) {
   return (topology.joined_by_nvlink(ranks) ? spec.nvlink_rate : spec.pcie_rate).value();
 }
 
+/// Channels, hence SMs, that one message takes over the network (NCCL 2.27 src/graph/paths.cc:
+/// two a NIC for a peer in another node).
+constexpr int kNetworkSendChannels = 2;
+
+/// Passes over a GPU's memory per byte. A step of a ring or tree: it arrives in a buffer, is read
+/// there, and the rank's own part is read or written. A message: it is read, arrives in a buffer,
+/// is read there and written. NVLS: copied into the buffer that the switch sees, read by the switch
+/// and written by it, and copied out.
+constexpr double kRingMemoryPasses = 3;
+constexpr double kSendMemoryPasses = 4;
+constexpr double kInSwitchMemoryPasses = 6;
+
 /// More ranks than this: routes are counted for one domain, which stands for all.
 constexpr std::size_t kUnfoldedRanks = 128;
 
 double microseconds(double bytes, double rate) { return bytes / rate * 1e6; }
+
+/// Messages of one peer to another, each rank to one only.
+bool is_send(CollectiveKind kind) {
+  return kind == CollectiveKind::send_receive || kind == CollectiveKind::ring_shift;
+}
+
+/// By sends and receives alone.
+bool is_direct(CollectiveKind kind) { return is_send(kind) || kind == CollectiveKind::all_to_all; }
 
 bool reduces(CollectiveKind kind) {
   return kind == CollectiveKind::all_reduce || kind == CollectiveKind::reduce_scatter;
@@ -66,6 +86,7 @@ double passed_on(CollectiveKind kind, double ranks) {
     case CollectiveKind::all_reduce:
       return 2 * (ranks - 1) / ranks;
     case CollectiveKind::send_receive:
+    case CollectiveKind::ring_shift:
       return 1;
     case CollectiveKind::reduce_scatter:
     case CollectiveKind::all_gather:
@@ -144,6 +165,8 @@ std::string to_string(CollectiveKind kind) {
       return "all_to_all";
     case CollectiveKind::send_receive:
       return "send_receive";
+    case CollectiveKind::ring_shift:
+      return "ring_shift";
   }
   return "all_reduce";
 }
@@ -191,12 +214,12 @@ void CollectiveModel::check(const CollectiveRequest& request) const {
   for (const auto& group : request.beside) check_group(group);
   for (const int rank : request.ranks)
     if (!seen.insert(rank).second) refuse(fmt::format("rank {} takes part twice", rank));
-  const bool is_send = request.kind == CollectiveKind::send_receive;
-  if (request.ranks.empty() || (is_send && request.ranks.size() != 2))
+  if (request.ranks.empty() ||
+      (request.kind == CollectiveKind::send_receive && request.ranks.size() != 2))
     refuse(fmt::format("{} among {} ranks", to_string(request.kind), request.ranks.size()));
   if (request.bytes < Bytes{0} || request.channels < 0)
     refuse("negative bytes or channels of a collective");
-  const bool direct = is_send || request.kind == CollectiveKind::all_to_all;
+  const bool direct = is_direct(request.kind);
   const Algorithm a = request.algorithm;
   const bool fits =
       a == Algorithm::automatic || (direct ? a == Algorithm::pairwise : a != Algorithm::pairwise);
@@ -215,18 +238,18 @@ CollectiveResult CollectiveModel::finish(const CollectiveRequest& request, const
       ramp_us > 0 && transfer_us > 0 ? ramp_us * transfer_us / (ramp_us + transfer_us) : 0;
   const double total = latency_us + transfer_us + ramp;
   const bool crosses = at.by_domain.size() > 1;
-  const bool direct =
-      request.kind == CollectiveKind::all_to_all || request.kind == CollectiveKind::send_receive;
-  const double spread = crosses  ? parameters_.spread.across_nodes
-                        : direct ? parameters_.spread.pairwise
-                                 : parameters_.spread.in_node;
+  const double spread = crosses                   ? parameters_.spread.across_nodes
+                        : is_direct(request.kind) ? parameters_.spread.pairwise
+                                                  : parameters_.spread.in_node;
   result.time = core::to_time(Seconds{total * 1e-6});
   result.lower = core::to_time(Seconds{total * 1e-6 / (1 + spread)});
   result.upper = core::to_time(Seconds{total * 1e-6 * (1 + spread)});
   result.grade = crosses ? core::worst(parameters_.collective_grade, core::Grade::transferred)
                          : parameters_.collective_grade;
-  result.channels =
-      request.channels > 0 ? request.channels : static_cast<int>(parameters_.default_channels);
+  const bool one_message = crosses && is_send(request.kind);
+  result.channels = request.channels > 0 ? request.channels
+                    : one_message        ? kNetworkSendChannels
+                                         : static_cast<int>(parameters_.default_channels);
   const double ranks = static_cast<double>(request.ranks.size());
   if (total > 0)
     result.bus_bandwidth = static_cast<double>(request.bytes.value()) *
@@ -313,6 +336,7 @@ CollectiveResult CollectiveModel::run_ring(const CollectiveRequest& request, con
   result.protocol = protocol;
   for (const auto& [link_class, per_byte] : through.crossings)
     result.bytes_per_rank[link_class] = per_byte * moved;
+  result.hbm_bytes_per_rank = kRingMemoryPasses * moved;
   return result;
 }
 
@@ -360,11 +384,12 @@ CollectiveResult CollectiveModel::run_tree(const CollectiveRequest& request, con
   result.protocol = protocol;
   if (local > 1) result.bytes_per_rank[local_class] = bytes * passes;
   if (domains > 1) result.bytes_per_rank[LinkClass::rdma] = on_network;
+  result.hbm_bytes_per_rank = bytes * (in_switch ? kInSwitchMemoryPasses : 2 * kRingMemoryPasses);
   return result;
 }
 
 const PairwiseCost& CollectiveModel::pairwise_cost(CollectiveKind kind) const {
-  return kind == CollectiveKind::send_receive ? parameters_.send : parameters_.pairwise;
+  return is_send(kind) ? parameters_.send : parameters_.pairwise;
 }
 
 const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
@@ -385,19 +410,20 @@ const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
   double own_pairs = 0;
   for (std::size_t g = 0; g < key.size(); ++g) {
     const std::vector<int>& ranks = key[g];
-    const bool is_send = request.kind == CollectiveKind::send_receive;
     for (std::size_t s = 0; s < ranks.size(); ++s) {
-      if (is_send && s > 0) break;
+      if (request.kind == CollectiveKind::send_receive && s > 0) break;
       const bool folded = ranks.size() > kUnfoldedRanks &&
                           topology_.domain_of(ranks[s]) != topology_.domain_of(ranks[0]);
       if (folded) continue;
+      const int next = ranks[(s + 1) % ranks.size()];
       for (const int target : ranks) {
-        if (target == ranks[s]) continue;
+        if (target == ranks[s] || (is_send(request.kind) && target != next)) continue;
         // Across domains by the rail of the receiver: NVLink to the GPU that shares its rail first.
         const int slots = topology_.spec().gpus_per_domain;
-        const int relay = is_send || topology_.domain_of(target) == topology_.domain_of(ranks[s])
-                              ? ranks[s]
-                              : ranks[s] / slots * slots + target % slots;
+        const int relay =
+            is_send(request.kind) || topology_.domain_of(target) == topology_.domain_of(ranks[s])
+                ? ranks[s]
+                : ranks[s] / slots * slots + target % slots;
         const Route route =
             joined(topology_.route(ranks[s], relay), topology_.route(relay, target));
         for (const int link : route.links) {
@@ -410,9 +436,7 @@ const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
       }
     }
   }
-  const double peers = request.kind == CollectiveKind::send_receive
-                           ? 1.0
-                           : static_cast<double>(request.ranks.size()) - 1;
+  const double peers = is_send(request.kind) ? 1.0 : static_cast<double>(request.ranks.size()) - 1;
   double seconds_per_unit = 0;
   for (const Link& link : topology_.links()) {
     const double seconds = load[static_cast<std::size_t>(link.id)] / capacities.capacity(link.id);
@@ -425,34 +449,46 @@ const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
   return throughputs_.emplace(std::pair{key, marker}, throughput).first->second;
 }
 
+double CollectiveModel::pairwise_latency(const CollectiveRequest& request, const Placement& at,
+                                         double message) const {
+  const PairwiseCost& cost = pairwise_cost(request.kind);
+  const double further_peers =
+      is_send(request.kind) ? 0 : static_cast<double>(request.ranks.size()) - 2;
+  double latency = further_peers * cost.peer_us;
+  latency += message <= kFlaggedMessage
+                 ? cost.low_latency_base_us + cost.fan_out_us * fanned_out(message)
+                 : cost.base_us;
+  if (at.by_domain.size() > 1)
+    latency +=
+        core::to_microseconds(topology_.route(request.ranks.front(), request.ranks.back()).latency);
+  return latency;
+}
+
 CollectiveResult CollectiveModel::run_pairwise(const CollectiveRequest& request,
                                                const Placement& at) {
   const PairwiseCost& cost = pairwise_cost(request.kind);
   const Throughput& through = pairwise_throughput(request);
   const double ranks = static_cast<double>(request.ranks.size());
   const double moved = static_cast<double>(request.bytes.value()) * passed_on(request.kind, ranks);
-  const bool is_send = request.kind == CollectiveKind::send_receive;
-  const double message = static_cast<double>(request.bytes.value()) / (is_send ? 1 : ranks);
+  const double message =
+      static_cast<double>(request.bytes.value()) / (is_send(request.kind) ? 1 : ranks);
   const bool flagged = message <= kFlaggedMessage;
-  double latency = (flagged ? cost.low_latency_base_us : cost.base_us) + (ranks - 2) * cost.peer_us;
-  if (at.by_domain.size() > 1)
-    latency +=
-        core::to_microseconds(topology_.route(request.ranks.front(), request.ranks.back()).latency);
   double rate = through.rate;
   std::string binding = through.binding;
   if (request.channels > 0 && request.channels * parameters_.channel_rate < rate) {
     rate = request.channels * parameters_.channel_rate;
     binding = "channels";
   }
-  if (flagged) latency += cost.fan_out_us * fanned_out(message);
   double transfer = microseconds(moved, rate);
   // Half of what is sent with flags is flags.
   if (flagged) transfer *= 2;
-  CollectiveResult result = finish(request, at, latency, transfer, cost.ramp_us, binding);
+  CollectiveResult result =
+      finish(request, at, pairwise_latency(request, at, message), transfer, cost.ramp_us, binding);
   result.algorithm = Algorithm::pairwise;
   result.protocol = flagged ? Protocol::ll : Protocol::simple;
   for (const auto& [link_class, per_byte] : through.crossings)
     result.bytes_per_rank[link_class] = per_byte * moved;
+  result.hbm_bytes_per_rank = kSendMemoryPasses * moved;
   return result;
 }
 
@@ -465,8 +501,7 @@ CollectiveResult CollectiveModel::run(const CollectiveRequest& request) {
     nothing.binding = "latency";
     return nothing;
   }
-  if (request.kind == CollectiveKind::all_to_all || request.kind == CollectiveKind::send_receive)
-    return run_pairwise(request, at);
+  if (is_direct(request.kind)) return run_pairwise(request, at);
   Choice choice{request.algorithm, Protocol::simple};
   if (request.algorithm == Algorithm::automatic) {
     const TopologySpec& spec = topology_.spec();

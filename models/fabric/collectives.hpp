@@ -13,7 +13,14 @@
 /// How long GPUs take to exchange data by the algorithms of NCCL.
 namespace tessera::fabric {
 
-enum class CollectiveKind { all_reduce, reduce_scatter, all_gather, all_to_all, send_receive };
+enum class CollectiveKind {
+  all_reduce,
+  reduce_scatter,
+  all_gather,
+  all_to_all,
+  send_receive,
+  ring_shift,  ///< Every rank sends to the next one, the last to the first.
+};
 [[nodiscard]] std::string to_string(CollectiveKind kind);
 
 enum class Algorithm {
@@ -29,7 +36,8 @@ struct CollectiveRequest {
   CollectiveKind kind = CollectiveKind::all_reduce;
   std::vector<int> ranks;  ///< GPU ids; send_receive: {sender, receiver}.
   /// all_reduce: the buffer; reduce_scatter: the input; all_gather: the output; all_to_all: what
-  /// one rank sends, its own part included; send_receive: the message. As nccl-tests counts "size".
+  /// one rank sends, its own part included; send_receive, ring_shift: one message. As nccl-tests
+  /// counts "size".
   Bytes bytes{0};
   core::DataType type = core::DataType::bf16;
   int channels = 0;  ///< SMs (CTAs) it may use; 0: as many as the library takes.
@@ -49,6 +57,8 @@ struct CollectiveResult {
   double bus_bandwidth = 0;  ///< Bytes/s, as nccl-tests defines busbw.
   /// Sent per rank, mean, by what it crosses (bytes; relays by NVLink count).
   std::map<LinkClass, double> bytes_per_rank;
+  double hbm_bytes_per_rank =
+      0;                ///< Read and written in the memory of one GPU, by itself and peers.
   std::string binding;  ///< latency, nvlink, rdma, network or channels: what most time is due to.
 };
 
@@ -89,6 +99,8 @@ class CollectiveModel {
   [[nodiscard]] const Throughput& ring_throughput(const CollectiveRequest& request,
                                                   Protocol protocol);
   [[nodiscard]] const PairwiseCost& pairwise_cost(CollectiveKind kind) const;
+  [[nodiscard]] double pairwise_latency(const CollectiveRequest& request, const Placement& at,
+                                        double message) const;
   [[nodiscard]] const Throughput& pairwise_throughput(const CollectiveRequest& request);
   [[nodiscard]] CollectiveResult finish(const CollectiveRequest& request, const Placement& at,
                                         double latency_us, double transfer_us, double ramp_us,

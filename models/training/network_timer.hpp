@@ -19,6 +19,10 @@ struct NetworkCost {
   core::Grade grade = core::Grade::assumed;
   double nvlink_bytes = 0;  ///< Sent by the busiest GPU.
   double rdma_bytes = 0;    ///< Sent by the busiest GPU.
+  /// Of a collective or message: SMs that its kernel occupies on every GPU while it runs.
+  int sms = 0;
+  /// Of a collective or message: what its kernel and its peers read and write in one GPU's memory.
+  double hbm_bytes = 0;
   /// Of an exchange: the time counts the copying by SMs too. Otherwise a kernel is asked for it,
   /// and the slower of both decides.
   bool sms_included = false;
@@ -37,17 +41,29 @@ struct ExpertExchange {
 };
 
 /// Answers how long communication takes. The fabric behind an adapter is one; tests have others.
+///
+/// Collectives are asked for one group of GPUs, in the order of its ranks, wherever they lie; every
+/// other GPU of the same domains is taken to be in a group of the same shape that runs the same
+/// collective at the same time, so groups that share NICs or switches slow each other. A group of
+/// one GPU costs nothing.
 class NetworkTimer {
  public:
   virtual ~NetworkTimer() = default;
 
   virtual NetworkCost exchange(const ExpertExchange& exchange) = 0;
-  /// Activations or their gradient from one pipeline rank to the next.
-  virtual NetworkCost pipeline_send(int from_gpu, int to_gpu, core::Bytes size) = 0;
+  /// One message; the neighbours of `from_gpu` send theirs to the neighbours of `to_gpu`.
+  virtual NetworkCost send(int from_gpu, int to_gpu, core::Bytes size) = 0;
+  /// Every GPU of the group sends `size` to the next one, the last to the first: a step of ring
+  /// attention.
+  virtual NetworkCost ring_shift(const std::vector<int>& gpus, core::Bytes size) = 0;
+  /// Every GPU of the group holds `size` and ends with the sum.
+  virtual NetworkCost all_reduce(const std::vector<int>& gpus, core::Bytes size) = 0;
   /// Every GPU of the group holds `size` and ends with its 1/n of the sum.
   virtual NetworkCost reduce_scatter(const std::vector<int>& gpus, core::Bytes size) = 0;
   /// Every GPU of the group holds 1/n of `size` and ends with all of it.
   virtual NetworkCost all_gather(const std::vector<int>& gpus, core::Bytes size) = 0;
+  /// Every GPU of the group holds `size` and sends 1/n of it to each, itself included.
+  virtual NetworkCost all_to_all(const std::vector<int>& gpus, core::Bytes size) = 0;
 };
 
 }  // namespace tessera::training

@@ -151,8 +151,8 @@ void StepModel::prepare_sends() {
   const Bytes size = bytes(elements, core::DataType::bf16);
   for (int rank = 0; rank + 1 < layout_.ranks(); ++rank) {
     const int here = layout_.gpu(rank, 0), next = layout_.gpu(rank + 1, 0);
-    sends_[{rank, rank + 1}] = network_.pipeline_send(here, next, size);
-    sends_[{rank + 1, rank}] = network_.pipeline_send(next, here, size);
+    sends_[{rank, rank + 1}] = network_.send(here, next, size);
+    sends_[{rank + 1, rank}] = network_.send(next, here, size);
   }
 }
 

@@ -1,29 +1,9 @@
 #include "sim/app/fabric_network.hpp"
 
-#include <set>
+#include "models/fabric/sibling_groups.hpp"
 
 namespace tessera::app {
 namespace {
-
-/// Groups that run a collective while `gpus` does, on the other GPUs behind the same NICs: every
-/// GPU of a cluster is in a group like this one.
-std::vector<std::vector<int>> sharing_nics(const fabric::Topology& topology,
-                                           const std::vector<int>& gpus) {
-  std::vector<std::vector<int>> groups;
-  const int sharers = topology.spec().gpus_per_nic;
-  const int slots = topology.spec().gpus_per_domain;
-  const std::set<int> members(gpus.begin(), gpus.end());
-  for (int shift = 1; shift < sharers; ++shift) {
-    std::vector<int> group;
-    for (const int gpu : gpus) {
-      const int slot = gpu % slots;
-      const int other = gpu - slot + slot / sharers * sharers + (slot + shift) % sharers;
-      if (members.count(other) == 0) group.push_back(other);
-    }
-    if (group.size() == gpus.size()) groups.push_back(std::move(group));
-  }
-  return groups;
-}
 
 training::NetworkCost cost_of(core::Time time, core::Time lower, core::Time upper,
                               core::Grade grade, const std::map<fabric::LinkClass, double>& bytes) {
@@ -76,14 +56,26 @@ training::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind
   request.kind = kind;
   request.ranks = gpus;
   request.bytes = size;
-  request.beside = sharing_nics(topology_, gpus);
+  request.beside = fabric::sibling_groups(topology_, gpus);
   const fabric::CollectiveResult r = collectives_.run(request);
-  return cost_of(r.time, r.lower, r.upper, r.grade, r.bytes_per_rank);
+  training::NetworkCost cost = cost_of(r.time, r.lower, r.upper, r.grade, r.bytes_per_rank);
+  cost.sms = r.channels;
+  cost.hbm_bytes = r.hbm_bytes_per_rank;
+  return cost;
 }
 
-training::NetworkCost FabricNetworkTimer::pipeline_send(int from_gpu, int to_gpu,
-                                                        core::Bytes size) {
+training::NetworkCost FabricNetworkTimer::send(int from_gpu, int to_gpu, core::Bytes size) {
   return collective(fabric::CollectiveKind::send_receive, {from_gpu, to_gpu}, size);
+}
+
+training::NetworkCost FabricNetworkTimer::ring_shift(const std::vector<int>& gpus,
+                                                     core::Bytes size) {
+  return collective(fabric::CollectiveKind::ring_shift, gpus, size);
+}
+
+training::NetworkCost FabricNetworkTimer::all_reduce(const std::vector<int>& gpus,
+                                                     core::Bytes size) {
+  return collective(fabric::CollectiveKind::all_reduce, gpus, size);
 }
 
 training::NetworkCost FabricNetworkTimer::reduce_scatter(const std::vector<int>& gpus,
@@ -94,6 +86,11 @@ training::NetworkCost FabricNetworkTimer::reduce_scatter(const std::vector<int>&
 training::NetworkCost FabricNetworkTimer::all_gather(const std::vector<int>& gpus,
                                                      core::Bytes size) {
   return collective(fabric::CollectiveKind::all_gather, gpus, size);
+}
+
+training::NetworkCost FabricNetworkTimer::all_to_all(const std::vector<int>& gpus,
+                                                     core::Bytes size) {
+  return collective(fabric::CollectiveKind::all_to_all, gpus, size);
 }
 
 }  // namespace tessera::app

@@ -20,9 +20,12 @@ class FabricNetworkTimer : public training::NetworkTimer {
   FabricNetworkTimer(const device::ClusterSpec& cluster, const training::TrainingJob& job);
 
   training::NetworkCost exchange(const training::ExpertExchange& exchange) override;
-  training::NetworkCost pipeline_send(int from_gpu, int to_gpu, core::Bytes size) override;
+  training::NetworkCost send(int from_gpu, int to_gpu, core::Bytes size) override;
+  training::NetworkCost ring_shift(const std::vector<int>& gpus, core::Bytes size) override;
+  training::NetworkCost all_reduce(const std::vector<int>& gpus, core::Bytes size) override;
   training::NetworkCost reduce_scatter(const std::vector<int>& gpus, core::Bytes size) override;
   training::NetworkCost all_gather(const std::vector<int>& gpus, core::Bytes size) override;
+  training::NetworkCost all_to_all(const std::vector<int>& gpus, core::Bytes size) override;
 
   /// Name and hash of the fabric's fit.
   [[nodiscard]] const fabric::FabricParameters& parameters() const { return parameters_; }

@@ -112,14 +112,24 @@ class FixedRateNetwork : public NetworkTimer {
     const double row = static_cast<double>(e.hidden) * workload_bytes(e.type);
     return cost(static_cast<double>(e.tokens_per_rank) * row * (e.load->nodes_per_token - 1));
   }
-  NetworkCost pipeline_send(int, int, core::Bytes size) override {
+  NetworkCost send(int, int, core::Bytes size) override {
     return cost(static_cast<double>(size.value()));
+  }
+  NetworkCost ring_shift(const std::vector<int>& gpus, core::Bytes size) override {
+    return cost(gpus.size() > 1 ? static_cast<double>(size.value()) : 0.0);
+  }
+  NetworkCost all_reduce(const std::vector<int>& gpus, core::Bytes size) override {
+    const auto n = static_cast<double>(gpus.size());
+    return cost(2 * static_cast<double>(size.value()) * (n - 1) / n);
   }
   NetworkCost reduce_scatter(const std::vector<int>& gpus, core::Bytes size) override {
     const auto n = static_cast<double>(gpus.size());
     return cost(static_cast<double>(size.value()) * (n - 1) / n);
   }
   NetworkCost all_gather(const std::vector<int>& gpus, core::Bytes size) override {
+    return reduce_scatter(gpus, size);
+  }
+  NetworkCost all_to_all(const std::vector<int>& gpus, core::Bytes size) override {
     return reduce_scatter(gpus, size);
   }
 
