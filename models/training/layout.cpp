@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 
+#include "models/training/legality.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::training {
@@ -137,31 +138,20 @@ Layout::Layout(const TrainingJob& job)
 }
 
 void Layout::check() const {
-  if (job_.tensor != 1 || job_.context != 1) {
-    refuse(core::RefusalKind::outside_model,
-           "tensor and context parallelism are not modelled in training; set both to 1");
-  }
-  if (job_.gpus % job_.pipeline != 0) {
-    illegal(fmt::format("{} GPUs do not divide into {} pipeline ranks", job_.gpus, job_.pipeline));
-  }
-  const int data = job_.gpus / job_.pipeline;
-  if (data % job_.expert != 0) {
-    illegal(fmt::format("{} GPUs a pipeline rank do not divide into groups of {} expert ranks",
-                        data, job_.expert));
-  }
-  if (job_.sequences % (data * job_.micro_batch) != 0) {
-    illegal(
-        fmt::format("a batch of {} sequences does not divide into micro-batches of {} on {} "
-                    "data-parallel ranks",
-                    job_.sequences, job_.micro_batch, data));
-  }
-  if (job_.communication_sms < 1 && job_.expert > 1) {
-    illegal("exchanges with experts need SMs; communication_sms is 0");
-  }
-  if (job_.communication_sms >= job_.device.sm.count) {
-    illegal(fmt::format("{} SMs for communication leave none of {}'s {} for computation",
-                        job_.communication_sms, job_.device.name, job_.device.sm.count));
-  }
+  require_legal(job_);
+  const auto unmodelled = [](bool asked, const char* what) {
+    if (asked) {
+      refuse(core::RefusalKind::outside_model, fmt::format("{} not modelled in training", what));
+    }
+  };
+  unmodelled(job_.tensor != 1 || job_.context != 1, "tensor and context parallelism are");
+  unmodelled(job_.virtual_stages != 1, "virtual stages are");
+  unmodelled(job_.expert_tensor != 1, "expert tensor parallelism is");
+  unmodelled(shards_gradients(job_.sharding), "sharded gradients and weights are");
+  unmodelled(job_.reduction == ReductionOverlap::bucketed ||
+                 job_.gather == GatherOverlap::overlapped || job_.reduce_in ||
+                 !job_.gather_low_precision,
+             "buckets and their types are");
 }
 
 void Layout::check_stages() const {

@@ -8,6 +8,7 @@
 #include "models/device/device_spec.hpp"
 #include "models/gpu/kernel_timer.hpp"
 #include "models/training/network_timer.hpp"
+#include "models/training/rank_grid.hpp"
 #include "models/workload/architecture.hpp"
 #include "models/workload/precision.hpp"
 #include "models/workload/routing.hpp"
@@ -29,22 +30,46 @@ struct StageEntry {
 };
 using Stage = std::vector<StageEntry>;
 
-/// Who keeps optimizer state.
+/// What the ranks that hold the same parameters split among them (arXiv 1910.02054, section 5).
 enum class Sharding {
-  none,   ///< Every rank all of its parameters'.
-  zero1,  ///< Master weights and moments split over the ranks that hold a parameter.
+  none,   ///< Nothing: every rank keeps and updates all of its parameters.
+  zero1,  ///< Master weights and moments.
+  zero2,  ///< Gradients too: they are reduced after every micro-batch.
+  zero3,  ///< Weights too: gathered layer by layer, forward and again backward.
+  fsdp,   ///< As zero3, with PyTorch's units: a layer, and one for embedding, norm and head.
+  hsdp,   ///< As fsdp inside of groups of `shard` GPUs, gradients summed across the groups.
 };
+/// Whether weights are gathered layer by layer while a chunk runs.
+[[nodiscard]] constexpr bool shards_weights(Sharding sharding) {
+  return sharding >= Sharding::zero3;
+}
+/// Whether gradients are reduced after every micro-batch, so that none is kept whole.
+[[nodiscard]] constexpr bool shards_gradients(Sharding sharding) {
+  return sharding >= Sharding::zero2;
+}
+[[nodiscard]] std::string to_string(Sharding sharding);
 
-/// Whether the reduction of gradients waits for the last backward chunk of a rank.
+/// When gradients are reduced that wait for a rank's last micro-batch (none, zero1).
 enum class ReductionOverlap {
-  exposed,     ///< All of it after the rank's last weight gradient.
-  overlapped,  ///< A stage's reduction starts when both its holders have its last weight gradient.
+  exposed,     ///< After the rank's last weight gradient.
+  overlapped,  ///< A stage's reduction starts when all its holders have its last weight gradient.
+  bucketed,    ///< A bucket's starts, beside the last backward chunk, when its layers' gradients
+               ///< are there (Megatron-Core's overlap_grad_reduce).
 };
 
-/// Which GPUs form an expert-parallel group.
-enum class Placement {
-  expert_first,    ///< Consecutive GPUs: pipeline ranks are blocks of data-parallel GPUs.
-  pipeline_first,  ///< GPUs `pipeline` apart: consecutive GPUs are consecutive pipeline ranks.
+/// When updated weights are gathered (zero1, zero2).
+enum class GatherOverlap {
+  exposed,     ///< After the update, before the next step begins.
+  overlapped,  ///< Beside the next step's first forward chunk of each stage, a bucket at a time
+               ///< (Megatron-Core's overlap_param_gather).
+};
+
+/// How layers are spread over stages that are not given.
+enum class StageBalance {
+  automatic,  ///< `layers` where it comes out even, else `work`.
+  layers,     ///< As many layers a stage; embedding and head count as layers where only that comes
+              ///< out even (Megatron-Core's account_for_{embedding,loss}_in_pipeline_split).
+  work,       ///< assumed_stages().
 };
 
 /// One training run of one model on one cluster. Plain values; the scenario reader fills it.
@@ -64,15 +89,33 @@ struct TrainingJob {
   std::int64_t sequence_length = 0;  ///< Tokens.
   std::int64_t micro_batch = 1;      ///< Sequences.
 
-  int tensor = 1;   ///< Anything but 1 is refused.
-  int context = 1;  ///< Anything but 1 is refused.
+  int tensor = 1;
+  bool sequence_parallel = false;  ///< Norms and residuals split along the sequence by `tensor`.
+  int context = 1;
   int pipeline = 1;
+  int virtual_stages = 1;  ///< Stages that a pipeline rank holds under an interleaved schedule.
   int expert = 1;
+  int expert_tensor = 1;
   Sharding sharding = Sharding::zero1;
+  int shard = 0;  ///< hsdp: GPUs that split one copy of the weights; 0: `gpus_per_node`.
+  /// zero3, fsdp, hsdp: weights are given up after a layer's forward and gathered again for its
+  /// backward; otherwise they stay (FSDP's SHARD_GRAD_OP).
+  bool reshard_after_forward = true;
+  /// zero3, fsdp, hsdp: the next layer's weights are gathered beside a layer's computation.
+  bool prefetch = true;
 
   ScheduleKind schedule = ScheduleKind::dualpipe;
   int communication_sms = 20;  ///< Of every GPU, while it exchanges tokens with experts.
   ReductionOverlap reduction = ReductionOverlap::exposed;
+  GatherOverlap gather = GatherOverlap::exposed;
+  /// Parameters of a bucket of reductions or gathers. 0: max(40e6, 1e6 a data-parallel rank)
+  /// (megatron/core/distributed/distributed_data_parallel.py).
+  double bucket = 0;
+  /// Of reduced gradients on the wire; none: as they are accumulated (`precision.gradients`).
+  std::optional<core::DataType> reduce_in;
+  /// Weights that a low-precision recipe multiplies are gathered in its type; otherwise in bf16.
+  bool gather_low_precision = true;
+  StageBalance balance = StageBalance::automatic;
   std::vector<Stage> stages;  ///< `pipeline` of them in forward order; empty: assumed_stages().
 
   double tokens = 0;  ///< Of the whole run; 0: no GPU-hours are given.

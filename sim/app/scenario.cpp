@@ -9,6 +9,7 @@
 
 #include "models/device/cluster_file.hpp"
 #include "models/device/price_list.hpp"
+#include "models/training/legality.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -115,59 +116,86 @@ void read_batch(const ConfigNode& node, training::TrainingJob& job) {
   job.micro_batch = node.integer("micro_batch", 1, kMaxSequences);
 }
 
-/// GPUs that hold one copy of the model.
-std::int64_t model_gpus(const training::TrainingJob& job) {
-  return std::int64_t{job.tensor} * job.pipeline * job.context;
+void read_overlap(const ConfigNode& node, training::TrainingJob& job) {
+  using training::GatherOverlap;
+  using training::ReductionOverlap;
+  constexpr double kMaxParameters = 1e15;
+  job.reduction = node.choice_or<ReductionOverlap>("gradients",
+                                                   {{"exposed", ReductionOverlap::exposed},
+                                                    {"overlapped", ReductionOverlap::overlapped},
+                                                    {"bucketed", ReductionOverlap::bucketed}},
+                                                   job.reduction);
+  job.gather = node.choice_or<GatherOverlap>(
+      "parameters",
+      {{"exposed", GatherOverlap::exposed}, {"overlapped", GatherOverlap::overlapped}}, job.gather);
+  job.bucket = node.number_or("bucket", 1, kMaxParameters, job.bucket);
 }
 
-void check_parallelism(const ConfigNode& node, const training::TrainingJob& job,
-                       const ConfigNode& cluster) {
-  const std::int64_t model = model_gpus(job);
-  if (job.gpus % model != 0)
-    return node.fail_against(
-        cluster, fmt::format("tensor {} x pipeline {} x context {} = {} GPUs hold one copy of the "
-                             "model, which does not divide the cluster's {} GPUs",
-                             job.tensor, job.pipeline, job.context, model, job.gpus));
-  const std::int64_t data = job.gpus / model;
+void read_data(const ConfigNode& node, training::TrainingJob& job) {
+  using training::Sharding;
+  job.sharding = node.choice<Sharding>("sharding", {{"none", Sharding::none},
+                                                    {"zero1", Sharding::zero1},
+                                                    {"zero2", Sharding::zero2},
+                                                    {"zero3", Sharding::zero3},
+                                                    {"fsdp", Sharding::fsdp},
+                                                    {"hsdp", Sharding::hsdp}});
+  job.shard = static_cast<int>(node.integer_or("shard", 1, kMaxGpus, job.shard));
+  job.reshard_after_forward = node.boolean_or("reshard", job.reshard_after_forward);
+  job.prefetch = node.boolean_or("prefetch", job.prefetch);
+  read_overlap(node.optional_object("overlap"), job);
+  if (node.has("reduce_in"))
+    job.reduce_in =
+        node.choice<DataType>("reduce_in", {{"fp32", DataType::fp32}, {"bf16", DataType::bf16}});
+  job.gather_low_precision = node.boolean_or("gather_low_precision", job.gather_low_precision);
+}
+
+void read_parallelism(const ConfigNode& node, training::TrainingJob& job) {
+  using training::Placement;
+  const auto degree = [&](std::string_view key) {
+    return static_cast<int>(node.integer_or(key, 1, kMaxGpus, 1));
+  };
+  job.tensor = degree("tensor");
+  job.sequence_parallel = node.boolean_or("sequence", false);
+  job.pipeline = degree("pipeline");
+  job.virtual_stages = degree("virtual");
+  job.expert = degree("expert");
+  job.expert_tensor = degree("expert_tensor");
+  job.context = degree("context");
+  read_data(node.object("data"), job);
+  job.placement = node.choice_or<Placement>(
+      "placement",
+      {{"expert_first", Placement::expert_first}, {"pipeline_first", Placement::pipeline_first}},
+      job.placement);
+}
+
+/// The value at a dotted path, present or not.
+ConfigNode below(ConfigNode node, std::string_view path) {
+  for (std::size_t dot; (dot = path.find('.')) != std::string_view::npos;
+       path.remove_prefix(dot + 1))
+    node = node.at(path.substr(0, dot));
+  return node.at(path);
+}
+
+/// What the job's numbers say of each other, at the places where they were written.
+void check_legality(const ConfigNode& root, const training::TrainingJob& job) {
+  for (const training::Contradiction& c : training::contradictions(job)) {
+    const ConfigNode where = below(root, c.key);
+    if (c.against.empty() || !below(root, c.against).present())
+      where.fail(c.reason);
+    else
+      where.fail_against(below(root, c.against), c.reason);
+  }
+}
+
+void check_degree(const ConfigNode& node, const training::TrainingJob& job,
+                  const ConfigNode& cluster) {
+  const std::int64_t data = job.gpus / training::model_gpus(job);
   if (const auto stated = node.optional_object("data").optional_integer("degree", 1, kMaxGpus);
       stated && *stated != data)
     node.at("data").at("degree").fail_against(
         cluster, fmt::format("found {}; expected {}: tensor {} x pipeline {} x context {} x data "
                              "must be the cluster's {} GPUs",
                              *stated, data, job.tensor, job.pipeline, job.context, job.gpus));
-  const std::int64_t ranks = data * job.tensor * job.context;
-  if (ranks % job.expert != 0)
-    node.at("expert").fail(fmt::format(
-        "found {}, which does not divide the {} GPUs of a pipeline rank", job.expert, ranks));
-}
-
-void read_parallelism(const ConfigNode& node, training::TrainingJob& job) {
-  const auto degree = [&](std::string_view key) {
-    return static_cast<int>(node.integer(key, 1, kMaxGpus));
-  };
-  job.tensor = degree("tensor");
-  job.pipeline = degree("pipeline");
-  job.expert = degree("expert");
-  job.context = degree("context");
-  const ConfigNode data = node.object("data");
-  job.sharding = data.choice<training::Sharding>(
-      "sharding", {{"none", training::Sharding::none}, {"zero1", training::Sharding::zero1}});
-  job.placement =
-      node.choice_or<training::Placement>("placement",
-                                          {{"expert_first", training::Placement::expert_first},
-                                           {"pipeline_first", training::Placement::pipeline_first}},
-                                          training::Placement::expert_first);
-}
-
-void check_batch(const ConfigNode& batch, const training::TrainingJob& job,
-                 const ConfigNode& parallelism) {
-  const std::int64_t data = job.gpus / model_gpus(job);
-  if (job.sequences % (data * job.micro_batch) != 0)
-    batch.at("sequences")
-        .fail_against(parallelism,
-                      fmt::format("found {}; expected a multiple of {}: {} data-parallel ranks x "
-                                  "micro_batch {}",
-                                  job.sequences, data * job.micro_batch, data, job.micro_batch));
 }
 
 StageEntry read_stage_entry(const ConfigNode& node, std::int64_t layers) {
@@ -245,16 +273,18 @@ std::vector<training::Stage> read_stages(const ConfigNode& schedule,
 }
 
 void read_schedule(const ConfigNode& node, training::TrainingJob& job) {
-  using training::ReductionOverlap;
   using training::ScheduleKind;
+  using training::StageBalance;
   job.schedule = node.choice<ScheduleKind>(
       "kind", {{"dualpipe", ScheduleKind::dualpipe}, {"1f1b", ScheduleKind::one_f_one_b}});
   job.communication_sms =
-      static_cast<int>(node.integer("communication_sms", 0, job.device.sm.count - 1));
-  job.reduction = node.choice_or<ReductionOverlap>(
-      "gradient_reduction",
-      {{"exposed", ReductionOverlap::exposed}, {"overlapped", ReductionOverlap::overlapped}},
-      ReductionOverlap::exposed);
+      static_cast<int>(node.integer_or("communication_sms", 0, job.device.sm.count - 1,
+                                       std::min(job.communication_sms, job.device.sm.count - 1)));
+  job.balance = node.choice_or<StageBalance>("balance",
+                                             {{"automatic", StageBalance::automatic},
+                                              {"layers", StageBalance::layers},
+                                              {"work", StageBalance::work}},
+                                             job.balance);
   job.stages = read_stages(node, job.architecture);
 }
 
@@ -425,19 +455,10 @@ class ScenarioReader {
     // Ask for the key, so that it counts as known when the checks below are not reached.
     (void)parallelism.optional_object("data").has("degree");
     if (!root_.sound()) return;
-    check_parallelism(parallelism, job(), root_.at("cluster"));
-    check_experts(parallelism);
+    check_legality(root_, job());
+    if (!root_.sound()) return;
+    check_degree(parallelism, job(), root_.at("cluster"));
     check_stages(schedule, job(), parallelism);
-    if (root_.sound()) check_batch(batch, job(), parallelism);
-  }
-
-  void check_experts(const ConfigNode& parallelism) {
-    const std::int64_t experts = job().architecture.moe.experts;
-    if (experts % job().expert != 0)
-      parallelism.at("expert").fail_against(
-          root_.at("architecture"),
-          fmt::format("found {}, which does not divide the {} experts of {}", job().expert, experts,
-                      job().architecture.name));
   }
 
   void read_bill() {

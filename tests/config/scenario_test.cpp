@@ -166,7 +166,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
       {"extends: base\n"
        "batch: {sequences: 15361}\n",
        "s.yaml:2:20: error: batch.sequences: found 15361; expected a multiple of 128: 128 "
-       "data-parallel ranks x micro_batch 1 (parallelism: base.yaml:6:1)"},
+       "data-parallel ranks x micro_batch 1; nearest legal: 15360 or 15488 (parallelism: "
+       "base.yaml:6:1)"},
       {"extends: base\n"
        "batch: {micro_batch: 0}\n",
        "s.yaml:2:22: error: batch.micro_batch: found '0'; expected an integer in [1, 1000000000]"},
@@ -177,21 +178,22 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
       {"extends: base\n"
        "parallelism: {expert: 48}\n",
        "s.yaml:2:23: error: parallelism.expert: found 48, which does not divide the 128 GPUs of a "
-       "pipeline rank\n"
+       "pipeline rank; nearest legal: 32 or 64\n"
        "s.yaml:2:23: error: parallelism.expert: found 48, which does not divide the 256 experts of "
-       "deepseek_v3 (architecture: base.yaml:2:15)"},
+       "deepseek_v3; nearest legal: 32 or 64 (architecture: base.yaml:2:15)"},
       {"extends: base\n"
        "parallelism: {pipeline: 15}\n",
        "s.yaml:2:1: error: parallelism: tensor 1 x pipeline 15 x context 1 = 15 GPUs hold one copy "
-       "of the model, which does not divide the cluster's 2048 GPUs (cluster: base.yaml:3:10)"},
+       "of the model, which does not divide the cluster's 2048 GPUs; nearest legal: 2040 or 2055 "
+       "GPUs (cluster: base.yaml:3:10)"},
       {"extends: base\n"
        "parallelism: {data: {degree: 64}}\n",
        "s.yaml:2:30: error: parallelism.data.degree: found 64; expected 128: tensor 1 x pipeline "
        "16 x context 1 x data must be the cluster's 2048 GPUs (cluster: base.yaml:3:10)"},
       {"extends: base\n"
        "parallelism: {data: {sharding: zero9}}\n",
-       "s.yaml:2:32: error: parallelism.data.sharding: found 'zero9'; expected one of none or "
-       "zero1 (did you mean 'zero1'?)"},
+       "s.yaml:2:32: error: parallelism.data.sharding: found 'zero9'; expected one of none, zero1, "
+       "zero2, zero3, fsdp or hsdp (did you mean 'zero1'?)"},
       {"extends: base\n"
        "architecture: deepseek_v4\n",
        "s.yaml:2:15: error: architecture: found 'deepseek_v4'; expected deepseek_v3 (did you mean "
@@ -473,7 +475,8 @@ TEST_CASE("each mistake in --set is reported at its place", "[config][scenario]"
       {"batch.sequences", "--set:1:1: error: found 'batch.sequences'; expected path=value"},
       {"batch.sequences=15361",
        "--set:1:17: error: batch.sequences: found 15361; expected a multiple of 128: 128 "
-       "data-parallel ranks x micro_batch 1 (parallelism: base.yaml:6:1)"},
+       "data-parallel ranks x micro_batch 1; nearest legal: 15360 or 15488 (parallelism: "
+       "base.yaml:6:1)"},
       {"batch.sequense=1",
        "--set:1:1: error: batch.sequense: found an unknown key (did you mean 'sequences'?)"},
       {"cluster.node.nic.efficiency=2",
@@ -482,9 +485,9 @@ TEST_CASE("each mistake in --set is reported at its place", "[config][scenario]"
        "--set:1:19: error: gpus: found '0'; expected an integer in [1, 1024]"},
       {"parallelism.expert=48",
        "--set:1:20: error: parallelism.expert: found 48, which does not divide the 128 GPUs of a "
-       "pipeline rank\n"
+       "pipeline rank; nearest legal: 32 or 64\n"
        "--set:1:20: error: parallelism.expert: found 48, which does not divide the 256 experts of "
-       "deepseek_v3 (architecture: base.yaml:2:15)"},
+       "deepseek_v3; nearest legal: 32 or 64 (architecture: base.yaml:2:15)"},
       {"schedule.stages.0=[1]", "--set:1:1: error: schedule.stages: found a map; expected a list"},
       {"published.99.value=1 s",
        "--set:1:1: error: published.99: found '99' as an index into a list of 1"},
