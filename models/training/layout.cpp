@@ -31,7 +31,7 @@ ParameterCount entry_parameters(const workload::Architecture& a, const StageEntr
     case Kind::mtp:
       return workload::mtp_parameters(a);
     case Kind::layer:
-      return workload::layer_parameters(a, a.kind(entry.layer));
+      return workload::layer_parameters(a, entry.layer);
   }
   return {};
 }
@@ -44,25 +44,20 @@ bool holds(const Stage& stage, Kind kind) {
 /// Multiply-adds of a token forward, whatever their precision: recipes are compared on one layout.
 double work_of(const workload::Architecture& a, const StageEntry& entry,
                std::int64_t sequence_length) {
-  const auto hidden = static_cast<double>(a.hidden);
-  const auto gated = [&](std::int64_t n) { return 3 * hidden * static_cast<double>(n); };
-  const workload::LatentAttention& m = a.attention;
-  const double head = hidden * static_cast<double>(a.vocabulary);
-  const double attention = workload::attention_parameters(a).low_precision +
-                           static_cast<double>(m.heads * (m.qk_dim() + m.value_dim)) *
-                               static_cast<double>(sequence_length) / 2;
-  const double experts = gated(a.moe.intermediate * (a.moe.top_k + a.moe.shared_experts));
+  const auto of = [&](const workload::LayerSpec& layer) {
+    return workload::attention_products(layer, sequence_length, /*causal=*/true);
+  };
   switch (entry.kind) {
     case Kind::embedding:
       return 0;
     case Kind::head:
-      return head;
+      return workload::head_products(a);
     case Kind::mtp:
-      return head + attention + experts + 2 * hidden * hidden;
-    case Kind::layer:
-      return attention + (a.kind(entry.layer) == workload::LayerKind::dense
-                              ? gated(a.dense_intermediate)
-                              : experts);
+      return workload::mtp_products(a) + of(a.mtp_layer());
+    case Kind::layer: {
+      const workload::LayerSpec layer = a.layer(entry.layer);
+      return workload::weight_products(a, layer) + of(layer);
+    }
   }
   return 0;
 }

@@ -4,7 +4,7 @@
 
 #include "models/training/schedule.hpp"
 #include "models/training/training.hpp"
-#include "models/workload/architecture.hpp"
+#include "models/workload/parameters.hpp"
 
 namespace tessera::training {
 

@@ -147,15 +147,16 @@ double buffer_bytes(const TrainingJob& job, const Layout& layout,
                     const workload::RoutedLoad& load) {
   const double tokens = static_cast<double>(job.micro_batch * job.sequence_length);
   const double row = static_cast<double>(job.architecture.hidden);
-  // One row a token and rank arrives at the hottest rank; a forward and a backward chunk each have
-  // a dispatch and a combine under way.
-  const double received = static_cast<double>(load.total_on(load.hottest_rank)) *
-                          load.ranks_per_token / static_cast<double>(job.architecture.moe.top_k);
-  const double experts = job.architecture.layers > job.architecture.dense_layers
-                             ? 2 * received * row *
-                                   (workload::activation_bytes(job.precision.dispatch) +
-                                    workload::activation_bytes(job.precision.combine))
-                             : 0;
+  double experts = 0;
+  if (job.architecture.has_experts()) {
+    // One row a token and rank arrives at the hottest rank; a forward and a backward chunk each
+    // have a dispatch and a combine under way.
+    const double received = static_cast<double>(load.total_on(load.hottest_rank)) *
+                            load.ranks_per_token / static_cast<double>(job.architecture.moe.top_k);
+    experts = 2 * received * row *
+              (workload::activation_bytes(job.precision.dispatch) +
+               workload::activation_bytes(job.precision.combine));
+  }
   // Activation and gradient, sent and received, in each direction.
   const double pipeline = layout.ranks() > 1 ? 4 * layout.directions() * tokens * row *
                                                    workload::activation_bytes(core::DataType::bf16)

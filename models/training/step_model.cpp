@@ -12,13 +12,13 @@ using core::Bytes;
 using core::Time;
 using workload::ParameterCount;
 
-/// All MoE layers are one kind, all dense layers another.
+/// Layers that compute the same are of one kind.
 std::vector<std::pair<int, int>> shape_of(const workload::Architecture& a, const Stage& stage) {
   std::vector<std::pair<int, int>> shape;
   for (const StageEntry& entry : stage) {
-    const bool dense =
-        entry.kind == StageEntry::Kind::layer && a.kind(entry.layer) == workload::LayerKind::dense;
-    shape.emplace_back(static_cast<int>(entry.kind), dense ? 1 : 0);
+    const bool layer = entry.kind == StageEntry::Kind::layer;
+    shape.emplace_back(static_cast<int>(entry.kind),
+                       layer ? static_cast<int>(a.first_like(entry.layer)) : 0);
   }
   return shape;
 }

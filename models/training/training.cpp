@@ -9,6 +9,7 @@
 #include "models/training/memory.hpp"
 #include "models/training/report_rows.hpp"
 #include "models/training/step_model.hpp"
+#include "models/workload/parameters.hpp"
 
 namespace tessera::training {
 namespace {

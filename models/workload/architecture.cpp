@@ -1,99 +1,71 @@
 #include "models/workload/architecture.hpp"
 
+#include <algorithm>
+#include <cassert>
+#include <tuple>
+
 namespace tessera::workload {
 namespace {
 
-double product(std::int64_t a, std::int64_t b) {
-  return static_cast<double>(a) * static_cast<double>(b);
-}
-
-/// Gate, up and down projections of one gated MLP.
-double gated_mlp(const Architecture& a, std::int64_t intermediate) {
-  return 3 * product(a.hidden, intermediate);
+bool contains(const std::vector<std::int64_t>& list, std::int64_t value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
 }
 
 }  // namespace
 
-ParameterCount& ParameterCount::operator+=(const ParameterCount& other) {
-  low_precision += other.low_precision;
-  routed += other.routed;
-  high_precision += other.high_precision;
-  return *this;
+LayerKind Architecture::kind(std::int64_t layer) const {
+  const bool dense = !has_experts() || layer < dense_layers || (layer + 1) % moe_step != 0 ||
+                     contains(dense_among, layer);
+  return dense ? LayerKind::dense : LayerKind::moe;
 }
 
-ParameterCount attention_parameters(const Architecture& a) {
-  const LatentAttention& m = a.attention;
-  const std::int64_t down = m.query_rank + m.key_value_rank + m.rope_dim;
-  return {.low_precision = product(a.hidden, down) + product(m.query_rank, m.heads * m.qk_dim()) +
-                           product(m.key_value_rank, m.heads * (m.nope_dim + m.value_dim)) +
-                           product(m.heads * m.value_dim, a.hidden),
-          .routed = 0,
-          .high_precision = static_cast<double>(m.query_rank + m.key_value_rank)};
-}
-
-ParameterCount layer_parameters(const Architecture& a, LayerKind kind) {
-  ParameterCount count = attention_parameters(a);
-  count.high_precision += 2 * static_cast<double>(a.hidden);
-  if (kind == LayerKind::dense) {
-    count.low_precision += gated_mlp(a, a.dense_intermediate);
-    return count;
+AttentionKind Architecture::attention_of(Reach reach_of_layer, bool indexes) const {
+  AttentionKind kind = attention;
+  if (auto* grouped = std::get_if<GroupedQueryAttention>(&kind)) {
+    if (reach_of_layer != Reach::window) grouped->window = 0;
+    if (reach_of_layer != Reach::window) grouped->chunked = false;
+    if (reach_of_layer == Reach::full_no_rope) grouped->rotary_dim = 0;
+  } else {
+    std::get<LatentAttention>(kind).indexes = indexes;
   }
-  const double expert = gated_mlp(a, a.moe.intermediate);
-  count.low_precision += expert * static_cast<double>(a.moe.shared_experts);
-  count.routed += expert * static_cast<double>(a.moe.experts);
-  // Gate: a weight row and a balancing bias an expert.
-  count.high_precision += product(a.hidden, a.moe.experts) + static_cast<double>(a.moe.experts);
-  return count;
+  return kind;
 }
 
-ParameterCount embedding_parameters(const Architecture& a) {
-  return {.low_precision = 0, .routed = 0, .high_precision = product(a.vocabulary, a.hidden)};
+LayerSpec Architecture::layer(std::int64_t number) const {
+  assert(number >= 0 && number < layers && "the caller names a layer of the main model");
+  const auto* grouped = std::get_if<GroupedQueryAttention>(&attention);
+  Reach seen = grouped != nullptr && grouped->window > 0 ? Reach::window : Reach::full;
+  if (!reach.empty()) seen = reach[static_cast<std::size_t>(number) % reach.size()];
+  const auto* latent = std::get_if<LatentAttention>(&attention);
+  const bool indexes =
+      latent != nullptr && latent->sparse && (indexed.empty() || contains(indexed, number));
+  LayerSpec spec{.attention = attention_of(seen, indexes), .feed_forward = dense};
+  if (kind(number) == LayerKind::moe) spec.feed_forward = moe;
+  return spec;
 }
 
-ParameterCount head_parameters(const Architecture& a) {
-  ParameterCount count = embedding_parameters(a);
-  count.high_precision += static_cast<double>(a.hidden);  // final norm
-  return count;
+std::int64_t Architecture::first_like(std::int64_t number) const {
+  const LayerSpec spec = layer(number);
+  std::int64_t first = 0;
+  while (layer(first) != spec) ++first;
+  return first;
 }
 
-ParameterCount mtp_parameters(const Architecture& a) {
-  ParameterCount count = layer_parameters(a, LayerKind::moe);
-  count.low_precision += product(2 * a.hidden, a.hidden);
-  count.high_precision +=
-      3 * static_cast<double>(a.hidden);  // two input norms, one before the head
-  return count;
+LayerSpec Architecture::mtp_layer() const {
+  const auto* latent = std::get_if<LatentAttention>(&attention);
+  LayerSpec spec{.attention = attention_of(Reach::full, latent != nullptr && latent->sparse),
+                 .feed_forward = dense};
+  if (has_experts()) spec.feed_forward = moe;
+  return spec;
 }
 
-ParameterCount main_parameters(const Architecture& a) {
-  ParameterCount count = embedding_parameters(a);
-  count += head_parameters(a);
-  for (std::int64_t layer = 0; layer < a.layers; ++layer) {
-    count += layer_parameters(a, a.kind(layer));
-  }
-  return count;
-}
-
-double active_matrix_parameters(const Architecture& a) {
-  double count = product(a.vocabulary, a.hidden);
-  for (std::int64_t layer = 0; layer < a.layers; ++layer) {
-    count += attention_parameters(a).low_precision;
-    if (a.kind(layer) == LayerKind::dense) {
-      count += gated_mlp(a, a.dense_intermediate);
-    } else {
-      count += gated_mlp(a, a.moe.intermediate * (a.moe.shared_experts + a.moe.top_k)) +
-               product(a.hidden, a.moe.experts);
-    }
-  }
-  return count;
-}
-
-double training_flops_per_token(const Architecture& a, std::int64_t sequence_length, bool causal) {
-  constexpr double kPasses = 3;  // forward, input gradient, weight gradient
-  const LatentAttention& m = a.attention;
-  const double keys = static_cast<double>(sequence_length) * (causal ? 0.5 : 1.0);
-  const double scores =
-      2 * static_cast<double>(a.layers) * product(m.heads, m.qk_dim() + m.value_dim) * keys;
-  return kPasses * (2 * active_matrix_parameters(a) + scores);
+bool operator==(const Architecture& a, const Architecture& b) {
+  const auto fields = [](const Architecture& x) {
+    return std::tie(x.hidden, x.layers, x.vocabulary, x.tied_embeddings, x.norm, x.norm_bias,
+                    x.positions, x.learned_positions, x.attention, x.reach, x.indexed, x.dense,
+                    x.moe, x.dense_layers, x.moe_step, x.dense_among, x.mtp_modules, x.vision);
+  };
+  return fields(a) == fields(b);
 }
 
 }  // namespace tessera::workload

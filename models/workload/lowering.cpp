@@ -39,6 +39,7 @@ class PartBuilder {
  public:
   PartBuilder(const Lowering& job, std::string name)
       : a_(job.architecture_),
+        latent_(std::get<LatentAttention>(job.architecture_.attention)),
         p_(job.precision_),
         recompute_(job.recompute_),
         sequences_(job.sequences_),
@@ -81,7 +82,7 @@ class PartBuilder {
   }
   /// Causal, every head with keys of its own: expanded MLA.
   void attend(List& list, Pass pass, const std::string& name) {
-    const LatentAttention& m = a_.attention;
+    const LatentAttention& m = latent_;
     list.push_back({name,
                     Attention{.batch = sequences_,
                               .q_length = length_,
@@ -172,6 +173,7 @@ class PartBuilder {
   void gate();
 
   const Architecture& a_;
+  const LatentAttention& latent_;
   const PrecisionRecipe& p_;
   const RecomputeChoice& recompute_;
   int64_t sequences_, length_, tokens_;
@@ -182,12 +184,12 @@ class PartBuilder {
 };
 
 void PartBuilder::latent_norms(List& list, Pass pass, const std::string& suffix) {
-  norm(list, pass, "q_norm" + suffix, a_.attention.query_rank, p_.linear);
-  norm(list, pass, "kv_norm" + suffix, a_.attention.key_value_rank, p_.linear);
+  norm(list, pass, "q_norm" + suffix, latent_.query_rank, p_.linear);
+  norm(list, pass, "kv_norm" + suffix, latent_.key_value_rank, p_.linear);
 }
 
 void PartBuilder::up_projections(List& list, Pass pass, const std::string& suffix) {
-  const LatentAttention& m = a_.attention;
+  const LatentAttention& m = latent_;
   multiply(list, pass, "q_up" + suffix, m.heads * m.qk_dim(), m.query_rank, p_.linear);
   multiply(list, pass, "kv_up" + suffix, m.heads * (m.nope_dim + m.value_dim), m.key_value_rank,
            p_.linear);
@@ -199,7 +201,7 @@ void PartBuilder::up_projections(List& list, Pass pass, const std::string& suffi
 }
 
 void PartBuilder::attention_forward() {
-  const LatentAttention& m = a_.attention;
+  const LatentAttention& m = latent_;
   List& list = part_.before_dispatch;
   norm(list, Pass::forward, "attention_norm", a_.hidden, p_.linear);
   multiply(list, Pass::forward, "qkv_down", m.query_rank + m.key_value_rank + m.rope_dim, a_.hidden,
@@ -216,7 +218,7 @@ void PartBuilder::attention_forward() {
 }
 
 void PartBuilder::attention_gradient() {
-  const LatentAttention& m = a_.attention;
+  const LatentAttention& m = latent_;
   const int64_t queries = m.heads * m.qk_dim();
   const int64_t key_values = m.heads * (m.nope_dim + m.value_dim);
   const int64_t down = m.query_rank + m.key_value_rank + m.rope_dim;
@@ -247,7 +249,7 @@ void PartBuilder::attention_gradient() {
 }
 
 void PartBuilder::attention_weight_gradient() {
-  const LatentAttention& m = a_.attention;
+  const LatentAttention& m = latent_;
   const int64_t output = m.heads * m.value_dim;
   List& list = part_.finish_weight_gradient;
   transpose_input(list, "attention_output", tokens_, output);
@@ -271,7 +273,7 @@ void PartBuilder::attention_weight_gradient() {
 }
 
 void PartBuilder::attention_saved() {
-  const LatentAttention& m = a_.attention;
+  const LatentAttention& m = latent_;
   // One copy serves the attention gradient and o's weight gradient, in E5M6 when the recipe is FP8
   // (arXiv 2412.19437, section 3.3.3): 12 bits and a 1x128 scale.
   const double output_bytes =
@@ -333,11 +335,11 @@ void PartBuilder::gated_weight_gradient(List& list, const std::string& name, int
 
 void PartBuilder::dense_mlp() {
   norm(part_.experts, Pass::forward, "mlp_norm", a_.hidden, p_.linear);
-  gated_forward(part_.experts, "mlp", a_.dense_intermediate);
+  gated_forward(part_.experts, "mlp", a_.dense.intermediate);
   add(part_.after_combine, Pass::forward, "mlp_residual");
 
   cast_gradient(part_.start_gradient, "mlp gradient", tokens_, a_.hidden);
-  gated_gradient(part_.experts_gradient, "mlp", a_.dense_intermediate);
+  gated_gradient(part_.experts_gradient, "mlp", a_.dense.intermediate);
   norm_gradient(part_.experts_gradient, "mlp_norm", a_.hidden);
   add(part_.experts_gradient, Pass::input_gradient, "mlp_residual gradient");
 
@@ -346,7 +348,7 @@ void PartBuilder::dense_mlp() {
     norm(weights, Pass::weight_gradient, "mlp_norm recompute", a_.hidden, p_.linear);
   }
   transpose_input(weights, "mlp_norm", tokens_, a_.hidden);
-  gated_weight_gradient(weights, "mlp", a_.dense_intermediate);
+  gated_weight_gradient(weights, "mlp", a_.dense.intermediate);
 }
 
 void PartBuilder::gate() {
@@ -515,6 +517,24 @@ void PartBuilder::mtp_exit() {
   defer("mtp input", tokens_, 2 * a_.hidden);
 }
 
+namespace {
+
+/// Throws core::Refusal for layers whose kernels are not written down here.
+void refuse_unmodelled(const Architecture& a) {
+  const auto refuse = [&](const char* what) {
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        fmt::format("training {} is not modelled: {}", a.name, what));
+  };
+  if (a.grouped_query()) refuse("its attention is not multi-head latent attention");
+  if (std::get<LatentAttention>(a.attention).sparse) refuse("its attention is sparse");
+  if (a.norm != NormKind::rms) refuse("its norms are not RMS norms");
+  if (!a.dense.gated || a.dense.activation != Activation::silu) refuse("its MLPs are not SwiGLU");
+  if (a.tied_embeddings) refuse("embedding and head share their table");
+  if (a.vision) refuse("it has a vision encoder");
+}
+
+}  // namespace
+
 Lowering::Lowering(const Architecture& architecture, const PrecisionRecipe& precision,
                    const RecomputeChoice& recompute, std::int64_t sequences,
                    std::int64_t sequence_length, std::vector<std::int64_t> expert_rows)
@@ -531,6 +551,7 @@ Lowering::Lowering(const Architecture& architecture, const PrecisionRecipe& prec
   const auto known = [](DataType type) {
     return type == DataType::bf16 || type == DataType::fp8_block;
   };
+  refuse_unmodelled(architecture);
   if (!known(precision.linear)) {
     refuse(fmt::format("training in {} is not modelled; recipes are bf16 and fp8_block",
                        core::to_string(precision.linear)));

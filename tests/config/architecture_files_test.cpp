@@ -53,8 +53,8 @@ TEST_CASE("a well-formed architecture has no mistakes", "[architecture]") {
 TEST_CASE("mistakes in an architecture are told where they are", "[architecture]") {
   CHECK(mistakes(replaced("hidden: 512", "hidden: wide")) ==
         "a.yaml:1:9: error: hidden: found 'wide'; expected an integer in [1, 1048576]\n");
-  CHECK(mistakes(replaced("kind: mla", "kind: gqa")) ==
-        "a.yaml:7:19: error: attention.kind: found 'gqa'; expected mla\n");
+  CHECK(mistakes(replaced("kind: mla", "kind: linear")) ==
+        "a.yaml:7:19: error: attention.kind: found 'linear'; expected one of gqa or mla\n");
   CHECK(mistakes(replaced("dense_layers: 1", "dense_layers: 5")) ==
         "a.yaml:3:15: error: dense_layers: found 5; expected at most the 4 layers (layers: "
         "a.yaml:2:9)\n");

@@ -7,6 +7,7 @@
 #include "models/training/network_timer.hpp"
 #include "models/training/training.hpp"
 #include "models/workload/architecture_file.hpp"
+#include "models/workload/parameters.hpp"
 
 /// Stand-ins for the GPU and the fabric: a roofline without overheads, and fixed rates. Both are
 /// simple enough to predict by hand.

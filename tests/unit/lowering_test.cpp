@@ -5,6 +5,7 @@
 #include <set>
 
 #include "models/workload/architecture_file.hpp"
+#include "models/workload/parameters.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::workload {
