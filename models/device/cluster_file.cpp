@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "models/device/device_file.hpp"
+#include "models/device/generated_cluster.hpp"
 
 namespace tessera::device {
 namespace {
@@ -70,13 +71,16 @@ HostSpec read_host(const ConfigNode& node) {
           .memory = node.quantity<Bytes>("memory", 1_MiB, Bytes{1'000'000'000'000'000})};
 }
 
-FabricSpec read_fabric(const ConfigNode& node) {
-  return {.kind = node.choice("kind", kFabricKinds),
-          .planes = read_count(node, "planes", 1, 64),
+/// What is not written follows from the node: its NICs' rate, and a plane a NIC.
+FabricSpec read_fabric(const ConfigNode& node, const NodeSpec& server) {
+  const FabricKind kind = node.choice("kind", kFabricKinds);
+  const int planes = kind == FabricKind::multiplane_fat_tree ? server.nic.per_node : 1;
+  return {.kind = kind,
+          .planes = static_cast<int>(node.integer_or("planes", 1, 64, planes)),
           .leaf_radix = read_count(node, "leaf_radix", 2, 4096),
           .spine_radix = read_count(node, "spine_radix", 2, 4096),
           .oversubscription = node.number("oversubscription", 1, 64),
-          .link_rate = read_rate(node, "link_rate"),
+          .link_rate = node.has("link_rate") ? read_rate(node, "link_rate") : server.nic.rate,
           .switch_latency = read_latency(node, "switch_latency"),
           .cable_latency = read_latency(node, "cable_latency"),
           .efficiency = node.number("efficiency", 0.01, 1),
@@ -115,7 +119,8 @@ void check_cluster(const ConfigNode& root, const ClusterSpec& cluster) {
     used.fail_against(root.at("node"),
                       fmt::format("found {}; expected whole nodes of {}, which have {} GPUs",
                                   cluster.gpus_per_domain, cluster.node.name, cluster.node.gpus));
-  const ConfigNode planes = root.object("fabric").at("planes");
+  const ConfigNode fabric = root.object("fabric");
+  const ConfigNode planes = fabric.has("planes") ? fabric.at("planes") : fabric.at("kind");
   const bool multiplane = cluster.fabric.kind == FabricKind::multiplane_fat_tree;
   const int expected = multiplane ? cluster.node.nic.per_node : 1;
   if (cluster.fabric.planes != expected)
@@ -172,7 +177,8 @@ ClusterSpec read_cluster(const ConfigDocument& document) {
                                    }),
       .domains = read_count(root, "domains", 1),
       .gpus_per_domain = read_count(root, "gpus_per_domain", 1),
-      .fabric = read_fabric(root.object("fabric"))};
+      .fabric = {}};
+  cluster.fabric = read_fabric(root.object("fabric"), cluster.node);
   check_cluster(root, cluster);
   document.finish();
   return cluster;
@@ -188,7 +194,13 @@ ClusterSpec load_cluster(const std::string& name_or_path, std::vector<core::Over
 
 ClusterSpec load_cluster(const std::string& name_or_path, core::LoadOptions options) {
   options.references = cluster_options().references;
-  return read_cluster(ConfigDocument::load(name_or_path, options));
+  return read_cluster(load_cluster_document(name_or_path, options));
+}
+
+FabricSpec read_fabric_file(const ConfigDocument& document) {
+  const FabricSpec fabric = read_fabric(document.root(), {});
+  document.finish();
+  return fabric;
 }
 
 }  // namespace tessera::device

@@ -26,5 +26,7 @@ namespace tessera::device {
 
 [[nodiscard]] NodeSpec read_node(const core::ConfigDocument& document);
 [[nodiscard]] ClusterSpec read_cluster(const core::ConfigDocument& document);
+/// A fabric of hw_configs/fabrics, whose planes and rates follow from the nodes that it joins.
+[[nodiscard]] FabricSpec read_fabric_file(const core::ConfigDocument& document);
 
 }  // namespace tessera::device

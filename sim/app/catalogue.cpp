@@ -5,6 +5,7 @@
 #include "models/device/cluster_file.hpp"
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
+#include "models/device/generated_cluster.hpp"
 #include "models/device/price_list.hpp"
 #include "models/kernels/implementation_library.hpp"
 #include "models/workload/architecture_file.hpp"
@@ -19,12 +20,13 @@ using Settings = std::vector<std::string>;
 constexpr const char* kKernelFolder = "hw_configs/kernels";
 
 /// Loads a document of `options` with its overrides and reads it with `read`.
-template <class Read>
-auto checker(const core::LoadOptions& options, Read read) {
-  return [options, read](const std::string& name, const Settings& set) {
+template <class Read, class Load = decltype(&core::ConfigDocument::load)>
+auto checker(const core::LoadOptions& options, Read read,
+             Load load_document = core::ConfigDocument::load) {
+  return [options, read, load_document](const std::string& name, const Settings& set) {
     core::LoadOptions load = options;
     load.overrides = core::parse_overrides(set);
-    static_cast<void>(read(core::ConfigDocument::load(name, load)));
+    static_cast<void>(read(load_document(name, load)));
   };
 }
 
@@ -52,7 +54,14 @@ const std::vector<Kind>& kinds() {
        "clusters",
        "hw_configs/clusters",
        {{"node", "node"}},
-       checker(device::cluster_options(), device::read_cluster)},
+       checker(device::cluster_options(), device::read_cluster, device::load_cluster_document),
+       device::load_cluster_document,
+       device::cluster_text},
+      {"fabric",
+       "fabrics",
+       device::kFabricFolder,
+       {},
+       checker({.kind = "fabric", .folder = device::kFabricFolder}, device::read_fabric_file)},
       {"prices", "prices", "hw_configs", {}, checker(device::price_options(), device::read_prices)},
       {"architecture",
        "architectures",

@@ -20,6 +20,13 @@ struct Kind {
   /// Reads the whole description, with what it names, and throws core::ConfigError with its
   /// mistakes.
   std::function<void(const std::string& name, const std::vector<std::string>& set)> check;
+  /// Its document, and its text as written; clusters need no file.
+  std::function<core::ConfigDocument(const std::string& name, const core::LoadOptions&)> load =
+      core::ConfigDocument::load;
+  std::function<std::string(const std::string& name, const core::LoadOptions&)> text =
+      [](const std::string& name, const core::LoadOptions& options) {
+        return core::read_text_file(core::resolve_file(name, options));
+      };
 
   [[nodiscard]] core::LoadOptions options() const;
 };

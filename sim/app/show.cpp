@@ -31,7 +31,7 @@ std::optional<std::string> named(const core::ConfigDocument& document, const std
 
 void collect(const Kind& kind, const std::string& name, const core::LoadOptions& options,
              std::vector<Shown>& shown) {
-  shown.push_back({kind.name, core::ConfigDocument::load(name, options)});
+  shown.push_back({kind.name, kind.load(name, options)});
   const core::ConfigDocument document = shown.back().document;
   for (const auto& [key, other] : kind.references) {
     const auto next = named(document, key);
@@ -67,7 +67,7 @@ void show(const ShowArguments& arguments) {
       !arguments.resolved && arguments.set.empty() && arguments.format == "yaml";
   kind.check(arguments.name, arguments.set);
   if (as_written) {
-    fmt::print("{}", core::read_text_file(core::resolve_file(arguments.name, options)));
+    fmt::print("{}", kind.text(arguments.name, options));
     return;
   }
   options.overrides = core::parse_overrides(arguments.set);

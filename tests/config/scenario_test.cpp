@@ -199,8 +199,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "s.yaml:2:15: error: architecture: found 'deepseek_v4'; expected deepseek_v3 (did you mean "
        "'deepseek_v3'?)"},
       {"extends: base\n"
-       "cluster: h800_2048_multiplan\n",
-       "s.yaml:2:10: error: cluster: found 'h800_2048_multiplan'; expected one of "
+       "cluster: h8000_2048_multiplane\n",
+       "s.yaml:2:10: error: cluster: found 'h8000_2048_multiplane'; expected one of "
        "b200_2048_multiplane, gb200_32x64_nvl72, h200_2048_multiplane, h20_2048_multiplane or "
        "h800_2048_multiplane (did you mean 'h800_2048_multiplane'?)"},
       {"extends: base\n"
