@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <limits>
 #include <optional>
 #include <utility>
 
@@ -128,7 +127,6 @@ class ChunkPlanner::Writer {
                            .category = category_of(item.work->pass),
                            .lane = Lane::compute,
                            .kernel = &costs_.kernel(item.work->op, sms),
-                           .exchange = nullptr,
                            .pass = item.work->pass,
                            .after = after});
   }
@@ -141,7 +139,6 @@ class ChunkPlanner::Writer {
                            .name = segment.exchange_name,
                            .category = "communication",
                            .lane = Lane::communication,
-                           .kernel = nullptr,
                            .exchange = &costs_.exchange(*segment.exchange),
                            .direction = *segment.exchange,
                            .pass = segment.pass,
@@ -201,120 +198,6 @@ ChunkPlan ChunkPlanner::overlapped(const StageWork& forward_stage,
   writer.plan().forward_output = forward_chain.last;
   writer.plan().backward_output = backward_chain.last;
   return std::move(writer.plan());
-}
-
-namespace {
-
-/// Both lanes of one GPU, advanced from one node's end to the next.
-class Lanes {
- public:
-  Lanes(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation)
-      : plan_(plan), hbm_per_ps_(hbm_rate.value() / core::kPicosecondsPerSecond) {
-    run_.spans.resize(plan.nodes.size());
-    done_.resize(plan.nodes.size(), false);
-    for (std::size_t i = 0; i < plan.nodes.size(); ++i) {
-      const Node& node = plan.nodes[i];
-      length_.push_back(static_cast<double>(node.time().at(variation).value()));
-      queue_[static_cast<std::size_t>(node.lane)].push_back(static_cast<int>(i));
-    }
-  }
-
-  ChunkRun finish() {
-    double now = 0;
-    while (true) {
-      for (std::size_t lane = 0; lane < 2; ++lane) start(lane, now);
-      if (active_[0] < 0 && active_[1] < 0) break;
-      now = advance(now);
-    }
-    for (std::size_t lane = 0; lane < 2; ++lane) {
-      assert(next_[lane] == queue_[lane].size() && "a chunk's nodes must not wait for each other");
-    }
-    run_.duration = Time{std::llround(now)};
-    run_.forward_ready = end_of(plan_.forward_output);
-    run_.backward_ready = end_of(plan_.backward_output);
-    run_.exposed_dispatch = Time{std::llround(exposed_[0])};
-    run_.exposed_combine = Time{std::llround(exposed_[1])};
-    run_.stretched = Time{std::llround(stretched_)};
-    return std::move(run_);
-  }
-
- private:
-  void start(std::size_t lane, double now) {
-    if (active_[lane] >= 0 || next_[lane] == queue_[lane].size()) return;
-    const int node = queue_[lane][next_[lane]];
-    const int after = plan_.nodes[static_cast<std::size_t>(node)].after;
-    if (after >= 0 && !done_[static_cast<std::size_t>(after)]) return;
-    active_[lane] = node;
-    left_[lane] = length_[static_cast<std::size_t>(node)];
-    run_.spans[static_cast<std::size_t>(node)].first = Time{std::llround(now)};
-    ++next_[lane];
-  }
-
-  /// Bytes that the lane's node asks of HBM a picosecond when nothing slows it.
-  double demand(std::size_t lane) const {
-    if (active_[lane] < 0) return 0;
-    const auto node = static_cast<std::size_t>(active_[lane]);
-    return length_[node] > 0 ? plan_.nodes[node].hbm_bytes() / length_[node] : 0;
-  }
-
-  double speed() const {
-    if (active_[0] < 0 || active_[1] < 0) return 1;
-    const double asked = demand(0) + demand(1);
-    return asked > hbm_per_ps_ ? hbm_per_ps_ / asked : 1;
-  }
-
-  /// Runs to the next end of a node; returns its time.
-  double advance(double now) {
-    const double rate = speed();
-    double work = std::numeric_limits<double>::infinity();
-    for (std::size_t lane = 0; lane < 2; ++lane) {
-      if (active_[lane] >= 0) work = std::min(work, left_[lane]);
-    }
-    const double passed = work / rate;
-    account(passed, passed - work);
-    for (std::size_t lane = 0; lane < 2; ++lane) {
-      if (active_[lane] < 0) continue;
-      left_[lane] -= work;
-      if (left_[lane] <= 0) end(lane, now + passed);
-    }
-    return now + passed;
-  }
-
-  void account(double passed, double lost) {
-    stretched_ += lost;
-    if (active_[1] < 0 || active_[0] >= 0) return;
-    const Node& node = plan_.nodes[static_cast<std::size_t>(active_[1])];
-    exposed_[node.direction == Direction::combine ? 1 : 0] += passed;
-  }
-
-  void end(std::size_t lane, double when) {
-    const auto node = static_cast<std::size_t>(std::exchange(active_[lane], -1));
-    done_[node] = true;
-    run_.spans[node].second = Time{std::llround(when)};
-  }
-
-  Time end_of(int node) const {
-    return node < 0 ? Time{} : run_.spans[static_cast<std::size_t>(node)].second;
-  }
-
-  const ChunkPlan& plan_;
-  double hbm_per_ps_;
-  std::vector<double> length_;  ///< Picoseconds of every node alone.
-  std::vector<bool> done_;
-  std::vector<int> queue_[2];
-  std::size_t next_[2] = {0, 0};
-  int active_[2] = {-1, -1};
-  double left_[2] = {0, 0};
-  double exposed_[2] = {0, 0};
-  double stretched_ = 0;
-  ChunkRun run_;
-};
-
-}  // namespace
-
-ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate,
-                   const Variation& variation) {
-  return Lanes(plan, hbm_rate, variation).finish();
 }
 
 }  // namespace tessera::training

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -11,25 +12,32 @@
 /// exchanges with experts on the communication stream, with the dependencies between them.
 namespace tessera::training {
 
-/// The two streams of a GPU; each runs its nodes in order, one at a time.
-enum class Lane { compute, communication };
+/// The streams of a GPU; each runs its nodes in order, one at a time.
+enum class Lane {
+  compute,
+  communication,  ///< Exchanges and collectives inside of layers.
+  sharding,       ///< Weights gathered and gradients reduced over ranks that hold the same ones.
+};
+inline constexpr std::size_t kLanes = 3;
 
-/// A kernel or an exchange of a chunk.
+/// A kernel, an exchange or a collective of a chunk: one of the three costs is there.
 struct Node {
   std::string part;      ///< "layer 7"
   std::string name;      ///< "q_up", "dispatch"
   std::string category;  ///< forward, backward, weight or communication: a Span's category.
   Lane lane = Lane::compute;
-  const KernelCost* kernel = nullptr;         ///< Null for exchanges.
-  const ExchangeCost* exchange = nullptr;     ///< Null for kernels.
+  const KernelCost* kernel = nullptr;
+  const ExchangeCost* exchange = nullptr;
+  const NetworkCost* network = nullptr;       ///< Of a collective.
   workload::Exchange::Direction direction{};  ///< Of an exchange.
   workload::Pass pass = workload::Pass::forward;
-  int after = -1;  ///< Node of the other lane that must have ended; -1: none.
+  int after = -1;     ///< Node of another lane that must have ended; -1: none.
+  int gathered = -1;  ///< Node of the sharding lane that brings this node's weights; -1: none.
 
-  [[nodiscard]] const TimeRange& time() const { return kernel ? kernel->time : exchange->time; }
-  [[nodiscard]] double hbm_bytes() const {
-    return kernel ? kernel->result.hbm_bytes : exchange->hbm_bytes;
-  }
+  [[nodiscard]] TimeRange time() const;
+  [[nodiscard]] double hbm_bytes() const;
+  /// SMs that the node takes from kernels that were timed on the whole GPU.
+  [[nodiscard]] int sms_taken() const { return network ? network->sms : 0; }
 };
 
 /// What a rank runs in one instruction, before times are known.
@@ -80,12 +88,16 @@ struct ChunkRun {
   std::vector<std::pair<core::Time, core::Time>> spans;  ///< Start and end of every node.
   core::Time exposed_dispatch{};                         ///< Dispatch runs and no kernel does.
   core::Time exposed_combine{};
+  core::Time exposed_collectives{};  ///< Inside of layers.
+  core::Time exposed_sharding{};
   core::Time stretched{};  ///< Added to kernels and exchanges by sharing HBM.
+  core::Time ceded{};      ///< Added to kernels by SMs that collectives took.
 };
 
-/// Runs both lanes in order. While a kernel and an exchange run together and ask more of HBM than
-/// `hbm_rate`, both slow down to what it gives.
+/// Runs all lanes in order. While nodes run together and ask more of HBM than `hbm_rate`, all slow
+/// down to what it gives. A kernel that was timed on all of the device's `sms` slows down while
+/// collectives take some of them, unless HBM binds it; 0: no collective takes any.
 [[nodiscard]] ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate,
-                                 const Variation& variation = {});
+                                 const Variation& variation = {}, int sms = 0);
 
 }  // namespace tessera::training

@@ -239,7 +239,13 @@ std::vector<core::KernelRow> kernel_rows(StepModel& model, int rank, int device_
 std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run, int rank) {
   Traffic dispatch{"dispatch"}, combine{"combine"}, send{"pipeline_send"}, reduce{"reduce_scatter"},
       gather{"all_gather"};
+  std::map<std::string, Traffic> collectives;  ///< Of chunks, by name.
   for (const NodeUse& use : node_uses(model, rank)) {
+    if (use.node->network) {
+      Traffic& traffic =
+          collectives.try_emplace(use.node->name, Traffic{use.node->name}).first->second;
+      traffic.add(*use.node->network, use.calls);
+    }
     if (!use.node->exchange) continue;
     Traffic& traffic = use.node->direction == Direction::dispatch ? dispatch : combine;
     traffic.add(use.node->exchange->network, use.node->exchange->time, use.calls);
@@ -270,6 +276,7 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
   for (const Traffic* traffic : {&dispatch, &combine, &send, &reduce, &gather}) {
     traffic->write(rows);
   }
+  for (const auto& [name, traffic] : collectives) traffic.write(rows);
   return rows;
 }
 
@@ -281,6 +288,7 @@ double joules_per_gpu(StepModel& model, const StepRun& run, core::Watts idle) {
   for (int rank = 0; rank < model.layout().ranks(); ++rank) {
     for (const NodeUse& use : node_uses(model, rank)) {
       const Node& node = *use.node;
+      if (node.network) continue;  // what its copying takes beside computation is not known
       joules += use.calls * above_idle(node.kernel ? node.kernel->result : node.exchange->kernel);
     }
     const StepModel::OptimizerKernels& optimizer = model.optimizer_kernels(rank);

@@ -198,7 +198,9 @@ const ChunkRun& StepModel::chunk(int rank, const Instruction& instruction,
   const RunKey wanted{key(rank, instruction), variation.side, variation.family};
   const auto found = chunks_.find(wanted);
   if (found != chunks_.end()) return found->second;
-  return chunks_.emplace(wanted, run_chunk(plan(rank, instruction), hbm_rate_, variation))
+  return chunks_
+      .emplace(wanted,
+               run_chunk(plan(rank, instruction), hbm_rate_, variation, job_.device.sm.count))
       .first->second;
 }
 

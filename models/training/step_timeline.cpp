@@ -12,6 +12,7 @@ using core::Time;
 
 constexpr int kCompute = 0;
 constexpr int kCommunication = 1;
+constexpr int kSharding = 2;
 /// Instructions a rank, around the middle of its step, whose exchanges are drawn.
 constexpr std::size_t kDetailed = 3;
 
@@ -48,6 +49,18 @@ std::string category(Action action) {
       return "overlapped";
   }
   return "";
+}
+
+int thread_of(Lane lane) {
+  switch (lane) {
+    case Lane::compute:
+      return kCompute;
+    case Lane::communication:
+      return kCommunication;
+    case Lane::sharding:
+      return kSharding;
+  }
+  return kCompute;
 }
 
 class TimelineWriter {
@@ -112,9 +125,8 @@ class TimelineWriter {
       const Node& node = plan.nodes[i];
       if (node.kernel && !kernels) continue;
       const auto [first, second] = chunk.spans[i];
-      span(id, node.kernel ? kCompute : kCommunication,
-           kernels ? node.part + " " + node.name : node.name, node.category, start + first,
-           start + second);
+      span(id, thread_of(node.lane), kernels ? node.part + " " + node.name : node.name,
+           node.category, start + first, start + second);
     }
   }
 

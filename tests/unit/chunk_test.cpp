@@ -81,6 +81,44 @@ TEST_CASE("no demand, no stretch: half the rate each is free", "[chunk]") {
   CHECK(run_chunk(plan, kRate).duration.value() == (10_us).value());
 }
 
+Node collective(const NetworkCost& cost, Lane lane, int after = -1) {
+  Node node;
+  node.lane = lane;
+  node.network = &cost;
+  node.after = after;
+  return node;
+}
+
+TEST_CASE("a collective takes SMs from a kernel while it runs", "[chunk]") {
+  Costs costs;
+  const KernelCost kernel = costs.kernel(10_us);
+  NetworkCost gather;
+  gather.time = 6_us;
+  gather.sms = 33;
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), collective(gather, Lane::sharding)};
+  // 6 us at three quarters of the rate, 5.5 us alone.
+  CHECK(run_chunk(plan, kRate, {}, 132).duration.value() == (11500_ns).value());
+  CHECK(run_chunk(plan, kRate, {}, 132).ceded.value() == (1500_ns).value());
+  CHECK(run_chunk(plan, kRate).duration.value() == (10_us).value());
+}
+
+TEST_CASE("a kernel waits for its weights; gathering that nothing hides is told", "[chunk]") {
+  Costs costs;
+  const KernelCost kernel = costs.kernel(10_us);
+  NetworkCost gather;
+  gather.time = 4_us;
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), compute(kernel), collective(gather, Lane::sharding),
+                collective(gather, Lane::sharding)};
+  plan.nodes[0].gathered = 2;
+  plan.nodes[1].gathered = 3;
+  const ChunkRun run = run_chunk(plan, kRate);
+  CHECK(run.duration.value() == (24_us).value());
+  CHECK(run.exposed_sharding.value() == (4_us).value());
+  CHECK(run.exposed_collectives.value() == 0);
+}
+
 /// One stage of two MoE layers on the fake GPU.
 struct StageFixture {
   TrainingJob job = deepseek_job();

@@ -1,0 +1,183 @@
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "models/training/chunk.hpp"
+
+namespace tessera::training {
+
+TimeRange Node::time() const {
+  if (kernel) return kernel->time;
+  if (exchange) return exchange->time;
+  return {network->time, network->lower, network->upper, Family::network};
+}
+
+double Node::hbm_bytes() const {
+  if (kernel) return kernel->result.hbm_bytes;
+  return exchange ? exchange->hbm_bytes : network->hbm_bytes;
+}
+
+namespace {
+
+using core::Time;
+using Direction = workload::Exchange::Direction;
+
+constexpr auto kCompute = static_cast<std::size_t>(Lane::compute);
+constexpr auto kCommunication = static_cast<std::size_t>(Lane::communication);
+constexpr auto kSharding = static_cast<std::size_t>(Lane::sharding);
+
+/// All lanes of one GPU, advanced from one node's end to the next.
+class Lanes {
+ public:
+  Lanes(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation, int sms)
+      : plan_(plan), hbm_per_ps_(hbm_rate.value() / core::kPicosecondsPerSecond), sms_(sms) {
+    run_.spans.resize(plan.nodes.size());
+    done_.resize(plan.nodes.size(), false);
+    active_.fill(-1);
+    for (std::size_t i = 0; i < plan.nodes.size(); ++i) {
+      const Node& node = plan.nodes[i];
+      length_.push_back(static_cast<double>(node.time().at(variation).value()));
+      queue_[static_cast<std::size_t>(node.lane)].push_back(static_cast<int>(i));
+    }
+  }
+
+  ChunkRun finish() {
+    double now = 0;
+    while (true) {
+      for (std::size_t lane = 0; lane < kLanes; ++lane) start(lane, now);
+      if (std::all_of(active_.begin(), active_.end(), [](int node) { return node < 0; })) break;
+      now = advance(now);
+    }
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      assert(next_[lane] == queue_[lane].size() && "a chunk's nodes must not wait for each other");
+    }
+    run_.duration = Time{std::llround(now)};
+    run_.forward_ready = end_of(plan_.forward_output);
+    run_.backward_ready = end_of(plan_.backward_output);
+    run_.exposed_dispatch = Time{std::llround(exposed_dispatch_)};
+    run_.exposed_combine = Time{std::llround(exposed_combine_)};
+    run_.exposed_collectives = Time{std::llround(exposed_collectives_)};
+    run_.exposed_sharding = Time{std::llround(exposed_sharding_)};
+    run_.stretched = Time{std::llround(stretched_)};
+    run_.ceded = Time{std::llround(ceded_)};
+    return std::move(run_);
+  }
+
+ private:
+  [[nodiscard]] bool ended(int node) const {
+    return node < 0 || done_[static_cast<std::size_t>(node)];
+  }
+
+  void start(std::size_t lane, double now) {
+    if (active_[lane] >= 0 || next_[lane] == queue_[lane].size()) return;
+    const int node = queue_[lane][next_[lane]];
+    const Node& starting = plan_.nodes[static_cast<std::size_t>(node)];
+    if (!ended(starting.after) || !ended(starting.gathered)) return;
+    active_[lane] = node;
+    left_[lane] = length_[static_cast<std::size_t>(node)];
+    run_.spans[static_cast<std::size_t>(node)].first = Time{std::llround(now)};
+    ++next_[lane];
+  }
+
+  [[nodiscard]] const Node* running(std::size_t lane) const {
+    return active_[lane] < 0 ? nullptr : &plan_.nodes[static_cast<std::size_t>(active_[lane])];
+  }
+
+  /// Bytes that the lane's node asks of HBM a picosecond when nothing slows it.
+  [[nodiscard]] double demand(std::size_t lane) const {
+    if (active_[lane] < 0) return 0;
+    const double length = length_[static_cast<std::size_t>(active_[lane])];
+    return length > 0 ? running(lane)->hbm_bytes() / length : 0;
+  }
+
+  /// Part of its rate that the running kernel keeps beside collectives on some of its SMs.
+  [[nodiscard]] double kept_sms() const {
+    const Node* kernel = running(kCompute);
+    if (!kernel || sms_ == 0 || kernel->kernel->sms > 0) return 1;
+    if (kernel->kernel->result.binding == gpu::Resource::hbm) return 1;
+    int taken = 0;
+    for (const std::size_t lane : {kCommunication, kSharding}) {
+      if (const Node* node = running(lane)) taken += node->sms_taken();
+    }
+    return static_cast<double>(std::max(1, sms_ - taken)) / sms_;
+  }
+
+  /// Part of the asked rates that HBM gives.
+  [[nodiscard]] double kept_hbm(double compute_rate) const {
+    double asked = 0;
+    int running = 0;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      running += active_[lane] >= 0;
+      asked += demand(lane) * (lane == kCompute ? compute_rate : 1);
+    }
+    return running > 1 && asked > hbm_per_ps_ ? hbm_per_ps_ / asked : 1;
+  }
+
+  /// Runs to the next end of a node; returns its time.
+  double advance(double now) {
+    const double sms = kept_sms(), hbm = kept_hbm(sms);
+    double passed = std::numeric_limits<double>::infinity();
+    const auto rate = [&](std::size_t lane) { return lane == kCompute ? hbm * sms : hbm; };
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      if (active_[lane] >= 0) passed = std::min(passed, left_[lane] / rate(lane));
+    }
+    account(passed, passed * (1 - hbm), active_[kCompute] < 0 ? 0 : passed * hbm * (1 - sms));
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      if (active_[lane] < 0) continue;
+      // The node that decided the stretch ends with it, whatever rounding leaves.
+      const bool last = left_[lane] / rate(lane) <= passed;
+      left_[lane] -= passed * rate(lane);
+      if (last) end(lane, now + passed);
+    }
+    return now + passed;
+  }
+
+  void account(double passed, double stretched, double ceded) {
+    stretched_ += stretched;
+    ceded_ += ceded;
+    if (active_[kCompute] >= 0) return;
+    const Node* node = running(kCommunication);
+    if (!node) {
+      exposed_sharding_ += passed;
+    } else if (!node->exchange) {
+      exposed_collectives_ += passed;
+    } else {
+      (node->direction == Direction::combine ? exposed_combine_ : exposed_dispatch_) += passed;
+    }
+  }
+
+  void end(std::size_t lane, double when) {
+    const auto node = static_cast<std::size_t>(std::exchange(active_[lane], -1));
+    done_[node] = true;
+    run_.spans[node].second = Time{std::llround(when)};
+  }
+
+  [[nodiscard]] Time end_of(int node) const {
+    return node < 0 ? Time{} : run_.spans[static_cast<std::size_t>(node)].second;
+  }
+
+  const ChunkPlan& plan_;
+  double hbm_per_ps_;
+  int sms_;
+  std::vector<double> length_;  ///< Picoseconds of every node alone.
+  std::vector<bool> done_;
+  std::array<std::vector<int>, kLanes> queue_;
+  std::array<std::size_t, kLanes> next_{};
+  std::array<int, kLanes> active_;
+  std::array<double, kLanes> left_{};
+  double exposed_dispatch_ = 0, exposed_combine_ = 0, exposed_collectives_ = 0;
+  double exposed_sharding_ = 0, stretched_ = 0, ceded_ = 0;
+  ChunkRun run_;
+};
+
+}  // namespace
+
+ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation,
+                   int sms) {
+  return Lanes(plan, hbm_rate, variation, sms).finish();
+}
+
+}  // namespace tessera::training
