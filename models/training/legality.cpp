@@ -92,11 +92,11 @@ class Checker {
 
 void Checker::check_model() {
   const workload::Architecture& a = job_.architecture;
-  must_divide("parallelism.tensor", job_.tensor, a.attention.heads,
-              fmt::format("the {} attention heads of {}", a.attention.heads, a.name));
-  if (a.dense_layers > 0) {
-    must_divide("parallelism.tensor", job_.tensor, a.dense_intermediate,
-                fmt::format("the MLP width {} of {}", a.dense_intermediate, a.name));
+  must_divide("parallelism.tensor", job_.tensor, a.heads(),
+              fmt::format("the {} attention heads of {}", a.heads(), a.name));
+  if (a.has_dense_layers()) {
+    must_divide("parallelism.tensor", job_.tensor, a.dense.intermediate,
+                fmt::format("the MLP width {} of {}", a.dense.intermediate, a.name));
   }
   const std::int64_t stages = std::int64_t{job_.pipeline} * job_.virtual_stages;
   if (stages > a.layers + 2) {

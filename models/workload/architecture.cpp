@@ -19,6 +19,17 @@ LayerKind Architecture::kind(std::int64_t layer) const {
   return dense ? LayerKind::dense : LayerKind::moe;
 }
 
+bool Architecture::has_dense_layers() const {
+  for (std::int64_t n = 0; n < layers; ++n) {
+    if (kind(n) == LayerKind::dense) return true;
+  }
+  return false;
+}
+
+std::int64_t Architecture::heads() const {
+  return std::visit([](const auto& kind) { return kind.heads; }, attention);
+}
+
 AttentionKind Architecture::attention_of(Reach reach_of_layer, bool indexes) const {
   AttentionKind kind = attention;
   if (auto* grouped = std::get_if<GroupedQueryAttention>(&kind)) {

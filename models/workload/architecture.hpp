@@ -162,6 +162,10 @@ struct Architecture {
   std::optional<VisionEncoder> vision;
 
   [[nodiscard]] bool has_experts() const { return moe.experts > 0; }
+  /// Whether some layer has none.
+  [[nodiscard]] bool has_dense_layers() const;
+  /// Query heads, the same in every layer.
+  [[nodiscard]] std::int64_t heads() const;
   [[nodiscard]] LayerKind kind(std::int64_t layer) const;
   /// Requires 0 <= layer < layers.
   [[nodiscard]] LayerSpec layer(std::int64_t layer) const;
