@@ -92,8 +92,20 @@ class Checker {
 
 void Checker::check_model() {
   const workload::Architecture& a = job_.architecture;
-  must_divide("parallelism.tensor", job_.tensor, a.heads(),
-              fmt::format("the {} attention heads of {}", a.heads(), a.name));
+  const std::int64_t heads = a.heads();
+  must_divide("parallelism.tensor", job_.tensor, heads,
+              fmt::format("the {} attention heads of {}", heads, a.name));
+  if (const auto* shared = std::get_if<workload::GroupedQueryAttention>(&a.attention);
+      shared && divides(job_.tensor, heads) && !divides(job_.tensor, shared->kv_heads) &&
+      !divides(shared->kv_heads, job_.tensor)) {
+    const auto fits = [&](std::int64_t v) {
+      return divides(v, heads) && (divides(v, shared->kv_heads) || divides(shared->kv_heads, v));
+    };
+    add("parallelism.tensor", "architecture",
+        fmt::format("found {}, which neither divides the {} key and value heads of {} nor is a "
+                    "multiple of them; {}",
+                    job_.tensor, shared->kv_heads, a.name, nearest(job_.tensor, heads, fits)));
+  }
   if (a.has_dense_layers()) {
     must_divide("parallelism.tensor", job_.tensor, a.dense.intermediate,
                 fmt::format("the MLP width {} of {}", a.dense.intermediate, a.name));
