@@ -171,7 +171,7 @@ TrainingResult simulate_training(const TrainingJob& job, gpu::KernelTimer& kerne
   StepModel model(job, kernels, network);
   const std::vector<RankMemory> memory =
       plan_memory(job, model.layout(), model.stages(), model.load());
-  require_fit(job, memory);
+  if (job.must_fit) require_fit(job, memory);
   const StepEnsemble ensemble = run_ensemble(model);
   const StepRun& run = ensemble.nominal;
   const int rank = busiest_rank(run);

@@ -121,6 +121,7 @@ struct TrainingJob {
   double tokens = 0;  ///< Of the whole run; 0: no GPU-hours are given.
   /// Memory that no tensor of the model accounts for: CUDA context, libraries, fragmentation.
   core::Bytes reserved{4LL << 30};  // assumed
+  bool must_fit = true;  ///< Refuse what does not fit; otherwise its memory is only reported.
 };
 
 /// DeepSeek-V3's layout is not published. This one puts embedding with the first layers, the head

@@ -2,13 +2,16 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
 
 #include "models/device/fit_file.hpp"
 #include "sim/app/command.hpp"
 #include "sim/app/output_directory.hpp"
 #include "sim/app/output_file.hpp"
 #include "sim/app/parameter_table.hpp"
+#include "sim/app/run_settings.hpp"
 #include "sim/app/shipped_residuals.hpp"
+#include "sim/app/training_validation.hpp"
 #include "sim/app/validation.hpp"
 #include "sim/app/worker_pool.hpp"
 
@@ -22,6 +25,7 @@ struct ValidateOptions {
   std::string half;
   bool parameters = false;
   ValidationOptions kernels;
+  TrainingValidationOptions training;
 };
 
 /// What --out may hold: a page, and a file a family.
@@ -59,12 +63,7 @@ std::vector<gpu::Fidelity> fidelities(const std::string& name) {
   return {gpu::Fidelity::cycle};
 }
 
-void run(ValidateOptions& options) {
-  if (options.what != "kernels")
-    throw core::Refusal(core::RefusalKind::outside_model,
-                        options.what +
-                            ": held against published results by the tests "
-                            "(ctest -L validation); only kernels are tabulated here");
+void run_kernels(ValidateOptions& options) {
   ValidationOptions& kernels = options.kernels;
   const std::string fits = kernels.fits.empty() ? device::kFitFolder : kernels.fits;
   if (options.parameters) {
@@ -89,6 +88,56 @@ void run(ValidateOptions& options) {
   fmt::print("{}", to_text(validation));
 }
 
+void write(const std::vector<ValidatedRun>& runs, const std::string& out) {
+  const OutputDirectory directory{out, {"training_results.csv", "report.html"}};
+  directory.commit([&](const std::filesystem::path& folder) {
+    write_output_file((folder / "training_results.csv").string(), to_csv(runs));
+    write_output_file((folder / "report.html").string(), to_html(runs));
+  });
+}
+
+void run_training(const ValidateOptions& options) {
+  if (options.fidelity == "both")
+    throw core::ConfigError({"command line", 0, 0},
+                            "--fidelity: found 'both'; expected cycle or analytical for training");
+  RunSettings settings;
+  settings.fidelity = options.fidelity;
+  settings.jobs = options.kernels.jobs;
+  RunContext context{settings};
+  const std::vector<ValidatedRun> runs =
+      validate_training(options.training, context.options(), context.statistics());
+  if (!options.out.empty()) write(runs, options.out);
+  fmt::print("{}", to_text(runs));
+}
+
+/// Options that belong to one of the tables only.
+constexpr const char* kKernelsOnly[] = {"--measurements", "--files", "--half",      "--by",
+                                        "--rows",         "--fits",  "--parameters"};
+constexpr const char* kTrainingOnly[] = {"--results", "--id", "--stated-only"};
+
+void refuse_given(const CLI::App& command, std::span<const char* const> names,
+                  const std::string& what) {
+  for (const char* name : names)
+    if (command.count(name) > 0)
+      throw core::ConfigError({"command line", 0, 0},
+                              fmt::format("{} does not go with {}", name, what));
+}
+
+void run(ValidateOptions& options, const CLI::App& command) {
+  if (options.what == "serving")
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        "serving is not simulated, so there is nothing to hold against results");
+  const bool training = options.what == "training";
+  if (training)
+    refuse_given(command, kKernelsOnly, "training");
+  else
+    refuse_given(command, kTrainingOnly, "kernels");
+  if (training)
+    run_training(options);
+  else
+    run_kernels(options);
+}
+
 }  // namespace
 
 void add_validate_command(CLI::App& program) {
@@ -106,6 +155,12 @@ void add_validate_command(CLI::App& program) {
       ->delimiter(',');
   command->add_option("--out", options->out,
                       "Folder for the measured rows with their predictions, and report.html");
+  command->add_option("--results", options->training.results,
+                      "Training: a file of published results instead of those that ship");
+  command->add_option("--id", options->training.rows, "Training: only these rows (default: all)")
+      ->delimiter(',');
+  command->add_flag("!--stated-only", options->training.other_choices,
+                    "Training: leave out the range over choices that a source does not state");
   command->add_option("--fidelity", options->fidelity, "cycle, analytical or both")
       ->check(CLI::IsMember({"cycle", "analytical", "both"}));
   command
@@ -123,7 +178,7 @@ void add_validate_command(CLI::App& program) {
   command->add_option("--fits", options->kernels.fits, "Folder of fits instead of those that ship");
   command->add_option("--jobs", options->kernels.jobs, "Worker processes (default: all cores)")
       ->check(CLI::Range(1, 1024));
-  command->callback([options] { run(*options); });
+  command->callback([options, command] { run(*options, *command); });
 }
 
 }  // namespace tessera::app
