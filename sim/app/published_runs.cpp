@@ -70,7 +70,7 @@ class RunReader {
 
  private:
   [[noreturn]] void fail(const char* column, std::string_view expected) const {
-    throw core::ConfigError({path_, static_cast<int>(row_) + 2, 0},
+    throw core::ConfigError({path_, static_cast<int>(row_) + 2, 1},
                             fmt::format("column {}: found '{}'; expected {}", column,
                                         table_.text(row_, column), expected));
   }

@@ -60,9 +60,35 @@ TEST_CASE("validate scores measured rows and writes them with their predictions"
 
 TEST_CASE("validate says what it cannot do", "[validate]") {
   CHECK(run_tessera("validate serving").exit_code == 1);
-  CHECK_THAT(run_tessera("validate serving").errors, ContainsSubstring("only kernels"));
+  CHECK_THAT(run_tessera("validate serving").errors, ContainsSubstring("serving is not simulated"));
   CHECK(run_tessera("validate --measurements /nowhere").exit_code == 2);
   CHECK(run_tessera("validate --out somewhere").exit_code == 2);
+}
+
+TEST_CASE("validate training sets published runs beside predictions", "[validate]") {
+  const Measurements m;
+  const std::string command = "validate training --id c0001 --fidelity analytical";
+  const Outcome outcome = run_tessera(command + " --out " + (m.path / "out").string());
+  CHECK(outcome.exit_code == 0);
+  for (const char* part : {"Every row, worst first", "c0001", "h800_sxm", "Not modelled\nnone"})
+    CHECK_THAT(outcome.output, ContainsSubstring(part));
+  CHECK(run_tessera(command + " --jobs 1").output == outcome.output);
+  std::ifstream rows(m.path / "out" / "training_results.csv");
+  std::string header;
+  std::getline(rows, header);
+  CHECK_THAT(header, ContainsSubstring("predicted_tokens_per_s_per_gpu,lower,upper,error"));
+  CHECK(fs::exists(m.path / "out" / "report.html"));
+}
+
+TEST_CASE("validate refuses options of the other table", "[validate]") {
+  const Outcome training = run_tessera("validate training --half test");
+  CHECK(training.exit_code == 2);
+  CHECK_THAT(training.errors, ContainsSubstring("--half does not go with training"));
+  const Outcome kernels = run_tessera("validate kernels --id c0001");
+  CHECK(kernels.exit_code == 2);
+  CHECK_THAT(kernels.errors, ContainsSubstring("--id does not go with kernels"));
+  CHECK(run_tessera("validate training --fidelity both").exit_code == 2);
+  CHECK(run_tessera("validate serving").exit_code == 1);
 }
 
 }  // namespace tessera::end_to_end
