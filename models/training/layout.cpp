@@ -36,6 +36,27 @@ ParameterCount entry_parameters(const workload::Architecture& a, const StageEntr
   return {};
 }
 
+/// The job's schedule. Throws core::Refusal.
+Schedule schedule_of(const TrainingJob& job, int micro_batches) {
+  switch (job.schedule) {
+    case ScheduleKind::gpipe:
+      return gpipe(job.pipeline, micro_batches);
+    case ScheduleKind::one_f_one_b:
+      return one_forward_one_backward(job.pipeline, micro_batches);
+    case ScheduleKind::interleaved:
+      return interleaved(job.pipeline, job.virtual_stages, micro_batches, job.micro_batch_group);
+    case ScheduleKind::zb_h1:
+      return zero_bubble_h1(job.pipeline, micro_batches);
+    case ScheduleKind::zb_v:
+      return zero_bubble_v(job.pipeline, micro_batches);
+    case ScheduleKind::dualpipe:
+      return dual_pipe(job.pipeline, micro_batches);
+    case ScheduleKind::dualpipev:
+      return dual_pipe_v(job.pipeline, micro_batches);
+  }
+  return gpipe(job.pipeline, micro_batches);
+}
+
 bool holds(const Stage& stage, Kind kind) {
   return std::any_of(stage.begin(), stage.end(),
                      [kind](const StageEntry& e) { return e.kind == kind; });
@@ -80,23 +101,24 @@ std::string to_string(const StageEntry& entry) {
 
 std::vector<Stage> assumed_stages(const TrainingJob& job, std::optional<int> mtp_stage) {
   const workload::Architecture& a = job.architecture;
-  const auto ranks = static_cast<std::size_t>(job.pipeline);
+  const StagePlacement placement = placement_of(job);
+  const auto count = static_cast<std::size_t>(placement.stages());
   const auto work = [&](const StageEntry& entry) { return work_of(a, entry, job.sequence_length); };
-  // A rank's load counts both of its stages.
-  const bool mirrored = job.schedule == ScheduleKind::dualpipe;
+  // A rank's load counts all of its stages; a stage and its mirror are on one of two like ranks.
   const auto rank_of = [&](std::size_t stage) {
-    return mirrored ? std::min(stage, ranks - 1 - stage) : stage;
+    return static_cast<std::size_t>(placement.holders(static_cast<int>(stage)).front());
   };
-  std::vector<double> stage_load(ranks, 0.0), rank_load(ranks, 0.0);
+  std::vector<double> stage_load(count, 0.0),
+      rank_load(static_cast<std::size_t>(placement.ranks()), 0.0);
   const auto load = [&](std::size_t stage, double amount) {
     stage_load[stage] += amount;
     rank_load[rank_of(stage)] += amount;
   };
   const auto modules = static_cast<std::size_t>(
-      std::clamp(mtp_stage.value_or(job.pipeline - 1), 0, job.pipeline - 1));
-  load(ranks - 1, work({Kind::head, 0}));
+      std::clamp(mtp_stage.value_or(placement.stages() - 1), 0, placement.stages() - 1));
+  load(count - 1, work({Kind::head, 0}));
   load(modules, static_cast<double>(a.mtp_modules) * work({Kind::mtp, 0}));
-  std::vector<int> layers(ranks, 0);
+  std::vector<int> layers(count, 0);
   for (std::int64_t l = 0; l < a.layers; ++l) {
     // The least loaded rank, then the least loaded of its stages; of equals the last, as fewer of
     // its chunks are in flight.
@@ -108,28 +130,43 @@ std::vector<Stage> assumed_stages(const TrainingJob& job, std::optional<int> mtp
     ++layers[best];
     load(best, work({Kind::layer, a.layers - 1}));
   }
-  std::vector<Stage> stages(ranks);
+  std::vector<Stage> stages(count);
   stages.front().push_back({Kind::embedding, 0});
   std::int64_t next = 0;
-  for (std::size_t s = 0; s < ranks; ++s) {
+  for (std::size_t s = 0; s < count; ++s) {
     for (int i = 0; i < layers[s]; ++i) stages[s].push_back({Kind::layer, next++});
   }
-  if (modules == ranks - 1) stages.back().push_back({Kind::head, 0});
+  if (modules == count - 1) stages.back().push_back({Kind::head, 0});
   for (std::int64_t m = 0; m < a.mtp_modules; ++m) stages[modules].push_back({Kind::mtp, m});
-  if (modules != ranks - 1) stages.back().push_back({Kind::head, 0});
+  if (modules != count - 1) stages.back().push_back({Kind::head, 0});
   return stages;
 }
 
+StagePlacement placement_of(const TrainingJob& job) {
+  switch (job.schedule) {
+    case ScheduleKind::gpipe:
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::zb_h1:
+      return StagePlacement::one_each(job.pipeline);
+    case ScheduleKind::interleaved:
+      return StagePlacement::round_robin(job.pipeline, job.virtual_stages);
+    case ScheduleKind::zb_v:
+    case ScheduleKind::dualpipev:
+      return StagePlacement::v_shape(job.pipeline);
+    case ScheduleKind::dualpipe:
+      return StagePlacement::mirrored(job.pipeline);
+  }
+  return StagePlacement::one_each(job.pipeline);
+}
+
 Layout::Layout(const TrainingJob& job)
-    : job_(job), ranks_(job.pipeline), directions_(job.schedule == ScheduleKind::dualpipe ? 2 : 1) {
+    : job_(job), ranks_(job.pipeline), schedule_{placement_of(job), {}} {
   check();
   stages_ = job.stages.empty() ? assumed_stages(job) : job.stages;
   check_stages();
   data_ = job.gpus / job.pipeline;
   micro_batches_ = static_cast<int>(job.sequences / (data_ * job.micro_batch));
-  schedule_ = job.schedule == ScheduleKind::dualpipe
-                  ? dual_pipe(ranks_, micro_batches_)
-                  : one_forward_one_backward(ranks_, micro_batches_);
+  schedule_ = schedule_of(job, micro_batches_);
 }
 
 void Layout::check() const {
@@ -140,7 +177,6 @@ void Layout::check() const {
     }
   };
   unmodelled(job_.tensor != 1 || job_.context != 1, "tensor and context parallelism are");
-  unmodelled(job_.virtual_stages != 1, "virtual stages are");
   unmodelled(job_.expert_tensor != 1, "expert tensor parallelism is");
   unmodelled(shards_gradients(job_.sharding), "sharded gradients and weights are");
   unmodelled(job_.reduction == ReductionOverlap::bucketed ||
@@ -150,8 +186,9 @@ void Layout::check() const {
 }
 
 void Layout::check_stages() const {
-  if (static_cast<int>(stages_.size()) != ranks_) {
-    illegal(fmt::format("{} stages do not fit {} pipeline ranks", stages_.size(), ranks_));
+  if (static_cast<int>(stages_.size()) != placement().stages()) {
+    illegal(fmt::format("{} stages do not fit {} pipeline ranks of {}", stages_.size(), ranks_,
+                        placement().stages() / ranks_));
   }
   std::vector<StageEntry> flat;
   for (const Stage& stage : stages_) flat.insert(flat.end(), stage.begin(), stage.end());
@@ -171,16 +208,6 @@ void Layout::check_stages() const {
                     "mtp, each once",
                     job_.architecture.layers - 1, job_.architecture.mtp_modules));
   }
-}
-
-std::vector<int> Layout::stages_of(int rank) const {
-  if (directions_ == 1) return {rank};
-  return {rank, ranks_ - 1 - rank};
-}
-
-std::vector<int> Layout::holders(int stage) const {
-  if (directions_ == 1) return {stage};
-  return {std::min(stage, ranks_ - 1 - stage), std::max(stage, ranks_ - 1 - stage)};
 }
 
 int Layout::gpu(int rank, int data_rank) const {

@@ -8,6 +8,9 @@
 
 namespace tessera::training {
 
+/// Stages of the job's schedule on its pipeline ranks.
+[[nodiscard]] StagePlacement placement_of(const TrainingJob& job);
+
 /// Who holds and computes what: the job's parallelism, checked, with its schedule and groups.
 class Layout {
  public:
@@ -15,17 +18,21 @@ class Layout {
   explicit Layout(const TrainingJob& job);
 
   [[nodiscard]] const std::vector<Stage>& stages() const { return stages_; }
+  /// Which pipeline rank holds which stages.
+  [[nodiscard]] const StagePlacement& placement() const { return schedule_.placement; }
   [[nodiscard]] const Schedule& schedule() const { return schedule_; }
+  /// What `rank` runs, in order.
+  [[nodiscard]] const Program& program(int rank) const {
+    return schedule_.programs[static_cast<std::size_t>(rank)];
+  }
   /// Pipeline ranks.
   [[nodiscard]] int ranks() const { return ranks_; }
   /// Replicas of the whole pipeline.
   [[nodiscard]] int data() const { return data_; }
   /// Of one pipeline and step, both directions together.
   [[nodiscard]] int micro_batches() const { return micro_batches_; }
-  /// Directions in which micro-batches travel: a rank holds as many stages.
-  [[nodiscard]] int directions() const { return directions_; }
-  /// Stages that `rank` holds, by direction.
-  [[nodiscard]] std::vector<int> stages_of(int rank) const;
+  /// Stages that `rank` holds.
+  [[nodiscard]] std::vector<int> stages_of(int rank) const { return placement().stages_of(rank); }
 
   /// GPU of the cluster for a pipeline rank and a data-parallel rank.
   [[nodiscard]] int gpu(int rank, int data_rank) const;
@@ -44,11 +51,11 @@ class Layout {
  private:
   void check() const;
   void check_stages() const;
-  [[nodiscard]] std::vector<int> holders(int stage) const;
+  [[nodiscard]] std::vector<int> holders(int stage) const { return placement().holders(stage); }
 
   const TrainingJob& job_;
   std::vector<Stage> stages_;
-  int ranks_, directions_, data_ = 1, micro_batches_ = 0;
+  int ranks_, data_ = 1, micro_batches_ = 0;
   Schedule schedule_;
 };
 

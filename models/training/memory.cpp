@@ -35,9 +35,8 @@ double largest_deferred(const StageWork& stage) {
 /// Activations of one rank while it follows its program.
 class ActivationLedger {
  public:
-  ActivationLedger(const Layout& layout, const std::vector<StageWork>& stages, int rank) {
-    for (const int stage : layout.stages_of(rank)) {
-      const StageWork& work = stages[static_cast<std::size_t>(stage)];
+  explicit ActivationLedger(const std::vector<StageWork>& stages) {
+    for (const StageWork& work : stages) {
       saved_.push_back(saved(work));
       deferred_.push_back(deferred(work));
       transient_.push_back(largest_deferred(work));
@@ -45,8 +44,8 @@ class ActivationLedger {
   }
 
   void run(const Instruction& instruction) {
-    const auto f = static_cast<std::size_t>(instruction.forward.direction);
-    const auto b = static_cast<std::size_t>(instruction.backward.direction);
+    const auto f = static_cast<std::size_t>(instruction.forward.stage);
+    const auto b = static_cast<std::size_t>(instruction.backward.stage);
     switch (instruction.action) {
       case Action::forward:
         hold(saved_[f], 1, 0);
@@ -80,7 +79,7 @@ class ActivationLedger {
     most_chunks_ = std::max(most_chunks_, chunks_);
   }
 
-  std::vector<double> saved_, deferred_, transient_;  ///< By direction.
+  std::vector<double> saved_, deferred_, transient_;  ///< By stage.
   double now_ = 0, peak_ = 0;
   int chunks_ = 0, most_chunks_ = 0;
 };
@@ -158,7 +157,7 @@ double buffer_bytes(const TrainingJob& job, const Layout& layout,
                workload::activation_bytes(job.precision.combine));
   }
   // Activation and gradient, sent and received, in each direction.
-  const double pipeline = layout.ranks() > 1 ? 4 * layout.directions() * tokens * row *
+  const double pipeline = layout.ranks() > 1 ? 4 * layout.placement().directions() * tokens * row *
                                                    workload::activation_bytes(core::DataType::bf16)
                                              : 0;
   return experts + pipeline;
@@ -181,8 +180,8 @@ RankMemory memory_of(const TrainingJob& job, const Layout& layout,
     memory.workspace =
         std::max(memory.workspace, largest_operands(stages[static_cast<std::size_t>(stage)]));
   }
-  ActivationLedger ledger(layout, stages, rank);
-  for (const Instruction& instruction : layout.schedule()[static_cast<std::size_t>(rank)]) {
+  ActivationLedger ledger(stages);
+  for (const Instruction& instruction : layout.program(rank)) {
     ledger.run(instruction);
   }
   memory.activations = ledger.peak();

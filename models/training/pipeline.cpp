@@ -16,10 +16,10 @@ namespace {
 
 using core::Time;
 
-/// An activation (forward) or its gradient on its way to the next or previous stage.
+/// An activation (forward) or its gradient on its way to the chunk that needs it.
 struct Message {
   bool gradient = false;
-  Chunk chunk;
+  Chunk consumer;
   friend auto operator<=>(const Message&, const Message&) = default;
 };
 
@@ -31,10 +31,11 @@ using SendTime = std::function<Time(int, int)>;
 /// One pipeline rank: takes messages, runs its program in order.
 class Rank {
  public:
-  Rank(int rank, const std::vector<Instruction>& program, Ranks& ranks, const TimeOf& time,
-       const SendTime& send, core::Simulation& simulation)
+  Rank(int rank, const Schedule& schedule, Ranks& ranks, const TimeOf& time, const SendTime& send,
+       core::Simulation& simulation)
       : rank_(rank),
-        program_(program),
+        placement_(schedule.placement),
+        program_(schedule.programs[static_cast<std::size_t>(rank)]),
         ranks_(ranks),
         time_(time),
         send_(send),
@@ -68,31 +69,35 @@ class Rank {
     const bool forward = runs_forward(instruction.action);
     const bool backward = runs_input_gradient(instruction.action);
     const bool gradient_first = backward && time.backward_ready < time.forward_ready;
-    if (gradient_first) post({true, instruction.backward}, time.backward_ready);
-    if (forward) post({false, instruction.forward}, time.forward_ready);
-    if (backward && !gradient_first) post({true, instruction.backward}, time.backward_ready);
+    if (gradient_first) post(instruction.backward, true, time.backward_ready);
+    if (forward) post(instruction.forward, false, time.forward_ready);
+    if (backward && !gradient_first) post(instruction.backward, true, time.backward_ready);
   }
 
-  /// Sends to the rank of the next stage (activations) or the previous one (gradients), if any.
-  void post(const Message& message, Time ready) {
-    const std::optional<int> to =
-        receiver(rank_, static_cast<int>(ranks_.size()), message.chunk.direction, message.gradient);
-    if (!to) return;
+  /// Sends to the rank of the next stage (activations) or the previous one (gradients), if any. On
+  /// this rank itself it is there at once: the next instruction starts after this one has ended.
+  void post(const Chunk& producer, bool gradient, Time ready) {
+    const std::optional<Chunk> consumer = placement_.consumer(producer, gradient);
+    if (!consumer) return;
+    const Message message{gradient, *consumer};
+    const int to = placement_.rank_of(*consumer);
+    if (to == rank_) {
+      arrived_.insert(message);
+      return;
+    }
     const Time leaves = std::max(simulation_.now() + ready, link_free_at_);
-    link_free_at_ = leaves + send_(rank_, *to);
-    ranks_[static_cast<std::size_t>(*to)]->inbox_.send(message, link_free_at_ - simulation_.now());
+    link_free_at_ = leaves + send_(rank_, to);
+    ranks_[static_cast<std::size_t>(to)]->inbox_.send(message, link_free_at_ - simulation_.now());
   }
 
   /// Removes the messages that `instruction` needs, or none when one is missing.
   bool take_inputs(const Instruction& instruction) {
-    const int ranks = static_cast<int>(ranks_.size());
     std::vector<Message> needed;
-    if (runs_forward(instruction.action) &&
-        stage_of(rank_, ranks, instruction.forward.direction) > 0) {
+    if (runs_forward(instruction.action) && placement_.producer(instruction.forward, false)) {
       needed.push_back({false, instruction.forward});
     }
     if (runs_input_gradient(instruction.action) &&
-        stage_of(rank_, ranks, instruction.backward.direction) < ranks - 1) {
+        placement_.producer(instruction.backward, true)) {
       needed.push_back({true, instruction.backward});
     }
     for (const Message& message : needed) {
@@ -103,7 +108,8 @@ class Rank {
   }
 
   int rank_;
-  const std::vector<Instruction>& program_;
+  const StagePlacement& placement_;
+  const Program& program_;
   Ranks& ranks_;
   const TimeOf& time_;
   const SendTime& send_;
@@ -122,9 +128,8 @@ class Rank {
 PipelineRun run_pipeline(const Schedule& schedule, const TimeOf& time, const SendTime& send) {
   core::Simulation simulation;
   Ranks ranks;
-  for (std::size_t r = 0; r < schedule.size(); ++r) {
-    ranks.push_back(
-        std::make_unique<Rank>(static_cast<int>(r), schedule[r], ranks, time, send, simulation));
+  for (int rank = 0; rank < schedule.placement.ranks(); ++rank) {
+    ranks.push_back(std::make_unique<Rank>(rank, schedule, ranks, time, send, simulation));
   }
   simulation.run();
   PipelineRun run;

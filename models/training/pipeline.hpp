@@ -30,7 +30,8 @@ struct PipelineRun {
 
 /// Runs a schedule with ranks as processes that pass timed messages. A rank starts an instruction
 /// when the one before has ended and its inputs have arrived; a result leaves when it is ready, the
-/// messages of one rank one after the other, and takes `send(from, to)`. Receiving costs nothing.
+/// messages of one rank one after the other, and takes `send(from, to)`. Receiving costs nothing,
+/// and neither does passing on to another stage of the same rank.
 /// Throws core::Refusal (illegal_combination) when the schedule deadlocks.
 [[nodiscard]] PipelineRun run_pipeline(
     const Schedule& schedule,

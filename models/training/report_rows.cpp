@@ -28,13 +28,11 @@ core::Grade worst_grade(const StepModel& model) {
   for (const auto& [direction, cost] : model.costs().exchanges()) {
     grade = grade_of(cost.network, grade);
   }
-  for (int stage = 0; stage < model.layout().ranks(); ++stage) {
+  for (int stage = 0; stage < model.layout().placement().stages(); ++stage) {
     for (const NetworkCost& cost : model.reduction(stage).reduce) grade = grade_of(cost, grade);
     for (const NetworkCost& cost : model.reduction(stage).gather) grade = grade_of(cost, grade);
-    if (stage == 0) continue;
-    grade = grade_of(model.send_cost(stage - 1, stage), grade);
-    grade = grade_of(model.send_cost(stage, stage - 1), grade);
   }
+  for (const auto& [ranks, cost] : model.sends()) grade = grade_of(cost, grade);
   return grade;
 }
 
@@ -147,8 +145,8 @@ std::vector<NodeUse> node_uses(StepModel& model, int rank) {
   std::vector<NodeUse> uses;
   std::map<const ChunkPlan*, std::size_t> first;  // looked up only
   std::vector<std::pair<const ChunkPlan*, double>> plans;
-  for (const Instruction& instruction : model.layout().schedule()[static_cast<std::size_t>(rank)]) {
-    const ChunkPlan& plan = model.plan(rank, instruction);
+  for (const Instruction& instruction : model.layout().program(rank)) {
+    const ChunkPlan& plan = model.plan(instruction);
     const auto [at, added] = first.emplace(&plan, plans.size());
     if (added) plans.emplace_back(&plan, 0);
     plans[at->second].second += 1;
@@ -250,17 +248,16 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
     Traffic& traffic = use.node->direction == Direction::dispatch ? dispatch : combine;
     traffic.add(use.node->exchange->network, use.node->exchange->time, use.calls);
   }
-  const int ranks = model.layout().ranks();
-  for (const Instruction& i : model.layout().schedule()[static_cast<std::size_t>(rank)]) {
-    const ChunkRun& chunk = model.chunk(rank, i, {});
+  for (const Instruction& i : model.layout().program(rank)) {
+    const ChunkRun& chunk = model.chunk(i, {});
     dispatch.exposed += seconds(chunk.exposed_dispatch);
     combine.exposed += seconds(chunk.exposed_combine);
-    const auto sent = [&](int direction, bool gradient) {
-      const std::optional<int> to = receiver(rank, ranks, direction, gradient);
+    const auto sent = [&](const Chunk& from, bool gradient) {
+      const std::optional<int> to = model.layout().placement().receiver(from, gradient);
       if (to) send.add(model.send_cost(rank, *to), 1);
     };
-    if (runs_forward(i.action)) sent(i.forward.direction, false);
-    if (runs_input_gradient(i.action)) sent(i.backward.direction, true);
+    if (runs_forward(i.action)) sent(i.forward, false);
+    if (runs_input_gradient(i.action)) sent(i.backward, true);
   }
   for (const int stage : model.layout().stages_of(rank)) {
     for (const NetworkCost& cost : model.reduction(stage).reduce) reduce.add(cost, 1);

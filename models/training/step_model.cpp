@@ -86,7 +86,7 @@ StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkT
   prepare_optimizer();
   prepare_sends();
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
-    for (const Instruction& i : layout_.schedule()[static_cast<std::size_t>(rank)]) plan(rank, i);
+    for (const Instruction& i : layout_.program(rank)) plan(i);
   }
 }
 
@@ -100,7 +100,7 @@ void StepModel::find_shapes() {
 }
 
 void StepModel::reduce_stages() {
-  for (int stage = 0; stage < layout_.ranks(); ++stage) {
+  for (int stage = 0; stage < layout_.placement().stages(); ++stage) {
     const ParameterCount held = layout_.parameters(stage);
     const std::vector<int> dense = layout_.dense_group(stage);
     const std::vector<int> routed = layout_.routed_group(stage);
@@ -149,23 +149,21 @@ void StepModel::prepare_sends() {
   const auto elements =
       static_cast<double>(job_.micro_batch * job_.sequence_length * job_.architecture.hidden);
   const Bytes size = bytes(elements, core::DataType::bf16);
-  for (int rank = 0; rank + 1 < layout_.ranks(); ++rank) {
-    const int here = layout_.gpu(rank, 0), next = layout_.gpu(rank + 1, 0);
-    sends_[{rank, rank + 1}] = network_.send(here, next, size);
-    sends_[{rank + 1, rank}] = network_.send(next, here, size);
+  for (const auto& [from, to] : layout_.placement().links()) {
+    sends_[{from, to}] = network_.send(layout_.gpu(from, 0), layout_.gpu(to, 0), size);
   }
 }
 
-StepModel::PlanKey StepModel::key(int rank, const Instruction& instruction) const {
+StepModel::PlanKey StepModel::key(const Instruction& instruction) const {
   const auto shape = [&](const Chunk& chunk) {
-    return shape_[static_cast<std::size_t>(stage_of(rank, layout_.ranks(), chunk.direction))];
+    return shape_[static_cast<std::size_t>(chunk.stage)];
   };
   return {instruction.action, runs_forward(instruction.action) ? shape(instruction.forward) : -1,
           instruction.action == Action::forward ? -1 : shape(instruction.backward)};
 }
 
-const ChunkPlan& StepModel::plan(int rank, const Instruction& instruction) {
-  const PlanKey wanted = key(rank, instruction);
+const ChunkPlan& StepModel::plan(const Instruction& instruction) {
+  const PlanKey wanted = key(instruction);
   const auto found = plans_.find(wanted);
   if (found != plans_.end()) return found->second;
   const auto [action, forward, backward] = wanted;
@@ -193,14 +191,13 @@ const ChunkPlan& StepModel::plan(int rank, const Instruction& instruction) {
   return plans_.emplace(wanted, std::move(plan)).first->second;
 }
 
-const ChunkRun& StepModel::chunk(int rank, const Instruction& instruction,
-                                 const Variation& variation) {
-  const RunKey wanted{key(rank, instruction), variation.side, variation.family};
+const ChunkRun& StepModel::chunk(const Instruction& instruction, const Variation& variation) {
+  const RunKey wanted{key(instruction), variation.side, variation.family};
   const auto found = chunks_.find(wanted);
   if (found != chunks_.end()) return found->second;
   return chunks_
       .emplace(wanted,
-               run_chunk(plan(rank, instruction), hbm_rate_, variation, job_.device.sm.count))
+               run_chunk(plan(instruction), hbm_rate_, variation, job_.device.sm.count))
       .first->second;
 }
 
@@ -208,8 +205,8 @@ StepRun StepModel::run(const Variation& variation) {
   StepRun run;
   run.pipeline = run_pipeline(
       layout_.schedule(),
-      [&](int rank, const Instruction& instruction) {
-        const ChunkRun& timed = chunk(rank, instruction, variation);
+      [&](int, const Instruction& instruction) {
+        const ChunkRun& timed = chunk(instruction, variation);
         return InstructionTime{timed.duration, timed.forward_ready, timed.backward_ready};
       },
       [&](int from, int to) { return range(send_cost(from, to)).at(variation); });
@@ -248,7 +245,7 @@ void StepModel::cut_into_phases(StepRun& run) const {
 
 /// When a stage's gradients are complete on all its holders.
 std::vector<Time> StepModel::stages_ready(const PipelineRun& pipeline) const {
-  std::vector<Time> ready(static_cast<std::size_t>(layout_.ranks()));
+  std::vector<Time> ready(static_cast<std::size_t>(layout_.placement().stages()));
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
     const std::vector<Execution>& executions = pipeline.ranks[static_cast<std::size_t>(rank)];
     for (const int stage : layout_.stages_of(rank)) {
@@ -258,9 +255,7 @@ std::vector<Time> StepModel::stages_ready(const PipelineRun& pipeline) const {
         continue;
       }
       for (const Execution& e : executions) {
-        const bool last = e.instruction.action != Action::forward &&
-                          e.instruction.action != Action::input_gradient;
-        if (last && stage_of(rank, layout_.ranks(), e.instruction.backward.direction) == stage) {
+        if (runs_weight_gradient(e.instruction.action) && e.instruction.backward.stage == stage) {
           when = std::max(when, e.end);
         }
       }

@@ -76,10 +76,10 @@ class StepModel {
     return reductions_[static_cast<std::size_t>(stage)];
   }
   [[nodiscard]] core::BytesPerSecond hbm_rate() const { return hbm_rate_; }
-  /// What an instruction runs on a rank.
-  const ChunkPlan& plan(int rank, const Instruction& instruction);
+  /// What an instruction runs.
+  const ChunkPlan& plan(const Instruction& instruction);
   /// The same with times.
-  const ChunkRun& chunk(int rank, const Instruction& instruction, const Variation& variation);
+  const ChunkRun& chunk(const Instruction& instruction, const Variation& variation);
   /// Kernels of a rank's optimizer phase.
   struct OptimizerKernels {
     std::vector<const KernelCost*> norm, update, after_gather;
@@ -87,10 +87,12 @@ class StepModel {
   [[nodiscard]] const OptimizerKernels& optimizer_kernels(int rank) const {
     return optimizer_[static_cast<std::size_t>(rank)];
   }
-  /// One activation or gradient from a pipeline rank to a neighbour.
+  /// One activation or gradient from a pipeline rank to another that holds the next stage.
   [[nodiscard]] const NetworkCost& send_cost(int from, int to) const {
     return sends_.at({from, to});
   }
+  /// The same for all pairs of ranks that send.
+  [[nodiscard]] const std::map<std::pair<int, int>, NetworkCost>& sends() const { return sends_; }
 
  private:
   using PlanKey = std::tuple<Action, int, int>;  ///< Action, forward shape, backward shape.
@@ -100,7 +102,7 @@ class StepModel {
   void reduce_stages();
   void prepare_optimizer();
   void prepare_sends();
-  [[nodiscard]] PlanKey key(int rank, const Instruction& instruction) const;
+  [[nodiscard]] PlanKey key(const Instruction& instruction) const;
   /// Up to the norm of the gradients; returns when the last rank has it.
   core::Time reduce_gradients(StepRun& run, const Variation& variation) const;
   void update_parameters(StepRun& run, core::Time start, const Variation& variation) const;

@@ -16,26 +16,6 @@ constexpr int kSharding = 2;
 /// Instructions a rank, around the middle of its step, whose exchanges are drawn.
 constexpr std::size_t kDetailed = 3;
 
-std::string label(const Chunk& chunk) {
-  return fmt::format("{}{}", chunk.micro_batch, chunk.direction == 0 ? "" : "'");
-}
-
-std::string label(const Instruction& i) {
-  switch (i.action) {
-    case Action::forward:
-      return fmt::format("F {}", label(i.forward));
-    case Action::backward:
-      return fmt::format("B {}", label(i.backward));
-    case Action::input_gradient:
-      return fmt::format("Bi {}", label(i.backward));
-    case Action::weight_gradient:
-      return fmt::format("W {}", label(i.backward));
-    case Action::overlapped:
-      return fmt::format("F {} & B {}", label(i.forward), label(i.backward));
-  }
-  return "";
-}
-
 std::string category(Action action) {
   switch (action) {
     case Action::forward:
@@ -93,7 +73,8 @@ class TimelineWriter {
     Time free{};
     for (const Execution& e : executions) {
       span(rank, kCompute, "bubble", "bubble", free, e.start);
-      span(rank, kCompute, label(e.instruction), category(e.instruction.action), e.start, e.end);
+      span(rank, kCompute, describe(e.instruction, model_.layout().placement()),
+           category(e.instruction.action), e.start, e.end);
       free = e.end;
     }
     for (const OptimizerRun::Stretch& s : optimizer.stretches) {
@@ -104,7 +85,7 @@ class TimelineWriter {
     const std::size_t middle = executions.size() / 2;
     const std::size_t last = std::min(executions.size(), middle + kDetailed);
     for (std::size_t i = middle; i < last; ++i) {
-      nodes(rank, rank, executions[i], executions[i].start, false);
+      nodes(rank, executions[i], false);
     }
   }
 
@@ -118,15 +99,15 @@ class TimelineWriter {
     return end;
   }
 
-  void nodes(int id, int rank, const Execution& execution, Time start, bool kernels) {
-    const ChunkPlan& plan = model_.plan(rank, execution.instruction);
-    const ChunkRun& chunk = model_.chunk(rank, execution.instruction, {});
+  void nodes(int id, const Execution& execution, bool kernels) {
+    const ChunkPlan& plan = model_.plan(execution.instruction);
+    const ChunkRun& chunk = model_.chunk(execution.instruction, {});
     for (std::size_t i = 0; i < plan.nodes.size(); ++i) {
       const Node& node = plan.nodes[i];
       if (node.kernel && !kernels) continue;
       const auto [first, second] = chunk.spans[i];
       span(id, thread_of(node.lane), kernels ? node.part + " " + node.name : node.name,
-           node.category, start + first, start + second);
+           node.category, execution.start + first, execution.start + second);
     }
   }
 
@@ -143,7 +124,7 @@ class TimelineWriter {
       }
       if (same.empty()) continue;
       const Execution& chosen = *same[same.size() / 2];
-      nodes(id, rank, chosen, chosen.start, true);
+      nodes(id, chosen, true);
     }
   }
 

@@ -145,8 +145,8 @@ std::vector<std::string> assumptions(const TrainingJob& job, const StepModel& mo
 void note_contention(const TrainingJob& job, StepModel& model, int rank, const StepRun& run,
                      core::Result& result) {
   core::Time stretched{};
-  for (const Instruction& i : model.layout().schedule()[static_cast<std::size_t>(rank)]) {
-    stretched += model.chunk(rank, i, {}).stretched;
+  for (const Instruction& i : model.layout().program(rank)) {
+    stretched += model.chunk(i, {}).stretched;
   }
   const double share = seconds(stretched) / seconds(run.step);
   constexpr double kWorthTelling = 0.05;

@@ -17,8 +17,13 @@
 namespace tessera::training {
 
 enum class ScheduleKind {
+  gpipe,        ///< All forwards, then all backwards.
   one_f_one_b,  ///< One direction, one forward and one full backward in turn.
+  interleaved,  ///< The same with several stages a rank, round robin.
+  zb_h1,        ///< 1F1B with weight gradients apart.
+  zb_v,         ///< Two stages a rank in a V, weight gradients apart.
   dualpipe,     ///< Both directions, overlapped forward and backward chunks.
+  dualpipev,    ///< DualPipe folded: one direction, two stages a rank in a V.
 };
 
 /// One thing that a pipeline stage computes.
@@ -105,6 +110,7 @@ struct TrainingJob {
   bool prefetch = true;
 
   ScheduleKind schedule = ScheduleKind::dualpipe;
+  int micro_batch_group = 0;   ///< Of interleaved; 0: `pipeline`.
   int communication_sms = 20;  ///< Of every GPU, while it exchanges tokens with experts.
   ReductionOverlap reduction = ReductionOverlap::exposed;
   GatherOverlap gather = GatherOverlap::exposed;
@@ -116,7 +122,7 @@ struct TrainingJob {
   /// Weights that a low-precision recipe multiplies are gathered in its type; otherwise in bf16.
   bool gather_low_precision = true;
   StageBalance balance = StageBalance::automatic;
-  std::vector<Stage> stages;  ///< `pipeline` of them in forward order; empty: assumed_stages().
+  std::vector<Stage> stages;  ///< In forward order; empty: assumed_stages().
 
   double tokens = 0;  ///< Of the whole run; 0: no GPU-hours are given.
   /// Memory that no tensor of the model accounts for: CUDA context, libraries, fragmentation.

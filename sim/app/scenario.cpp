@@ -9,6 +9,7 @@
 
 #include "models/device/cluster_file.hpp"
 #include "models/device/price_list.hpp"
+#include "models/training/layout.hpp"
 #include "models/training/legality.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "sim/core/diagnostics.hpp"
@@ -275,8 +276,13 @@ std::vector<training::Stage> read_stages(const ConfigNode& schedule,
 void read_schedule(const ConfigNode& node, training::TrainingJob& job) {
   using training::ScheduleKind;
   using training::StageBalance;
-  job.schedule = node.choice<ScheduleKind>(
-      "kind", {{"dualpipe", ScheduleKind::dualpipe}, {"1f1b", ScheduleKind::one_f_one_b}});
+  job.schedule = node.choice<ScheduleKind>("kind", {{"dualpipe", ScheduleKind::dualpipe},
+                                                    {"dualpipev", ScheduleKind::dualpipev},
+                                                    {"1f1b", ScheduleKind::one_f_one_b},
+                                                    {"interleaved", ScheduleKind::interleaved},
+                                                    {"zb_h1", ScheduleKind::zb_h1},
+                                                    {"zb_v", ScheduleKind::zb_v},
+                                                    {"gpipe", ScheduleKind::gpipe}});
   job.communication_sms =
       static_cast<int>(node.integer_or("communication_sms", 0, job.device.sm.count - 1,
                                        std::min(job.communication_sms, job.device.sm.count - 1)));
@@ -290,10 +296,13 @@ void read_schedule(const ConfigNode& node, training::TrainingJob& job) {
 
 void check_stages(const ConfigNode& schedule, const training::TrainingJob& job,
                   const ConfigNode& parallelism) {
-  if (job.stages.empty() || static_cast<int>(job.stages.size()) == job.pipeline) return;
+  const int expected = training::placement_of(job).stages();
+  if (job.stages.empty() || static_cast<int>(job.stages.size()) == expected) return;
+  const int each = expected / job.pipeline;
   schedule.at("stages").fail_against(
-      parallelism.at("pipeline"), fmt::format("found {} stages; expected {}, one a pipeline rank",
-                                              job.stages.size(), job.pipeline));
+      parallelism.at("pipeline"),
+      fmt::format("found {} stages; expected {}, {} a pipeline rank", job.stages.size(), expected,
+                  each == 1 ? "one" : std::to_string(each)));
 }
 
 /// Units of published figures, as the factor to the unit in which results are kept.

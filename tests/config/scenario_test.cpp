@@ -205,7 +205,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "h800_2048_multiplane (did you mean 'h800_2048_multiplane'?)"},
       {"extends: base\n"
        "schedule: {kind: zerobubble}\n",
-       "s.yaml:2:18: error: schedule.kind: found 'zerobubble'; expected one of dualpipe or 1f1b"},
+       "s.yaml:2:18: error: schedule.kind: found 'zerobubble'; expected one of dualpipe, "
+       "dualpipev, 1f1b, interleaved, zb_h1, zb_v or gpipe"},
       {"extends: base\n"
        "schedule: {communication_sms: 132}\n",
        "s.yaml:2:31: error: schedule.communication_sms: found '132'; expected an integer in [0, "

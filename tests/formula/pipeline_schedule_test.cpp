@@ -97,6 +97,66 @@ TEST_CASE("DualPipe's busiest rank idles as published when pairs overlap", "[pip
   }
 }
 
+TEST_CASE("interleaved 1F1B with equal stages idles (P-1)(F+B)/v on every rank", "[pipeline]") {
+  const StageTimes times{3_us, 4_us, 2_us, 0_us};  // of a stage: F and B of a rank over v
+  for (const int each : {2, 3, 4}) {
+    for (int ranks = 2; ranks <= 64; ranks += ranks < 8 ? 1 : 8) {
+      for (const int groups : {1, 2, 3}) {
+        const PipelineRun result = run(interleaved(ranks, each, groups * ranks), times);
+        for (std::size_t r = 0; r < result.ranks.size(); ++r) {
+          INFO("ranks " << ranks << " rank " << r << " stages " << each << " groups " << groups);
+          CHECK(idle(result, r).value() == ((3_us + 6_us) * (ranks - 1)).value());
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("ZB-H1 with equal stages idles (P-1)(F+B-2W) on every rank", "[pipeline]") {
+  for (const StageTimes& times :
+       {StageTimes{2_us, 2_us, 2_us, 0_us}, StageTimes{3_us, 3_us, 2_us, 0_us},
+        StageTimes{3_us, 4_us, 2_us, 0_us}, StageTimes{4_us, 5_us, 3_us, 0_us}}) {
+    for (int ranks = 2; ranks <= 64; ranks += ranks < 8 ? 1 : 8) {
+      const PipelineRun result = run(zero_bubble_h1(ranks, 3 * ranks), times);
+      const Time published =
+          (times.forward + times.input_gradient - times.weight_gradient) * (ranks - 1);
+      for (std::size_t r = 0; r < result.ranks.size(); ++r) {
+        INFO("ranks " << ranks << " rank " << r);
+        CHECK(idle(result, r).value() == published.value());
+      }
+    }
+  }
+}
+
+TEST_CASE("ZB-V's ranks never wait once begun when F = Bi = W", "[pipeline]") {
+  const StageTimes times{2_us, 2_us, 2_us, 0_us};
+  for (int ranks = 2; ranks <= 64; ranks += ranks < 8 ? 1 : 8) {
+    for (const int micro_batches : {2 * ranks - 1, 2 * ranks, 4 * ranks}) {
+      const PipelineRun result = run(zero_bubble_v(ranks, micro_batches), times);
+      for (std::size_t r = 0; r < result.ranks.size(); ++r) {
+        INFO("ranks " << ranks << " rank " << r);
+        const std::vector<Execution>& executions = result.ranks[r];
+        CHECK(executions.front().start.value() == (2_us * static_cast<int>(r)).value());
+        const Time span = executions.back().end - executions.front().start;
+        CHECK(span.value() == (2_us * (6 * micro_batches)).value());
+      }
+    }
+  }
+}
+
+TEST_CASE("DualPipeV with equal stages idles (P/2-1)(F&B + B - 3W) for P stages", "[pipeline]") {
+  for (const StageTimes& times :
+       {StageTimes{2_us, 2_us, 2_us, 6_us}, StageTimes{3_us, 3_us, 2_us, 8_us}}) {
+    for (int ranks = 1; ranks <= 32; ++ranks) {
+      const PipelineRun result = run(dual_pipe_v(ranks, 3 * ranks), times);
+      for (std::size_t r = 0; r < result.ranks.size(); ++r) {
+        INFO("ranks " << ranks << " rank " << r);
+        CHECK(idle(result, r).value() == published_dual_pipe_bubble(times, 2 * ranks).value());
+      }
+    }
+  }
+}
+
 TEST_CASE("a late message is waited for, and messages of one rank leave one by one", "[pipeline]") {
   const StageTimes times{10_us, 10_us, 0_us, 0_us};
   const PipelineRun result = run_pipeline(
