@@ -37,6 +37,7 @@ class Checker {
   std::vector<Contradiction> run() {
     check_copies();
     check_model();
+    check_virtual();
     check_sequence();
     check_sharding();
     check_overlaps();
@@ -77,6 +78,7 @@ class Checker {
   }
 
   void check_model();
+  void check_virtual();
   void check_sequence();
   void check_sharding();
   void check_overlaps();
@@ -118,11 +120,41 @@ void Checker::check_model() {
                     job_.pipeline, job_.virtual_stages, stages, a.name, a.layers,
                     std::max<std::int64_t>(1, (a.layers + 2) / job_.virtual_stages)));
   }
-  if (job_.virtual_stages > 1 && job_.pipeline == 1) {
-    add("parallelism.virtual", "parallelism.pipeline",
-        fmt::format("found {} with one pipeline rank, which has nothing to interleave; nearest "
-                    "legal: virtual 1, or pipeline 2",
-                    job_.virtual_stages));
+}
+
+void Checker::check_virtual() {
+  const int found = job_.virtual_stages;
+  const char* const key = "parallelism.virtual";
+  switch (job_.schedule) {
+    case ScheduleKind::interleaved:
+      if (job_.pipeline == 1) {
+        add(key, "parallelism.pipeline",
+            fmt::format("found {} with one pipeline rank, which has nothing to interleave; nearest "
+                        "legal: schedule.kind 1f1b, or pipeline 2",
+                        found));
+      } else if (found == 1) {
+        add("schedule.kind", key,
+            "found interleaved with one stage a rank; nearest legal: 1f1b, or virtual 2");
+      }
+      return;
+    case ScheduleKind::zb_v:
+    case ScheduleKind::dualpipev:
+      if (found <= 2) return;  // 1 is the default
+      add(key, "schedule.kind",
+          fmt::format("found {}, but a rank of a V-shaped schedule has two stages; nearest legal: "
+                      "2, or schedule.kind interleaved",
+                      found));
+      return;
+    case ScheduleKind::gpipe:
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::zb_h1:
+    case ScheduleKind::dualpipe:
+      if (found == 1) return;
+      add(key, "schedule.kind",
+          fmt::format("found {}, but this schedule has one stage a rank and direction; nearest "
+                      "legal: 1, or schedule.kind interleaved",
+                      found));
+      return;
   }
 }
 

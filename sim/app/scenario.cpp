@@ -26,6 +26,7 @@ using training::StageEntry;
 constexpr std::int64_t kMaxGpus = 10'000'000;
 constexpr std::int64_t kMaxSequences = 1'000'000'000;
 constexpr std::int64_t kMaxSequenceLength = 100'000'000;
+constexpr std::int64_t kMaxMicroBatchGroup = 1'000'000;
 constexpr double kMaxTokens = 1e18;
 
 constexpr std::string_view kYaml = ".yaml";
@@ -283,6 +284,9 @@ void read_schedule(const ConfigNode& node, training::TrainingJob& job) {
                                                     {"zb_h1", ScheduleKind::zb_h1},
                                                     {"zb_v", ScheduleKind::zb_v},
                                                     {"gpipe", ScheduleKind::gpipe}});
+  if (job.schedule == ScheduleKind::interleaved)
+    job.micro_batch_group =
+        static_cast<int>(node.integer_or("micro_batch_group", 1, kMaxMicroBatchGroup, 0));
   job.communication_sms =
       static_cast<int>(node.integer_or("communication_sms", 0, job.device.sm.count - 1,
                                        std::min(job.communication_sms, job.device.sm.count - 1)));
