@@ -90,8 +90,9 @@ struct ChunkRun {
   core::Time exposed_combine{};
   core::Time exposed_collectives{};  ///< Inside of layers.
   core::Time exposed_sharding{};
-  core::Time stretched{};  ///< Added to kernels and exchanges by sharing HBM.
-  core::Time ceded{};      ///< Added to kernels by SMs that collectives took.
+  std::vector<core::Time> exposed;  ///< By node, of those above: while no kernel ran.
+  core::Time stretched{};           ///< Added to kernels and exchanges by sharing HBM.
+  core::Time ceded{};               ///< Added to kernels by SMs that collectives took.
 };
 
 /// Runs all lanes in order. While nodes run together and ask more of HBM than `hbm_rate`, all slow

@@ -35,6 +35,7 @@ class Lanes {
   Lanes(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation, int sms)
       : plan_(plan), hbm_per_ps_(hbm_rate.value() / core::kPicosecondsPerSecond), sms_(sms) {
     run_.spans.resize(plan.nodes.size());
+    exposed_.resize(plan.nodes.size(), 0.0);
     done_.resize(plan.nodes.size(), false);
     active_.fill(-1);
     for (std::size_t i = 0; i < plan.nodes.size(); ++i) {
@@ -61,6 +62,7 @@ class Lanes {
     run_.exposed_combine = Time{std::llround(exposed_combine_)};
     run_.exposed_collectives = Time{std::llround(exposed_collectives_)};
     run_.exposed_sharding = Time{std::llround(exposed_sharding_)};
+    for (const double time : exposed_) run_.exposed.push_back(Time{std::llround(time)});
     run_.stretched = Time{std::llround(stretched_)};
     run_.ceded = Time{std::llround(ceded_)};
     return std::move(run_);
@@ -140,6 +142,8 @@ class Lanes {
     ceded_ += ceded;
     if (active_[kCompute] >= 0) return;
     const Node* node = running(kCommunication);
+    const int told = node ? active_[kCommunication] : active_[kSharding];
+    if (told >= 0) exposed_[static_cast<std::size_t>(told)] += passed;
     if (!node) {
       exposed_sharding_ += passed;
     } else if (!node->exchange) {
@@ -162,7 +166,8 @@ class Lanes {
   const ChunkPlan& plan_;
   double hbm_per_ps_;
   int sms_;
-  std::vector<double> length_;  ///< Picoseconds of every node alone.
+  std::vector<double> length_;   ///< Picoseconds of every node alone.
+  std::vector<double> exposed_;  ///< Picoseconds of every node without a kernel beside it.
   std::vector<bool> done_;
   std::array<std::vector<int>, kLanes> queue_;
   std::array<std::size_t, kLanes> next_{};

@@ -22,18 +22,33 @@ using Kind = StageEntry::Kind;
   refuse(core::RefusalKind::illegal_combination, reason);
 }
 
-ParameterCount entry_parameters(const workload::Architecture& a, const StageEntry& entry) {
+ParameterCount entry_parameters(const workload::Architecture& a, const StageEntry& entry,
+                                std::int64_t tensor) {
   switch (entry.kind) {
     case Kind::embedding:
-      return workload::embedding_parameters(a);
+      return workload::embedding_parameters(a, tensor);
     case Kind::head:
-      return workload::head_parameters(a);
+      return workload::head_parameters(a, tensor);
     case Kind::mtp:
-      return workload::mtp_parameters(a);
+      return workload::mtp_parameters(a, tensor);
     case Kind::layer:
-      return workload::layer_parameters(a, entry.layer);
+      return workload::layer_parameters(a, entry.layer, tensor);
   }
   return {};
+}
+
+/// The head without its table, which is the embedding's.
+ParameterCount head_without_table(const workload::Architecture& a, std::int64_t tensor) {
+  std::vector<workload::Weight> weights = workload::head_weights(a);
+  std::erase_if(weights,
+                [](const workload::Weight& w) { return w.kind == workload::WeightKind::table; });
+  return workload::count(weights, tensor);
+}
+
+/// Legal degrees, so that the groups that they make exist.
+Degrees checked_degrees(const TrainingJob& job) {
+  require_legal(job);
+  return degrees_of(job);
 }
 
 /// The job's schedule. Throws core::Refusal.
@@ -142,6 +157,57 @@ std::vector<Stage> assumed_stages(const TrainingJob& job, std::optional<int> mtp
   return stages;
 }
 
+namespace {
+
+/// Stages with as many layers each, where `extra` of embedding and head count as layers; none where
+/// that does not come out even or leaves a stage of a layer less than none.
+std::optional<std::vector<Stage>> even_stages(const workload::Architecture& a, std::int64_t count,
+                                              bool embedding_counts, bool head_counts) {
+  const std::int64_t units = a.layers + (embedding_counts ? 1 : 0) + (head_counts ? 1 : 0);
+  if (units % count != 0) return std::nullopt;
+  std::vector<Stage> stages(static_cast<std::size_t>(count));
+  std::int64_t next = 0;
+  for (std::int64_t s = 0; s < count; ++s) {
+    std::int64_t layers = units / count;
+    if (s == 0 && embedding_counts) --layers;
+    if (s == count - 1 && head_counts) --layers;
+    if (layers < 0) return std::nullopt;
+    for (; layers > 0; --layers) {
+      stages[static_cast<std::size_t>(s)].push_back({Kind::layer, next++});
+    }
+  }
+  stages.front().insert(stages.front().begin(), {Kind::embedding, 0});
+  for (std::int64_t m = 0; m < a.mtp_modules; ++m) stages.back().push_back({Kind::mtp, m});
+  stages.back().push_back({Kind::head, 0});
+  return stages;
+}
+
+/// The first way of Megatron's that comes out even, if any.
+std::optional<std::vector<Stage>> even_stages(const TrainingJob& job) {
+  const std::int64_t count = placement_of(job).stages();
+  for (const auto& [embedding, head] : {std::pair{false, false}, {true, true}, {false, true}}) {
+    if (auto stages = even_stages(job.architecture, count, embedding, head)) return stages;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<Stage> spread_stages(const TrainingJob& job) {
+  // Where first and last stage share a rank or mirror each other, work decides.
+  const bool one_way = job.schedule == ScheduleKind::gpipe ||
+                       job.schedule == ScheduleKind::one_f_one_b ||
+                       job.schedule == ScheduleKind::interleaved;
+  if (job.balance == StageBalance::layers || (job.balance == StageBalance::automatic && one_way)) {
+    if (auto stages = even_stages(job)) return *stages;
+  }
+  if (job.balance != StageBalance::layers) return assumed_stages(job);
+  illegal(
+      fmt::format("schedule.balance: {} layers do not divide over {} stages, nor with the "
+                  "embedding and the head counted as layers; nearest legal: balance work",
+                  job.architecture.layers, placement_of(job).stages()));
+}
+
 StagePlacement placement_of(const TrainingJob& job) {
   switch (job.schedule) {
     case ScheduleKind::gpipe:
@@ -160,17 +226,18 @@ StagePlacement placement_of(const TrainingJob& job) {
 }
 
 Layout::Layout(const TrainingJob& job)
-    : job_(job), ranks_(job.pipeline), schedule_{placement_of(job), {}} {
+    : job_(job),
+      grid_(checked_degrees(job), job.placement),
+      ranks_(job.pipeline),
+      schedule_{placement_of(job), {}} {
   check();
-  stages_ = job.stages.empty() ? assumed_stages(job) : job.stages;
+  stages_ = job.stages.empty() ? spread_stages(job) : job.stages;
   check_stages();
-  data_ = job.gpus / job.pipeline;
-  micro_batches_ = static_cast<int>(job.sequences / (data_ * job.micro_batch));
+  micro_batches_ = static_cast<int>(job.sequences / (data() * job.micro_batch));
   schedule_ = schedule_of(job, micro_batches_);
 }
 
 void Layout::check() const {
-  require_legal(job_);
   const auto unmodelled = [](bool asked, const char* what) {
     if (asked) {
       refuse(core::RefusalKind::outside_model, fmt::format("{} not modelled in training", what));
@@ -178,11 +245,8 @@ void Layout::check() const {
   };
   unmodelled(job_.tensor != 1 || job_.context != 1, "tensor and context parallelism are");
   unmodelled(job_.expert_tensor != 1, "expert tensor parallelism is");
-  unmodelled(shards_gradients(job_.sharding), "sharded gradients and weights are");
-  unmodelled(job_.reduction == ReductionOverlap::bucketed ||
-                 job_.gather == GatherOverlap::overlapped || job_.reduce_in ||
-                 !job_.gather_low_precision,
-             "buckets and their types are");
+  unmodelled(job_.sharding == Sharding::hsdp && job_.expert > 1,
+             "hsdp of models whose experts are split is");
 }
 
 void Layout::check_stages() const {
@@ -210,21 +274,11 @@ void Layout::check_stages() const {
   }
 }
 
-int Layout::gpu(int rank, int data_rank) const {
-  return job_.placement == Placement::expert_first ? rank * data_ + data_rank
-                                                   : data_rank * ranks_ + rank;
-}
-
-std::vector<int> Layout::expert_group(int rank) const {
-  std::vector<int> group;
-  for (int e = 0; e < job_.expert; ++e) group.push_back(gpu(rank, e));
-  return group;
-}
-
 std::vector<int> Layout::dense_group(int stage) const {
   std::vector<int> group;
   for (const int rank : holders(stage)) {
-    for (int d = 0; d < data_; ++d) group.push_back(gpu(rank, d));
+    const std::vector<int> own = grid_.data_context_group(rank, 0);
+    group.insert(group.end(), own.begin(), own.end());
   }
   return group;
 }
@@ -232,37 +286,72 @@ std::vector<int> Layout::dense_group(int stage) const {
 std::vector<int> Layout::routed_group(int stage) const {
   std::vector<int> group;
   for (const int rank : holders(stage)) {
-    for (int d = 0; d < data_; d += job_.expert) group.push_back(gpu(rank, d));
+    const std::vector<int> own = grid_.expert_data_group(rank, 0);
+    group.insert(group.end(), own.begin(), own.end());
   }
   return group;
+}
+
+int Layout::dense_shards(int stage) const {
+  if (job_.sharding == Sharding::none) return 1;
+  if (job_.sharding == Sharding::hsdp) return job_.shard > 0 ? job_.shard : job_.gpus_per_node;
+  const Degrees& degrees = grid_.degrees();
+  return static_cast<int>(holders(stage).size()) * degrees.data * degrees.context;
+}
+
+int Layout::routed_shards(int stage) const {
+  if (job_.sharding == Sharding::none || job_.sharding == Sharding::hsdp) {
+    return dense_shards(stage);  // hsdp: experts are not split
+  }
+  return static_cast<int>(holders(stage).size()) * grid_.expert_data();
+}
+
+bool Layout::beside(int stage, Kind kind) const {
+  return std::any_of(stages_.begin(), stages_.end(), [&](const Stage& other) {
+    const auto index = static_cast<int>(&other - stages_.data());
+    return holds(other, kind) && holders(index) == holders(stage);
+  });
+}
+
+ParameterCount Layout::parameters(int stage, const StageEntry& entry) const {
+  const workload::Architecture& a = job_.architecture;
+  const bool shared =
+      entry.kind == Kind::head && a.tied_embeddings && beside(stage, Kind::embedding);
+  ParameterCount count =
+      shared ? head_without_table(a, job_.tensor) : entry_parameters(a, entry, job_.tensor);
+  count.routed /= job_.expert * job_.expert_tensor;
+  return count;
 }
 
 ParameterCount Layout::parameters(int stage) const {
   ParameterCount count;
   const Stage& entries = stages_[static_cast<std::size_t>(stage)];
-  for (const StageEntry& entry : entries) count += entry_parameters(job_.architecture, entry);
-  count.routed /= job_.expert;
+  for (const StageEntry& entry : entries) count += parameters(stage, entry);
   if (!holds(entries, Kind::mtp)) return count;
   // An MTP module shares embedding and head with the main model where the rank has them.
-  const auto near = [&](Kind kind) {
-    return std::any_of(stages_.begin(), stages_.end(), [&](const Stage& other) {
-      const auto index = static_cast<int>(&other - stages_.data());
-      return holds(other, kind) && holders(index) == holders(stage);
-    });
-  };
-  if (!near(Kind::embedding)) count += workload::embedding_parameters(job_.architecture);
-  if (!near(Kind::head)) count += workload::head_parameters(job_.architecture);
+  const workload::Architecture& a = job_.architecture;
+  if (!beside(stage, Kind::embedding)) count += workload::embedding_parameters(a, job_.tensor);
+  if (!beside(stage, Kind::head)) count += workload::head_parameters(a, job_.tensor);
   return count;
 }
 
 ParameterCount Layout::updated(int stage) const {
   ParameterCount count = parameters(stage);
-  if (job_.sharding == Sharding::none) return count;
-  const double dense = 1.0 / static_cast<double>(holders(stage).size() * data_);
-  count.low_precision *= dense;
-  count.high_precision *= dense;
-  count.routed *= dense * job_.expert;
+  count.low_precision /= dense_shards(stage);
+  count.high_precision /= dense_shards(stage);
+  count.routed /= routed_shards(stage);
   return count;
+}
+
+double Layout::tied_elements() const {
+  const workload::Architecture& a = job_.architecture;
+  if (!a.tied_embeddings) return 0;
+  for (std::size_t s = 0; s < stages_.size(); ++s) {
+    if (!holds(stages_[s], Kind::head)) continue;
+    if (beside(static_cast<int>(s), Kind::embedding)) return 0;
+  }
+  return workload::head_parameters(a, job_.tensor).total() -
+         head_without_table(a, job_.tensor).total();
 }
 
 }  // namespace tessera::training

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "models/training/shard_traffic.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::training {
@@ -163,20 +164,57 @@ double buffer_bytes(const TrainingJob& job, const Layout& layout,
   return experts + pipeline;
 }
 
+/// Bytes of the weights that products read.
+double weight_copies(const TrainingJob& job, const workload::ParameterCount& held) {
+  const core::DataType linear = job.precision.linear;
+  const double copies = linear == core::DataType::bf16 ? 1 : 2;  // FP8 also transposed
+  return copies * (held.low_precision + held.routed) * workload::weight_bytes(linear) +
+         held.high_precision * workload::weight_bytes(core::DataType::bf16);
+}
+
+/// What is whole for a while although ranks keep only shards of it: the root unit and two layers'
+/// weights (all of them where they stay after forward), and gradients of the root and of the layers
+/// whose reduction runs and whose backward does.
+double gathered_bytes(const TrainingJob& job, const Layout& layout, int stage) {
+  if (!shards_gradients(job.sharding)) return 0;
+  const std::vector<TrafficUnit> units = layer_units(layout, stage);
+  const core::DataType wire = job.reduce_in.value_or(job.precision.gradients);
+  double weights = 0, largest_weights = 0, largest_gradients = 0;
+  for (std::size_t u = 1; u < units.size(); ++u) {
+    const double bytes = weight_copies(job, units[u].held);
+    weights += bytes;
+    largest_weights = std::max(largest_weights, bytes);
+    largest_gradients =
+        std::max(largest_gradients, units[u].held.total() * workload::weight_bytes(wire));
+  }
+  const auto layers = static_cast<double>(units.size() - 1);
+  const double root = weight_copies(job, units.front().held);
+  double bytes = units.front().held.total() * workload::weight_bytes(wire) +
+                 std::min(2.0, layers) * largest_gradients;
+  if (!shards_weights(job.sharding)) return bytes;
+  const double ahead = std::min(layers, job.prefetch ? 2.0 : 1.0);
+  return bytes + root + (job.reshard_after_forward ? ahead * largest_weights : weights);
+}
+
+/// Weights, gradients and optimizer state of one stage.
+void add_state(RankMemory& memory, const TrainingJob& job, const Layout& layout, int stage) {
+  const workload::ParameterCount held = layout.parameters(stage);
+  const double updated = layout.updated(stage).total();
+  // Under fsdp the shard of the master weights is cast before it is gathered: no other is kept.
+  if (!shards_weights(job.sharding)) memory.weights += weight_copies(job, held);
+  memory.gradients += (shards_gradients(job.sharding) ? updated : held.total()) *
+                      workload::weight_bytes(job.precision.gradients);
+  memory.master_weights += updated * workload::weight_bytes(job.precision.master_weights);
+  memory.moments += 2 * updated * workload::weight_bytes(job.precision.moments);
+  memory.gathered += gathered_bytes(job, layout, stage);
+}
+
 RankMemory memory_of(const TrainingJob& job, const Layout& layout,
                      const std::vector<StageWork>& stages, const workload::RoutedLoad& load,
                      int rank) {
   RankMemory memory{.rank = rank};
-  const core::DataType linear = job.precision.linear;
-  const double copies = linear == core::DataType::bf16 ? 1 : 2;  // FP8 also transposed
   for (const int stage : layout.stages_of(rank)) {
-    const workload::ParameterCount held = layout.parameters(stage);
-    const double updated = layout.updated(stage).total();
-    memory.weights += copies * (held.low_precision + held.routed) * workload::weight_bytes(linear) +
-                      held.high_precision * workload::weight_bytes(core::DataType::bf16);
-    memory.gradients += held.total() * workload::weight_bytes(job.precision.gradients);
-    memory.master_weights += updated * workload::weight_bytes(job.precision.master_weights);
-    memory.moments += 2 * updated * workload::weight_bytes(job.precision.moments);
+    add_state(memory, job, layout, stage);
     memory.workspace =
         std::max(memory.workspace, largest_operands(stages[static_cast<std::size_t>(stage)]));
   }
@@ -225,12 +263,14 @@ void require_fit(const TrainingJob& job, const std::vector<RankMemory>& memory) 
                                                     {fullest->gradients, "gradients"},
                                                     {fullest->master_weights, "master weights"},
                                                     {fullest->moments, "moments"},
+                                                    {fullest->gathered, "gathered layers"},
                                                     {fullest->activations, "activations"},
                                                     {fullest->buffers, "buffers"},
                                                     {fullest->workspace, "workspace"}};
   std::sort(kinds.rbegin(), kinds.rend());
   std::vector<std::string> parts;
   for (const auto& [bytes, kind] : kinds) {
+    if (bytes <= 0) continue;
     parts.push_back(fmt::format("{} {:.1f}", kind, bytes / kGigabyte));
   }
   throw core::Refusal(

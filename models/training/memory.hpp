@@ -16,13 +16,15 @@ struct RankMemory {
   double gradients = 0;  ///< Accumulated, of all stages held.
   double master_weights = 0;
   double moments = 0;
+  double gathered = 0;       ///< Weights and gradients of whole layers, where shards are kept.
   double activations = 0;    ///< Saved tensors of the micro-batches in flight.
   double buffers = 0;        ///< Expert exchanges of a pair of chunks, pipeline sends and receipts.
   double workspace = 0;      ///< Operands of the largest kernel, and the job's `reserved`.
   int chunks_in_flight = 0;  ///< The most at any time, both directions together.
 
   [[nodiscard]] double total() const {
-    return weights + gradients + master_weights + moments + activations + buffers + workspace;
+    return weights + gradients + master_weights + moments + gathered + activations + buffers +
+           workspace;
   }
 };
 

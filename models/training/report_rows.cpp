@@ -29,8 +29,8 @@ core::Grade worst_grade(const StepModel& model) {
     grade = grade_of(cost.network, grade);
   }
   for (int stage = 0; stage < model.layout().placement().stages(); ++stage) {
-    for (const NetworkCost& cost : model.reduction(stage).reduce) grade = grade_of(cost, grade);
-    for (const NetworkCost& cost : model.reduction(stage).gather) grade = grade_of(cost, grade);
+    for (const NetworkCost& cost : model.traffic().reductions(stage)) grade = grade_of(cost, grade);
+    for (const NetworkCost& cost : model.traffic().gathers(stage)) grade = grade_of(cost, grade);
   }
   for (const auto& [ranks, cost] : model.sends()) grade = grade_of(cost, grade);
   return grade;
@@ -195,6 +195,7 @@ std::vector<core::MemoryRow> memory_rows(const TrainingJob& job,
           std::pair{"free", static_cast<double>(job.device.hbm.size.value()) - m.total()}}) {
       rows.push_back({rank, kind, bytes});
     }
+    if (m.gathered > 0) rows.insert(rows.end() - 4, {rank, "gathered", m.gathered});
   }
   return rows;
 }
@@ -250,6 +251,10 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
   }
   for (const Instruction& i : model.layout().program(rank)) {
     const ChunkRun& chunk = model.chunk(i, {});
+    const std::vector<Node>& nodes = model.plan(i).nodes;
+    for (std::size_t n = 0; n < nodes.size(); ++n) {
+      if (nodes[n].network) collectives.at(nodes[n].name).exposed += seconds(chunk.exposed[n]);
+    }
     dispatch.exposed += seconds(chunk.exposed_dispatch);
     combine.exposed += seconds(chunk.exposed_combine);
     const auto sent = [&](const Chunk& from, bool gradient) {
@@ -260,8 +265,8 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
     if (runs_input_gradient(i.action)) sent(i.backward, true);
   }
   for (const int stage : model.layout().stages_of(rank)) {
-    for (const NetworkCost& cost : model.reduction(stage).reduce) reduce.add(cost, 1);
-    for (const NetworkCost& cost : model.reduction(stage).gather) gather.add(cost, 1);
+    for (const NetworkCost& cost : model.traffic().reductions(stage)) reduce.add(cost, 1);
+    for (const NetworkCost& cost : model.traffic().gathers(stage)) gather.add(cost, 1);
   }
   const Time last = run.pipeline.ranks[static_cast<std::size_t>(rank)].back().end;
   for (const OptimizerRun::Stretch& s : run.optimizer[static_cast<std::size_t>(rank)].stretches) {

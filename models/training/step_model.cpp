@@ -79,10 +79,10 @@ StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkT
       load_(route_job(job)),
       costs_(job, load_, layout_.expert_group(0), kernels, network),
       planner_(costs_, job.communication_sms, job.device.sm.count),
+      traffic_(job, layout_, network),
       hbm_rate_(job.device.hbm.peak_rate.value() * job.device.hbm.reachable),
       stages_(lower_stages(job, layout_, load_)) {
   find_shapes();
-  reduce_stages();
   prepare_optimizer();
   prepare_sends();
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
@@ -96,31 +96,6 @@ void StepModel::find_shapes() {
     shapes.push_back(shape_of(job_.architecture, stage));
     const auto same = std::find(shapes.begin(), shapes.end(), shapes.back());
     shape_.push_back(static_cast<int>(same - shapes.begin()));
-  }
-}
-
-void StepModel::reduce_stages() {
-  for (int stage = 0; stage < layout_.placement().stages(); ++stage) {
-    const ParameterCount held = layout_.parameters(stage);
-    const std::vector<int> dense = layout_.dense_group(stage);
-    const std::vector<int> routed = layout_.routed_group(stage);
-    const double dense_elements = held.low_precision + held.high_precision;
-    const core::DataType gradients = job_.precision.gradients;
-    StageReduction reduction;
-    if (dense.size() > 1 && dense_elements > 0) {
-      reduction.reduce.push_back(network_.reduce_scatter(dense, bytes(dense_elements, gradients)));
-      const Bytes copy = bytes(held.low_precision, job_.precision.linear) +
-                         bytes(held.high_precision, core::DataType::bf16);
-      reduction.gather.push_back(network_.all_gather(
-          dense, job_.sharding == Sharding::none ? bytes(dense_elements, gradients) : copy));
-    }
-    if (routed.size() > 1 && held.routed > 0) {
-      reduction.reduce.push_back(network_.reduce_scatter(routed, bytes(held.routed, gradients)));
-      reduction.gather.push_back(network_.all_gather(
-          routed,
-          bytes(held.routed, job_.sharding == Sharding::none ? gradients : job_.precision.linear)));
-    }
-    reductions_.push_back(std::move(reduction));
   }
 }
 
@@ -146,8 +121,10 @@ void StepModel::prepare_optimizer() {
 }
 
 void StepModel::prepare_sends() {
-  const auto elements =
-      static_cast<double>(job_.micro_batch * job_.sequence_length * job_.architecture.hidden);
+  // Context ranks, and tensor ranks where norms are split along the sequence, send their own part.
+  const std::int64_t parts = job_.context * (job_.sequence_parallel ? job_.tensor : 1);
+  const auto elements = static_cast<double>(job_.micro_batch * job_.sequence_length / parts *
+                                            job_.architecture.hidden);
   const Bytes size = bytes(elements, core::DataType::bf16);
   for (const auto& [from, to] : layout_.placement().links()) {
     sends_[{from, to}] = network_.send(layout_.gpu(from, 0), layout_.gpu(to, 0), size);
@@ -159,14 +136,15 @@ StepModel::PlanKey StepModel::key(const Instruction& instruction) const {
     return shape_[static_cast<std::size_t>(chunk.stage)];
   };
   return {instruction.action, runs_forward(instruction.action) ? shape(instruction.forward) : -1,
-          instruction.action == Action::forward ? -1 : shape(instruction.backward)};
+          instruction.action == Action::forward ? -1 : shape(instruction.backward),
+          traffic_.of(instruction)};
 }
 
 const ChunkPlan& StepModel::plan(const Instruction& instruction) {
   const PlanKey wanted = key(instruction);
   const auto found = plans_.find(wanted);
   if (found != plans_.end()) return found->second;
-  const auto [action, forward, backward] = wanted;
+  const auto [action, forward, backward, traffic] = wanted;
   const auto stage = [&](int index) -> const StageWork& {
     return stages_[static_cast<std::size_t>(index)];
   };
@@ -188,6 +166,7 @@ const ChunkPlan& StepModel::plan(const Instruction& instruction) {
       plan = planner_.overlapped(stage(forward), stage(backward));
       break;
   }
+  traffic_.add(plan, traffic, forward, backward);
   return plans_.emplace(wanted, std::move(plan)).first->second;
 }
 
@@ -277,7 +256,7 @@ Time StepModel::reduce_gradients(StepRun& run, const Variation& variation) const
     Time now{};
     for (const auto& [when, stage] : order) {
       now = std::max(now, when);
-      for (const NetworkCost& cost : reduction(stage).reduce) {
+      for (const NetworkCost& cost : traffic_.reductions(stage)) {
         const Time end = now + range(cost).at(variation);
         optimizer.stretches.push_back({"reduce_scatter", true, now, end});
         optimizer.exposed += std::max(Time{}, end - std::max(now, last_chunk));
@@ -306,7 +285,7 @@ void StepModel::update_parameters(StepRun& run, Time start, const Variation& var
     };
     add("update", false, sum(optimizer_kernels(rank).update, variation));
     for (const int stage : layout_.stages_of(rank)) {
-      for (const NetworkCost& cost : reduction(stage).gather) {
+      for (const NetworkCost& cost : traffic_.gathers(stage)) {
         add("all_gather", true, range(cost).at(variation));
       }
     }

@@ -9,6 +9,7 @@
 #include "models/training/cost_table.hpp"
 #include "models/training/layout.hpp"
 #include "models/training/pipeline.hpp"
+#include "models/training/shard_traffic.hpp"
 #include "models/training/training.hpp"
 #include "models/workload/lowering.hpp"
 #include "models/workload/routing.hpp"
@@ -48,12 +49,6 @@ struct StepRun {
   core::Time step{};
 };
 
-/// Network costs of one stage's gradients and parameters.
-struct StageReduction {
-  std::vector<NetworkCost> reduce;  ///< Dense, then routed.
-  std::vector<NetworkCost> gather;
-};
-
 /// Routing of the job's MoE layers over one expert-parallel group.
 [[nodiscard]] workload::RoutedLoad route_job(const TrainingJob& job);
 /// Works of every stage on the hottest expert rank. Throws core::Refusal.
@@ -72,9 +67,7 @@ class StepModel {
   [[nodiscard]] const workload::RoutedLoad& load() const { return load_; }
   [[nodiscard]] const std::vector<StageWork>& stages() const { return stages_; }
   [[nodiscard]] const CostTable& costs() const { return costs_; }
-  [[nodiscard]] const StageReduction& reduction(int stage) const {
-    return reductions_[static_cast<std::size_t>(stage)];
-  }
+  [[nodiscard]] const ShardTraffic& traffic() const { return traffic_; }
   [[nodiscard]] core::BytesPerSecond hbm_rate() const { return hbm_rate_; }
   /// What an instruction runs.
   const ChunkPlan& plan(const Instruction& instruction);
@@ -95,11 +88,11 @@ class StepModel {
   [[nodiscard]] const std::map<std::pair<int, int>, NetworkCost>& sends() const { return sends_; }
 
  private:
-  using PlanKey = std::tuple<Action, int, int>;  ///< Action, forward shape, backward shape.
+  /// Action, forward shape, backward shape, traffic.
+  using PlanKey = std::tuple<Action, int, int, ChunkTraffic>;
   using RunKey = std::tuple<PlanKey, Variation::Side, Family>;
 
   void find_shapes();
-  void reduce_stages();
   void prepare_optimizer();
   void prepare_sends();
   [[nodiscard]] PlanKey key(const Instruction& instruction) const;
@@ -115,10 +108,10 @@ class StepModel {
   workload::RoutedLoad load_;
   CostTable costs_;
   ChunkPlanner planner_;
+  ShardTraffic traffic_;
   core::BytesPerSecond hbm_rate_;
   std::vector<StageWork> stages_;
   std::vector<int> shape_;  ///< By stage: the first stage with the same kinds of parts.
-  std::vector<StageReduction> reductions_;
   std::vector<OptimizerKernels> optimizer_;
   std::map<std::pair<int, int>, NetworkCost> sends_;
   std::map<PlanKey, ChunkPlan> plans_;

@@ -122,7 +122,7 @@ struct TrainingJob {
   /// Weights that a low-precision recipe multiplies are gathered in its type; otherwise in bf16.
   bool gather_low_precision = true;
   StageBalance balance = StageBalance::automatic;
-  std::vector<Stage> stages;  ///< In forward order; empty: assumed_stages().
+  std::vector<Stage> stages;  ///< In forward order; empty: spread_stages().
 
   double tokens = 0;  ///< Of the whole run; 0: no GPU-hours are given.
   /// Memory that no tensor of the model accounts for: CUDA context, libraries, fragmentation.
@@ -137,6 +137,10 @@ struct TrainingJob {
 /// `mtp_stage` puts the MTP modules on an earlier stage; no layer follows it then.
 [[nodiscard]] std::vector<Stage> assumed_stages(const TrainingJob& job,
                                                 std::optional<int> mtp_stage = std::nullopt);
+
+/// Stages of a job that gives none, as its `balance` says. Throws core::Refusal
+/// (illegal_combination) when layers are to be even and do not come out even.
+[[nodiscard]] std::vector<Stage> spread_stages(const TrainingJob& job);
 
 /// "embedding", "mtp", "head", or the layer's number: how the scenario writes it.
 [[nodiscard]] std::string to_string(const StageEntry& entry);
