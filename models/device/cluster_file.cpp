@@ -18,7 +18,11 @@ const std::vector<std::pair<std::string, FabricKind>> kFabricKinds = {
     {"multiplane_fat_tree", FabricKind::multiplane_fat_tree},
     {"rail_fat_tree", FabricKind::rail_fat_tree},
     {"fat_tree", FabricKind::fat_tree},
+    {"dragonfly", FabricKind::dragonfly},
 };
+
+const std::vector<std::pair<std::string, Routing>> kRoutings = {{"adaptive", Routing::adaptive},
+                                                                {"ecmp", Routing::ecmp}};
 
 int read_count(const ConfigNode& node, std::string_view key, int min, int max = kMaxGpus) {
   return static_cast<int>(node.integer(key, min, max));
@@ -71,6 +75,28 @@ HostSpec read_host(const ConfigNode& node) {
           .memory = node.quantity<Bytes>("memory", 1_MiB, Bytes{1'000'000'000'000'000})};
 }
 
+SitesSpec read_sites(const ConfigNode& fabric) {
+  if (!fabric.has("sites")) return {};
+  const ConfigNode node = fabric.object("sites");
+  return {.count = read_count(node, "count", 2, 1024),
+          .rate = read_rate(node, "rate"),
+          .latency = read_latency(node, "latency")};
+}
+
+/// Links that are slower than they should be, or gone.
+std::vector<LinkFault> read_faults(const ConfigNode& root) {
+  std::vector<LinkFault> faults;
+  const ConfigNode links = root.optional_object("links");
+  for (const ConfigNode& item : links.optional_list("degraded")) {
+    const ConfigNode fault = item.object();
+    faults.push_back(
+        {fault.text("link"), fault.number("rate", 1e-6, 0.999999), fault.at("link").position()});
+  }
+  for (const ConfigNode& item : links.optional_list("down"))
+    faults.push_back({item.text(), 0, item.position()});
+  return faults;
+}
+
 /// What is not written follows from the node: its NICs' rate, and a plane a NIC.
 FabricSpec read_fabric(const ConfigNode& node, const NodeSpec& server) {
   const FabricKind kind = node.choice("kind", kFabricKinds);
@@ -84,7 +110,12 @@ FabricSpec read_fabric(const ConfigNode& node, const NodeSpec& server) {
           .switch_latency = read_latency(node, "switch_latency"),
           .cable_latency = read_latency(node, "cable_latency"),
           .efficiency = node.number("efficiency", 0.01, 1),
-          .power_per_gpu = node.quantity<Watts>("power_per_gpu", Watts{0}, Watts{1e5})};
+          .power_per_gpu = node.quantity<Watts>("power_per_gpu", Watts{0}, Watts{1e5}),
+          .core_oversubscription = node.number_or("core_oversubscription", 1, 64, 1),
+          .routing = node.choice_or("routing", kRoutings, Routing::adaptive),
+          .hash_seed = node.integer_or("hash_seed", 0, INT64_MAX, 0),
+          .in_network_reduction = node.boolean_or("in_network_reduction", false),
+          .sites = read_sites(node)};
 }
 
 void check_node(const ConfigNode& root, const NodeSpec& node) {
@@ -129,6 +160,39 @@ void check_cluster(const ConfigNode& root, const ClusterSpec& cluster) {
                                     multiplane ? fmt::format("one for each of the {} NICs of {}",
                                                              expected, cluster.node.name)
                                                : std::string("1")));
+}
+
+/// What of a fabric contradicts itself.
+void check_fabric(const ConfigNode& root, const ClusterSpec& cluster) {
+  if (!root.sound()) return;
+  const ConfigNode node = root.object("fabric");
+  const FabricSpec& fabric = cluster.fabric;
+  const bool dragonfly = fabric.kind == FabricKind::dragonfly;
+  const auto none_on_dragonfly = [&](const char* key, double value) {
+    if (dragonfly && value != 1)
+      node.at(key).fail_against(
+          node.at("kind"), fmt::format("found {}; expected 1: a dragonfly's routers share their "
+                                       "ports out by a fixed rule",
+                                       value));
+  };
+  none_on_dragonfly("oversubscription", fabric.oversubscription);
+  none_on_dragonfly("core_oversubscription", fabric.core_oversubscription);
+  if (dragonfly && fabric.leaf_radix < 4)
+    node.at("leaf_radix")
+        .fail(fmt::format("found {}; expected at least 4 ports of a dragonfly's "
+                          "router",
+                          fabric.leaf_radix));
+  if (fabric.sites.count == 1) return;
+  const ConfigNode sites = node.object("sites");
+  if (cluster.domains % fabric.sites.count != 0)
+    sites.at("count").fail_against(root.at("domains"),
+                                   fmt::format("found {}, which does not divide the {} domains",
+                                               fabric.sites.count, cluster.domains));
+  if (fabric.kind == FabricKind::multiplane_fat_tree)
+    sites.at("count").fail_against(
+        node.at("kind"),
+        "sites whose planes share no switch have no one border; expected "
+        "rail_fat_tree, fat_tree or dragonfly");
 }
 
 }  // namespace
@@ -179,7 +243,9 @@ ClusterSpec read_cluster(const ConfigDocument& document) {
       .gpus_per_domain = read_count(root, "gpus_per_domain", 1),
       .fabric = {}};
   cluster.fabric = read_fabric(root.object("fabric"), cluster.node);
+  cluster.faults = read_faults(root);
   check_cluster(root, cluster);
+  check_fabric(root, cluster);
   document.finish();
   return cluster;
 }

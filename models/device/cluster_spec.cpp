@@ -10,8 +10,12 @@ std::string to_string(FabricKind kind) {
       return "rail_fat_tree";
     case FabricKind::fat_tree:
       return "fat_tree";
+    case FabricKind::dragonfly:
+      return "dragonfly";
   }
   return "fat_tree";
 }
+
+std::string to_string(Routing routing) { return routing == Routing::ecmp ? "ecmp" : "adaptive"; }
 
 }  // namespace tessera::device

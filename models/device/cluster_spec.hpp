@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "models/device/device_spec.hpp"
+#include "sim/core/diagnostics.hpp"
 
 /// What a server and a cluster are: GPUs behind NVLink and NICs, and the switches between them.
 /// Immutable after reading; no defaults: every field comes from hw_configs/nodes and
@@ -51,20 +53,47 @@ enum class FabricKind {
   multiplane_fat_tree,  ///< NIC i of every node in plane i; a two-layer fat tree a plane.
   rail_fat_tree,        ///< NIC i of every node on leaf i; spines join the rails.
   fat_tree,             ///< All NICs of a node on one leaf.
+  dragonfly,            ///< A quarter of a router's ports to NICs, half to its group.
 };
 [[nodiscard]] std::string to_string(FabricKind kind);
 
+/// How switches choose among equal paths.
+enum class Routing {
+  adaptive,  ///< Packet by packet, evenly over what is left of the links.
+  ecmp,      ///< One path a flow, by a hash.
+};
+[[nodiscard]] std::string to_string(Routing routing);
+
+/// Equal parts of a cluster, far from each other.
+struct SitesSpec {
+  int count = 1;
+  BytesPerSecond rate{0};  ///< Between two sites, per direction.
+  Time latency{0};         ///< Between two sites, one way.
+};
+
+/// A link that has less than its rate.
+struct LinkFault {
+  std::string link;            ///< "leaf2-spine1"; "nic5", "gpu3" for their one cable.
+  double rate;                 ///< What is left of it, [0, 1).
+  core::SourcePosition where;  ///< Where it was written.
+};
+
 struct FabricSpec {
   FabricKind kind;
-  int planes;                ///< Independent networks; 1 unless multiplane.
-  int leaf_radix;            ///< Ports of a leaf switch.
-  int spine_radix;           ///< Ports of a spine switch.
-  double oversubscription;   ///< Leaf ports down over ports up, >= 1.
-  BytesPerSecond link_rate;  ///< Of every switch port, per direction.
-  Time switch_latency;       ///< Of one switch hop.
-  Time cable_latency;        ///< Of one link.
-  double efficiency;         ///< Part of link_rate that many flows reach together, (0, 1].
-  Watts power_per_gpu;       ///< Switches and optics, shared out.
+  int planes;                        ///< Independent networks; 1 unless multiplane.
+  int leaf_radix;                    ///< Ports of a leaf switch or router.
+  int spine_radix;                   ///< Ports of a spine switch.
+  double oversubscription;           ///< Leaf ports down over ports up, >= 1.
+  BytesPerSecond link_rate;          ///< Of every switch port, per direction.
+  Time switch_latency;               ///< Of one switch hop.
+  Time cable_latency;                ///< Of one link.
+  double efficiency;                 ///< Part of link_rate that many flows reach together, (0, 1].
+  Watts power_per_gpu;               ///< Switches and optics, shared out.
+  double core_oversubscription = 1;  ///< Spine ports down over ports up, under cores, >= 1.
+  Routing routing = Routing::adaptive;
+  std::int64_t hash_seed = 0;         ///< Of ECMP.
+  bool in_network_reduction = false;  ///< Switches add what NICs send (SHARP over InfiniBand).
+  SitesSpec sites;
 };
 
 /// `domains` groups of GPUs that NVLink joins, and the fabric between them. A server of eight is
@@ -76,6 +105,7 @@ struct ClusterSpec {
   int gpus_per_domain;  ///< That jobs get; whole nodes, at most node.nvlink_domain.gpus. The rest
                         ///< are spares.
   FabricSpec fabric;
+  std::vector<LinkFault> faults = {};
 
   /// GPUs that a job can use.
   [[nodiscard]] int gpus() const { return domains * gpus_per_domain; }

@@ -104,10 +104,10 @@ std::string text_of(const ClusterName& parts, const std::string& name, const Loa
       "node: {}\ndomains: {}  # the name\ngpus_per_domain: {}  # the name\nfabric:\n",
       domains * per_domain, domains, node.name, kFabricFolder, fabric, node.name, domains,
       per_domain);
-  std::istringstream lines{core::read_text_file(
-      {root_of(options) / kFabricFolder / (fabric + ".yaml"), fabric + ".yaml"})};
-  for (std::string line; std::getline(lines, line);)
-    if (!line.starts_with("# yaml-language-server")) text += "  " + line + "\n";
+  LoadOptions load{.kind = "fabric", .folder = kFabricFolder};
+  load.data_root = options.data_root;
+  std::istringstream lines{ConfigDocument::load(fabric, load).to_yaml(true)};
+  for (std::string line; std::getline(lines, line);) text += "  " + line + "\n";
   return text;
 }
 

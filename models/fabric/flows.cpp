@@ -25,6 +25,7 @@ double efficiency_of(LinkClass link_class, const LinkEfficiency& efficiency) {
       return efficiency.host;
     case LinkClass::rdma:
     case LinkClass::network:
+    case LinkClass::wan:
       return efficiency.network;
   }
   return 1;

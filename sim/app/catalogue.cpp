@@ -7,6 +7,7 @@
 #include "models/device/fit_file.hpp"
 #include "models/device/generated_cluster.hpp"
 #include "models/device/price_list.hpp"
+#include "models/fabric/topology.hpp"
 #include "models/kernels/implementation_library.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "sim/app/scenario.hpp"
@@ -28,6 +29,13 @@ auto checker(const core::LoadOptions& options, Read read,
     load.overrides = core::parse_overrides(set);
     static_cast<void>(read(load_document(name, load)));
   };
+}
+
+/// Reads a cluster and wires it, so that faults of links that are not there are found.
+device::ClusterSpec wire_cluster(const core::ConfigDocument& document) {
+  device::ClusterSpec cluster = device::read_cluster(document);
+  static_cast<void>(fabric::Topology{fabric::topology_of(cluster)});
+  return cluster;
 }
 
 }  // namespace
@@ -54,7 +62,7 @@ const std::vector<Kind>& kinds() {
        "clusters",
        "hw_configs/clusters",
        {{"node", "node"}},
-       checker(device::cluster_options(), device::read_cluster, device::load_cluster_document),
+       checker(device::cluster_options(), wire_cluster, device::load_cluster_document),
        device::load_cluster_document,
        device::cluster_text},
       {"fabric",

@@ -60,7 +60,7 @@ TEST_CASE("mistakes of a cluster are reported where they stand", "[config][clust
           {"extends: h800_2048_multiplane\nfabric:\n  kind: torus\n",
            {},
            "c.yaml:3:9: error: fabric.kind: found 'torus'; expected one of multiplane_fat_tree, "
-           "rail_fat_tree or fat_tree"},
+           "rail_fat_tree, fat_tree or dragonfly"},
           {"extends: h800_2048_multiplane\ngpus_per_domain: 16\n",
            {},
            "c.yaml:2:18: error: gpus_per_domain: found 16; expected at most the 8 GPUs of a domain "
