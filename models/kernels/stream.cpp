@@ -170,6 +170,52 @@ StreamFacts stream_facts(const Stream& s) {
     case StreamKind::compute_scale:
       f = {.read_bytes = in, .fp32 = 1 + unpack(s.input), .whole_tensor = true};
       break;
+    case StreamKind::gelu:
+      // x/2 (1 + tanh(c x (1 + d x^2))): a polynomial, an exponential and a quotient.
+      f = {.read_bytes = in,
+           .write_bytes = out,
+           .fp32 = 7 + unpack(s.input) + scaling(s.output),
+           .sfu = 2,
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::gelu_backward:
+      // The same tanh, then its derivative's polynomial times dy.
+      f = {.read_bytes = 2 * in,
+           .write_bytes = out,
+           .fp32 = 14 + 2 * unpack(s.input) + scaling(s.output),
+           .sfu = 2,
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::softmax:
+      // Scale, mask, maximum, exponential and sum over a row in registers, then the quotient.
+      f = {.read_bytes = in,
+           .write_bytes = out,
+           .fp32 = 5 + unpack(s.input),
+           .sfu = 1,
+           .conversions = pack(s.output),
+           .row_steps = 2 * kReduction,
+           .whole_rows = true};
+      break;
+    case StreamKind::softmax_backward:
+      // y dy summed over a row, then y (dy - sum).
+      f = {.read_bytes = 2 * in,
+           .write_bytes = out,
+           .fp32 = 4 + 2 * unpack(s.input),
+           .conversions = pack(s.output),
+           .row_steps = kReduction,
+           .whole_rows = true};
+      break;
+    case StreamKind::dropout:
+      // Philox gives four draws in about 60 operations (10 rounds of two products and four
+      // exclusive ors: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+      f = {.read_bytes = in,
+           .write_bytes = out + 1,
+           .fp32 = 15 + 2 + unpack(s.input),
+           .conversions = pack(s.output)};
+      break;
+    case StreamKind::column_sum:
+      f = {.read_bytes = in, .fp32 = 1 + unpack(s.input)};
+      break;
   }
   return f;
 }

@@ -8,39 +8,40 @@
 namespace tessera::training {
 namespace {
 
-using core::Time;
 using workload::PartWork;
 using workload::Pass;
-using workload::Work;
+using workload::Step;
+using workload::Steps;
 using Direction = workload::Exchange::Direction;
 
-std::string category_of(Pass pass) {
-  switch (pass) {
-    case Pass::forward:
-      return "forward";
-    case Pass::input_gradient:
-      return "backward";
-    case Pass::weight_gradient:
-      return "weight";
-    case Pass::optimizer:
-      return "optimizer";
-  }
-  return "forward";
-}
-
-/// A kernel and the part it belongs to.
+/// A step and the part it belongs to.
 struct Item {
   const PartWork* part;
-  const Work* work;
+  const Step* step;
+  bool again = false;  ///< Of a forward pass that is computed again.
 };
 
-void append(std::vector<Item>& to, const PartWork& part, const std::vector<Work>& works) {
-  for (const Work& work : works) to.push_back({&part, &work});
+void append(std::vector<Item>& to, const PartWork& part, const Steps& steps, bool again = false) {
+  for (const Step& step : steps) to.push_back({&part, &step, again});
 }
+
+/// Steps [from, until) of `gradients`, counted with the steps before them, and between them those
+/// of `weights` that are ready; `rest`: whatever is left of them too. Moves `next` on.
+void merge(std::vector<Item>& to, const PartWork& part, const Steps& gradients, int before,
+           const Steps& weights, std::size_t& next, bool rest) {
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    for (; next < weights.size() && weights[next].ready <= before + static_cast<int>(i); ++next)
+      to.push_back({&part, &weights[next]});
+    to.push_back({&part, &gradients[i]});
+  }
+  for (; rest && next < weights.size(); ++next) to.push_back({&part, &weights[next]});
+}
+
+Pass pass_of(const Step& step) { return step.work() ? step.work()->pass : step.transfer()->pass; }
 
 }  // namespace
 
-/// Kernels up to an exchange or to the end of the chunk.
+/// Steps up to an exchange or to the end of the chunk.
 struct ChunkPlanner::Segment {
   std::vector<Item> main;      ///< What the exchange waits for.
   std::vector<Item> trailing;  ///< Weight gradients: run while the exchange does.
@@ -55,86 +56,147 @@ struct ChunkPlanner::Segment {
   }
 };
 
+void ChunkPlanner::append_forward(std::vector<Segment>& segments, const PartWork& part,
+                                  bool again) {
+  const std::string suffix = again ? " recompute" : "";
+  const auto exchange = [&](Direction direction, const char* name) {
+    if (!part.exchanges) return;
+    segments.back().close(direction, part, name + suffix);
+    segments.emplace_back();
+  };
+  append(segments.back().main, part, part.before_dispatch, again);
+  exchange(Direction::dispatch, "dispatch");
+  append(segments.back().main, part, part.experts, again);
+  exchange(Direction::combine, "combine");
+  append(segments.back().main, part, part.after_combine, again);
+}
+
 std::vector<ChunkPlanner::Segment> ChunkPlanner::forward_segments(const StageWork& stage) {
   std::vector<Segment> segments(1);
-  for (const PartWork& part : stage) {
-    append(segments.back().main, part, part.before_dispatch);
-    if (part.exchanges) {
-      segments.back().close(Direction::dispatch, part, "dispatch");
-      segments.emplace_back();
-    }
-    append(segments.back().main, part, part.experts);
-    if (part.exchanges) {
-      segments.back().close(Direction::combine, part, "combine");
-      segments.emplace_back();
-    }
-    append(segments.back().main, part, part.after_combine);
-  }
+  for (const PartWork& part : stage) append_forward(segments, part, false);
   return segments;
 }
 
-std::vector<ChunkPlanner::Segment> ChunkPlanner::backward_segments(const StageWork& stage,
-                                                                   bool with_weight_gradient) {
-  const auto weights = [&](Segment& segment, const PartWork& part, const std::vector<Work>& list) {
-    if (with_weight_gradient) append(segment.trailing, part, list);
+/// Gradients of one part; its weight gradients where `weights` says.
+void ChunkPlanner::append_backward(std::vector<Segment>& segments, const PartWork& part,
+                                   Weights weights) {
+  const bool in_place = weights == Weights::in_place;
+  static const Steps kNone;
+  const Steps& experts = in_place ? part.experts_weight_gradient : kNone;
+  const Steps& finish = in_place ? part.finish_weight_gradient : kNone;
+  const auto exchange = [&](Direction direction, const char* name) {
+    if (!part.exchanges) return;
+    segments.back().close(direction, part, name);
+    segments.emplace_back();
   };
+  const auto trail = [&](const Steps& list) {
+    if (weights == Weights::beside_exchanges) append(segments.back().trailing, part, list);
+  };
+  std::size_t next = 0;
+  merge(segments.back().main, part, part.start_gradient, 0, experts, next, false);
+  // The gradient of a combine moves rows as a dispatch does.
+  exchange(Direction::dispatch, "combine gradient");
+  merge(segments.back().main, part, part.experts_gradient,
+        static_cast<int>(part.start_gradient.size()), experts, next, true);
+  trail(part.experts_weight_gradient);
+  exchange(Direction::combine, "dispatch gradient");
+  next = 0;
+  merge(segments.back().main, part, part.finish_gradient, 0, finish, next, true);
+  trail(part.finish_weight_gradient);
+}
+
+std::vector<ChunkPlanner::Segment> ChunkPlanner::backward_segments(const StageWork& stage,
+                                                                   Weights weights) {
   std::vector<Segment> segments(1);
   for (auto part = stage.rbegin(); part != stage.rend(); ++part) {
-    append(segments.back().main, *part, part->start_gradient);
-    if (part->exchanges) {  // the gradient of a combine moves rows as a dispatch does
-      segments.back().close(Direction::dispatch, *part, "combine gradient");
-      segments.emplace_back();
-    }
-    append(segments.back().main, *part, part->experts_gradient);
-    weights(segments.back(), *part, part->experts_weight_gradient);
-    if (part->exchanges) {
-      segments.back().close(Direction::combine, *part, "dispatch gradient");
-      segments.emplace_back();
-    }
-    append(segments.back().main, *part, part->finish_gradient);
-    weights(segments.back(), *part, part->finish_weight_gradient);
+    if (part->recomputes_forward) append_forward(segments, *part, true);
+    append_backward(segments, *part, weights);
   }
   for (Segment& segment : segments) segment.pass = Pass::input_gradient;
   return segments;
 }
 
-/// Appends segments to a plan. Each direction of travel is a chain: a segment waits for the
-/// exchange that ended the one before.
+/// Appends segments to a plan. Each direction of travel is a chain: a kernel waits for the
+/// exchanges and transfers that bring what it reads. Weight gradients read what transfers of their
+/// own bring, and nothing of the chain waits for them.
 class ChunkPlanner::Writer {
  public:
+  /// A node of the communication lane, and the kernels that need not wait for it.
+  struct Arrival {
+    int node = -1;
+    int behind = 0;
+  };
   struct Chain {
-    int last = -1;      ///< Node that completes what was written so far.
-    int exchange = -1;  ///< Exchange that the next segment waits for.
+    int last = -1;    ///< Node that completes what was written so far.
+    int kernel = -1;  ///< The last kernel, weight gradients included.
+    std::vector<Arrival> arrivals;
+    std::vector<Arrival> weight_arrivals;
   };
 
   Writer(CostTable& costs, int shared_sms) : costs_(costs), shared_sms_(shared_sms) {}
 
   void write(const Segment& segment, Chain& chain, bool main_beside_exchange) {
     for (const Item& item : segment.main) {
-      kernel(item, main_beside_exchange ? shared_sms_ : 0, std::exchange(chain.exchange, -1));
-      chain.last = index();
+      step(item, chain, main_beside_exchange ? shared_sms_ : 0, segment.pass);
     }
-    if (segment.exchange) {
-      exchange(segment, chain.last);
-      chain.last = chain.exchange = index();
-    }
+    if (segment.exchange) exchange(segment, chain);
     const bool beside = main_beside_exchange || segment.exchange.has_value();
-    for (const Item& item : segment.trailing) kernel(item, beside ? shared_sms_ : 0, -1);
+    for (const Item& item : segment.trailing)
+      step(item, chain, beside ? shared_sms_ : 0, segment.pass);
   }
-  void kernel(const Item& item, int sms, int after) {
-    plan_.nodes.push_back({.part = item.part->name,
-                           .name = item.work->name,
-                           .category = category_of(item.work->pass),
-                           .lane = Lane::compute,
-                           .kernel = &costs_.kernel(item.work->op, sms),
-                           .pass = item.work->pass,
-                           .after = after});
+
+  /// `direction`: forward or input_gradient, whichever way the chunk runs.
+  void step(const Item& item, Chain& chain, int sms, Pass direction) {
+    const bool weight = pass_of(*item.step) == Pass::weight_gradient;
+    std::vector<Arrival>& arrivals = weight ? chain.weight_arrivals : chain.arrivals;
+    if (const workload::Transfer* transfer = item.step->transfer()) {
+      plan_.nodes.push_back(node_of(item, direction));
+      plan_.nodes.back().after = chain.kernel;
+      arrivals.push_back({index(), transfer->behind});
+    } else {
+      plan_.nodes.push_back(node_of(item, direction));
+      Node& node = plan_.nodes.back();
+      node.kernel = &costs_.kernel(item.step->work()->op, sms);
+      node.after = await(arrivals);
+      chain.kernel = index();
+    }
+    if (!weight) chain.last = index();
   }
   ChunkPlan& plan() { return plan_; }
 
  private:
   int index() const { return static_cast<int>(plan_.nodes.size()) - 1; }
-  void exchange(const Segment& segment, int after) {
+
+  /// The last arrival that a kernel waits for; the others come one kernel nearer.
+  static int await(std::vector<Arrival>& arrivals) {
+    int after = -1;
+    for (Arrival& arrival : arrivals) {
+      if (arrival.behind-- == 0) after = std::max(after, arrival.node);
+    }
+    std::erase_if(arrivals, [](const Arrival& arrival) { return arrival.behind < 0; });
+    return after;
+  }
+
+  Node node_of(const Item& item, Pass direction) {
+    Node node;
+    node.part = item.part->name;
+    node.pass = item.again ? Pass::input_gradient : pass_of(*item.step);
+    if (const workload::Transfer* transfer = item.step->transfer()) {
+      node.name = transfer->name;
+      node.category = "communication";
+      node.lane = Lane::communication;
+      node.network = &costs_.transfer(*transfer);
+    } else {
+      node.name = item.step->work()->name;
+      node.category = node.pass == Pass::weight_gradient ? "weight"
+                      : direction == Pass::forward       ? "forward"
+                                                         : "backward";
+    }
+    if (item.again) node.name += " recompute";
+    return node;
+  }
+
+  void exchange(const Segment& segment, Chain& chain) {
     plan_.nodes.push_back({.part = segment.exchange_part,
                            .name = segment.exchange_name,
                            .category = "communication",
@@ -142,7 +204,9 @@ class ChunkPlanner::Writer {
                            .exchange = &costs_.exchange(*segment.exchange),
                            .direction = *segment.exchange,
                            .pass = segment.pass,
-                           .after = after});
+                           .after = chain.kernel});
+    chain.last = index();
+    chain.arrivals.push_back({index(), 0});
   }
 
   CostTable& costs_;
@@ -150,8 +214,11 @@ class ChunkPlanner::Writer {
   ChunkPlan plan_;
 };
 
-ChunkPlanner::ChunkPlanner(CostTable& costs, int communication_sms, int device_sms)
-    : costs_(costs), shared_sms_(device_sms - communication_sms) {
+ChunkPlanner::ChunkPlanner(CostTable& costs, int communication_sms, int device_sms,
+                           bool weights_beside_exchanges)
+    : costs_(costs),
+      shared_sms_(device_sms - communication_sms),
+      weights_beside_exchanges_(weights_beside_exchanges) {
   assert(shared_sms_ > 0 && "communication must leave SMs to computation");
 }
 
@@ -166,7 +233,10 @@ ChunkPlan ChunkPlanner::forward(const StageWork& stage) {
 ChunkPlan ChunkPlanner::backward(const StageWork& stage, bool with_weight_gradient) {
   Writer writer(costs_, shared_sms_);
   Writer::Chain chain;
-  for (const Segment& segment : backward_segments(stage, with_weight_gradient)) {
+  const Weights weights = !with_weight_gradient       ? Weights::none
+                          : weights_beside_exchanges_ ? Weights::beside_exchanges
+                                                      : Weights::in_place;
+  for (const Segment& segment : backward_segments(stage, weights)) {
     writer.write(segment, chain, false);
   }
   writer.plan().backward_output = chain.last;
@@ -175,11 +245,15 @@ ChunkPlan ChunkPlanner::backward(const StageWork& stage, bool with_weight_gradie
 
 ChunkPlan ChunkPlanner::weight_gradient(const StageWork& stage) {
   Writer writer(costs_, shared_sms_);
+  Writer::Chain chain;
   for (auto part = stage.rbegin(); part != stage.rend(); ++part) {
     std::vector<Item> items;
     append(items, *part, part->experts_weight_gradient);
     append(items, *part, part->finish_weight_gradient);
-    for (const Item& item : items) writer.kernel(item, 0, -1);
+    for (const Item& item : items) {
+      chain.kernel = -1;  // what is gathered again has been there since the forward pass
+      writer.step(item, chain, 0, Pass::input_gradient);
+    }
   }
   return std::move(writer.plan());
 }
@@ -187,7 +261,8 @@ ChunkPlan ChunkPlanner::weight_gradient(const StageWork& stage) {
 ChunkPlan ChunkPlanner::overlapped(const StageWork& forward_stage,
                                    const StageWork& backward_stage) {
   const std::vector<Segment> forward = forward_segments(forward_stage);
-  const std::vector<Segment> backward = backward_segments(backward_stage, true);
+  const std::vector<Segment> backward =
+      backward_segments(backward_stage, Weights::beside_exchanges);
   const bool shared = forward.size() > 1 || backward.size() > 1;
   Writer writer(costs_, shared_sms_);
   Writer::Chain forward_chain, backward_chain;

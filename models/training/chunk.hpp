@@ -9,7 +9,8 @@
 #include "sim/core/units.hpp"
 
 /// One pipeline chunk (a stage and a micro-batch) on one GPU: kernels on the compute stream,
-/// exchanges with experts on the communication stream, with the dependencies between them.
+/// exchanges with experts and collectives inside of layers on the communication stream, with the
+/// dependencies between them.
 namespace tessera::training {
 
 /// The streams of a GPU; each runs its nodes in order, one at a time.
@@ -55,11 +56,15 @@ using StageWork = std::vector<workload::PartWork>;
 /// kernel counts as one beside an exchange, as the kernels' launch sizes are set before.
 class ChunkPlanner {
  public:
-  ChunkPlanner(CostTable& costs, int communication_sms, int device_sms);
+  /// `weights_beside_exchanges`: in a full backward, weight gradients run while exchanges of the
+  /// input gradient do, as DualPipe's do; otherwise each follows its input gradient, as autograd
+  /// runs them, and exchanges are exposed. A pair of chunks always does the first.
+  ChunkPlanner(CostTable& costs, int communication_sms, int device_sms,
+               bool weights_beside_exchanges = true);
 
   /// Exchanges are exposed.
   [[nodiscard]] ChunkPlan forward(const StageWork& stage);
-  /// Weight gradients run while exchanges of the input gradient do; without them exchanges are
+  /// Parts that recompute their forward pass do so first. Without weight gradients exchanges are
   /// exposed.
   [[nodiscard]] ChunkPlan backward(const StageWork& stage, bool with_weight_gradient);
   [[nodiscard]] ChunkPlan weight_gradient(const StageWork& stage);
@@ -73,11 +78,17 @@ class ChunkPlanner {
  private:
   struct Segment;
   class Writer;
+  enum class Weights { none, beside_exchanges, in_place };
+  static void append_forward(std::vector<Segment>& segments, const workload::PartWork& part,
+                             bool again);
+  static void append_backward(std::vector<Segment>& segments, const workload::PartWork& part,
+                              Weights weights);
   static std::vector<Segment> forward_segments(const StageWork& stage);
-  static std::vector<Segment> backward_segments(const StageWork& stage, bool with_weight_gradient);
+  static std::vector<Segment> backward_segments(const StageWork& stage, Weights weights);
 
   CostTable& costs_;
   int shared_sms_;  ///< Left to kernels beside an exchange.
+  bool weights_beside_exchanges_;
 };
 
 /// A plan with times.

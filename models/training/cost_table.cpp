@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 
 namespace tessera::training {
 namespace {
@@ -29,13 +30,21 @@ Time TimeRange::at(const Variation& variation) const {
   return variation.side == Variation::Side::lower ? lower : upper;
 }
 
+const std::vector<int>& CommunicationGroups::of(workload::Transfer::Group group) const {
+  switch (group) {
+    case workload::Transfer::Group::tensor:
+      return tensor;
+    case workload::Transfer::Group::context:
+      return context;
+    case workload::Transfer::Group::expert_tensor:
+      return expert_tensor;
+  }
+  return tensor;
+}
+
 CostTable::CostTable(const TrainingJob& job, const workload::RoutedLoad& load,
-                     std::vector<int> expert_gpus, gpu::KernelTimer& kernels, NetworkTimer& network)
-    : job_(job),
-      load_(load),
-      expert_gpus_(std::move(expert_gpus)),
-      timer_(kernels),
-      network_(network) {}
+                     CommunicationGroups groups, gpu::KernelTimer& kernels, NetworkTimer& network)
+    : job_(job), load_(load), groups_(std::move(groups)), timer_(kernels), network_(network) {}
 
 const KernelCost& CostTable::kernel(const workload::Operator& op, int sms) {
   const auto key = std::pair{workload::describe(op), sms};
@@ -52,11 +61,13 @@ const ExchangeCost& CostTable::exchange(workload::Exchange::Direction direction)
   const auto found = exchanges_.find(direction);
   if (found != exchanges_.end()) return found->second;
   const bool dispatch = direction == workload::Exchange::Direction::dispatch;
-  const std::int64_t tokens = job_.micro_batch * job_.sequence_length;
+  // Every tensor and context rank sends tokens of its own.
+  const std::int64_t tokens =
+      job_.micro_batch * job_.sequence_length / (job_.tensor * job_.context);
   const core::DataType type = dispatch ? job_.precision.dispatch : job_.precision.combine;
   ExchangeCost cost;
   cost.network = network_.exchange({.direction = direction,
-                                    .gpus = expert_gpus_,
+                                    .gpus = groups_.expert,
                                     .tokens_per_rank = tokens,
                                     .hidden = job_.architecture.hidden,
                                     .type = type,
@@ -79,6 +90,36 @@ const ExchangeCost& CostTable::exchange(workload::Exchange::Direction direction)
   }
   cost.hbm_bytes = cost.kernel.hbm_bytes;
   return exchanges_.emplace(direction, std::move(cost)).first->second;
+}
+
+const NetworkCost& CostTable::transfer(const workload::Transfer& transfer) {
+  using Kind = workload::Transfer::Kind;
+  const core::Bytes size{std::llround(transfer.bytes)};
+  const auto key = std::tuple{transfer.kind, transfer.group, size.value(), transfer.copy_engines};
+  const auto found = transfers_.find(key);
+  if (found != transfers_.end()) return found->second;
+  const std::vector<int>& gpus = groups_.of(transfer.group);
+  assert(gpus.size() > 1 && "a transfer needs the GPUs of its group");
+  NetworkCost cost;
+  switch (transfer.kind) {
+    case Kind::all_gather:
+      cost = network_.all_gather(gpus, size);
+      break;
+    case Kind::reduce_scatter:
+      cost = network_.reduce_scatter(gpus, size);
+      break;
+    case Kind::all_reduce:
+      cost = network_.all_reduce(gpus, size);
+      break;
+    case Kind::all_to_all:
+      cost = network_.all_to_all(gpus, size);
+      break;
+    case Kind::send:
+      cost = network_.ring_shift(gpus, size);
+      break;
+  }
+  if (transfer.copy_engines) cost.sms = 0;
+  return transfers_.emplace(key, cost).first->second;
 }
 
 }  // namespace tessera::training

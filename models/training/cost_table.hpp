@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "models/training/network_timer.hpp"
 #include "models/training/training.hpp"
 #include "models/workload/operators.hpp"
+#include "models/workload/part_work.hpp"
 #include "models/workload/routing.hpp"
 
 namespace tessera::training {
@@ -54,16 +56,28 @@ struct ExchangeCost {
   double hbm_bytes = 0;
 };
 
+/// GPUs that one GPU's layers talk to, in the order of ranks, itself included.
+struct CommunicationGroups {
+  std::vector<int> expert;
+  std::vector<int> tensor = {};
+  std::vector<int> context = {};
+  std::vector<int> expert_tensor = {};
+
+  [[nodiscard]] const std::vector<int>& of(workload::Transfer::Group group) const;
+};
+
 /// Times of everything that a job runs, each asked once.
 class CostTable {
  public:
-  /// `expert_gpus`: one expert-parallel group, by expert rank. All arguments outlive the table.
-  CostTable(const TrainingJob& job, const workload::RoutedLoad& load, std::vector<int> expert_gpus,
+  /// Job, load and timers outlive the table.
+  CostTable(const TrainingJob& job, const workload::RoutedLoad& load, CommunicationGroups groups,
             gpu::KernelTimer& kernels, NetworkTimer& network);
 
   const KernelCost& kernel(const workload::Operator& op, int sms);
   /// Wire type by direction as the job's precision says; the same forward and backward.
   const ExchangeCost& exchange(workload::Exchange::Direction direction);
+  /// A collective or message inside of a layer; one that copy engines move takes no SMs.
+  const NetworkCost& transfer(const workload::Transfer& transfer);
   /// All kernels asked so far.
   [[nodiscard]] const std::map<std::pair<std::string, int>, KernelCost>& kernels() const {
     return kernels_;
@@ -75,11 +89,15 @@ class CostTable {
  private:
   const TrainingJob& job_;
   const workload::RoutedLoad& load_;
-  std::vector<int> expert_gpus_;
+  CommunicationGroups groups_;
   gpu::KernelTimer& timer_;
   NetworkTimer& network_;
   std::map<std::pair<std::string, int>, KernelCost> kernels_;  ///< By description and SMs.
   std::map<workload::Exchange::Direction, ExchangeCost> exchanges_;
+  /// By kind, group, bytes and whether copy engines move it.
+  std::map<std::tuple<workload::Transfer::Kind, workload::Transfer::Group, std::int64_t, bool>,
+           NetworkCost>
+      transfers_;
 };
 
 }  // namespace tessera::training

@@ -26,10 +26,12 @@ double deferred(const StageWork& stage) {
   return bytes;
 }
 
-/// A full backward keeps one part's weight gradient inputs at a time.
+/// A full backward keeps one part's weight gradient inputs, and what it computes again, at a time.
 double largest_deferred(const StageWork& stage) {
   double bytes = 0;
-  for (const PartWork& part : stage) bytes = std::max(bytes, part.deferred_bytes());
+  for (const PartWork& part : stage) {
+    bytes = std::max(bytes, part.deferred_bytes() + part.recomputed_bytes());
+  }
   return bytes;
 }
 
@@ -134,10 +136,10 @@ double operand_bytes(const workload::Operator& op) {
 double largest_operands(const StageWork& stage) {
   double bytes = 0;
   for (const PartWork& part : stage) {
-    for (const auto* list : {&part.before_dispatch, &part.experts, &part.after_combine,
-                             &part.start_gradient, &part.experts_gradient, &part.finish_gradient,
-                             &part.experts_weight_gradient, &part.finish_weight_gradient}) {
-      for (const workload::Work& work : *list) bytes = std::max(bytes, operand_bytes(work.op));
+    for (const workload::Steps* list : part.lists()) {
+      for (const workload::Step& step : *list) {
+        if (step.work()) bytes = std::max(bytes, operand_bytes(step.work()->op));
+      }
     }
   }
   return bytes;

@@ -77,8 +77,9 @@ StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkT
       network_(network),
       layout_(job),
       load_(route_job(job)),
-      costs_(job, load_, layout_.expert_group(0), kernels, network),
-      planner_(costs_, job.communication_sms, job.device.sm.count),
+      costs_(job, load_, {.expert = layout_.expert_group(0)}, kernels, network),
+      planner_(costs_, job.communication_sms, job.device.sm.count,
+               job.schedule == ScheduleKind::dualpipe || job.schedule == ScheduleKind::dualpipev),
       traffic_(job, layout_, network),
       hbm_rate_(job.device.hbm.peak_rate.value() * job.device.hbm.reachable),
       stages_(lower_stages(job, layout_, load_)) {

@@ -5,52 +5,28 @@
 #include <vector>
 
 #include "models/workload/architecture.hpp"
-#include "models/workload/operators.hpp"
+#include "models/workload/parallel_split.hpp"
+#include "models/workload/part_builder.hpp"
+#include "models/workload/part_work.hpp"
 #include "models/workload/precision.hpp"
 
 namespace tessera::workload {
 
-/// One kernel of a layer.
-struct Work {
-  std::string name;  ///< "q_up", "q_up weight_gradient", ...
-  Operator op;
-  Pass pass = Pass::forward;
-};
-
-/// A tensor that the forward pass leaves for the backward pass.
-struct SavedTensor {
-  std::string name;
-  double bytes = 0;
-};
-
-/// Everything that one GPU computes for one part of a stage (a layer, the embedding, the head, an
-/// MTP module) and one micro-batch, in order of execution. Between the lists lie the exchanges of a
-/// mixture-of-experts layer:
-///   forward:         before_dispatch | dispatch | experts | combine | after_combine
-///   input gradient:  start | gradient of combine | experts | gradient of dispatch | finish
-/// A part that does not exchange uses the same lists without the exchanges. Weight gradients may
-/// run any time after the list they follow.
-struct PartWork {
-  std::string name;  ///< "layer 7", "embedding", ...
-  bool exchanges = false;
-  std::vector<Work> before_dispatch, experts, after_combine;
-  std::vector<Work> start_gradient, experts_gradient, finish_gradient;
-  std::vector<Work> experts_weight_gradient, finish_weight_gradient;
-  std::vector<SavedTensor> saved;     ///< From forward to the end of the input gradient.
-  std::vector<SavedTensor> deferred;  ///< From the input gradient to the weight gradient.
-
-  [[nodiscard]] double saved_bytes() const;
-  [[nodiscard]] double deferred_bytes() const;
-};
-
-/// Lowers parts of one architecture to the operators of one GPU.
+/// Lowers parts of one architecture to the kernels and transfers of one GPU.
 ///
-/// FP8 recipe: forward C = x W, input gradient dy W^T, weight gradient dy^T x, each with operands
-/// in 1x128 and 128x128 blocks; the weight gradient takes both operands quantised along the tokens
-/// and adds to FP32 (arXiv 2412.19437, sections 3.3.1 and 3.3.2). A forward input is kept in FP8
-/// and transposed for its weight gradient; an output gradient is quantised both ways at once.
-/// Queries' and keys' down projections are one product (N = 2112, the shape that DeepGEMM's README
-/// times); so are gate and up projections.
+/// Every low-precision recipe computes forward C = x W, input gradient dy W^T and weight gradient
+/// dy^T x in its type, the last one added to `gradients`' type. fp8_block: operands in 1x128 and
+/// 128x128 blocks, both of the weight gradient's along the tokens (arXiv 2412.19437, sections 3.3.1
+/// and 3.3.2); a forward input is kept in FP8 and transposed for its weight gradient; an output
+/// gradient is quantised both ways at once. The others follow Transformer Engine: fp8 casts with
+/// one scale a tensor, and transposes where products read along k alone; mxfp8 quantises along both
+/// dimensions and swizzles scales; nvfp4 takes the tensor's maximum first.
+/// Queries, keys and values are one product, of MLA their down projections (N = 2112, the shape
+/// that DeepGEMM's README times); so are gate and up projections.
+///
+/// Tensor parallelism is Megatron's: with sequence parallelism tokens are gathered before qkv and
+/// up projections and sums scattered after output and down projections, backward the mirror image,
+/// and inputs gathered again for weight gradients; without it sums are all-reduced.
 ///
 /// Assumed, as nobody published it: expert weights of a token are applied with SwiGLU, so that the
 /// combine's gradient needs no expert output; keys are assembled where rotary and up projection
@@ -59,31 +35,27 @@ struct PartWork {
 /// input gradient.
 class Lowering {
  public:
+  /// Throws core::Refusal: outside_model for recipes, attention and combinations that are not
+  /// modelled, illegal_combination for a split that does not divide the model or the sequence.
+  explicit Lowering(LoweringJob job);
   /// `sequences` of `sequence_length` tokens form a micro-batch; `expert_rows` are the rows of each
-  /// expert on this GPU. Throws core::Refusal (outside_model) for a recipe that is neither bf16 nor
-  /// fp8_block and for FP8 dispatch into BF16 experts.
+  /// expert on this GPU, those that expert-tensor ranks bring together included.
   Lowering(const Architecture& architecture, const PrecisionRecipe& precision,
            const RecomputeChoice& recompute, std::int64_t sequences, std::int64_t sequence_length,
-           std::vector<std::int64_t> expert_rows);
+           std::vector<std::int64_t> expert_rows, const ParallelSplit& split = {},
+           const KernelChoice& kernels = {});
 
   [[nodiscard]] PartWork layer(std::int64_t number) const;
   [[nodiscard]] PartWork embedding() const;
   /// Final norm, logits, loss; its input gradient starts from the logits' gradient.
   [[nodiscard]] PartWork head() const;
-  /// One module: norms, embedding and projection, a layer with experts, and the shared head.
+  /// One module: norms, embedding and projection, a layer, and the shared head.
   [[nodiscard]] PartWork mtp(std::int64_t number) const;
 
-  [[nodiscard]] std::int64_t tokens() const { return tokens_; }
-
  private:
-  friend class PartBuilder;
-  Architecture architecture_;
-  PrecisionRecipe precision_;
-  RecomputeChoice recompute_;
-  std::int64_t sequences_;
-  std::int64_t sequence_length_;
-  std::int64_t tokens_;
-  std::vector<std::int64_t> expert_rows_;
+  [[nodiscard]] DataType linear_type(std::int64_t layer) const;
+
+  LoweringJob job_;
 };
 
 /// Kernels of one rank's optimizer step over its share of parameters.
@@ -101,9 +73,5 @@ struct OptimizerShare {
                                             const PrecisionRecipe& precision);
 [[nodiscard]] std::vector<Work> after_gather_work(const OptimizerShare& share,
                                                   const PrecisionRecipe& precision);
-
-/// Bytes of one element with its scales.
-[[nodiscard]] double activation_bytes(DataType type);
-[[nodiscard]] double weight_bytes(DataType type);
 
 }  // namespace tessera::workload

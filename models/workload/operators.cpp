@@ -127,6 +127,18 @@ std::string to_string(StreamKind kind) {
       return "gradient_clip";
     case StreamKind::compute_scale:
       return "compute_scale";
+    case StreamKind::gelu:
+      return "gelu";
+    case StreamKind::gelu_backward:
+      return "gelu_backward";
+    case StreamKind::softmax:
+      return "softmax";
+    case StreamKind::softmax_backward:
+      return "softmax_backward";
+    case StreamKind::dropout:
+      return "dropout";
+    case StreamKind::column_sum:
+      return "column_sum";
   }
   return "copy";
 }

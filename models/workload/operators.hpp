@@ -126,10 +126,16 @@ enum class StreamKind {
   embedding,              ///< Gathers a row of the table per token.
   embedding_backward,     ///< Adds a row of gradients per token.
   softmax_cross_entropy,  ///< Reads logits, writes their gradient in place.
-  adamw,          ///< `rows` parameters: master weight, gradient, two moments -> updated, and a
-                  ///< low-precision copy.
-  gradient_clip,  ///< Reads gradients once for the norm.
-  compute_scale,  ///< The maximum of |x| over a tensor.
+  adamw,             ///< `rows` parameters: master weight, gradient, two moments -> updated, and a
+                     ///< low-precision copy.
+  gradient_clip,     ///< Reads gradients once for the norm.
+  compute_scale,     ///< The maximum of |x| over a tensor.
+  gelu,              ///< y = gelu(x), or another function of one input.
+  gelu_backward,     ///< Reads x and dy, writes dx.
+  softmax,           ///< Of scaled and masked rows. Reads x, writes y.
+  softmax_backward,  ///< Reads y and dy, writes dx.
+  dropout,           ///< Reads x, writes y and a mask of a byte an element.
+  column_sum,        ///< Sums rows: gradients of a bias.
 };
 [[nodiscard]] std::string to_string(StreamKind kind);
 

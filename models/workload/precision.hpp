@@ -1,14 +1,23 @@
 #pragma once
 
+#include <cstdint>
+
 #include "sim/core/data_type.hpp"
 
 namespace tessera::workload {
 
+/// Where the scale of a tensor comes from that has one for all its elements.
+enum class TensorScaling {
+  delayed,  ///< From the maxima of earlier steps: known before the cast.
+  current,  ///< From its own maximum: read once more before the cast.
+};
+
 /// Which number format each part of training uses. What a recipe leaves in BF16 whatever it says:
 /// attention, gate, embedding, head and norms (arXiv 2412.19437, section 3.3.1).
 struct PrecisionRecipe {
-  core::DataType linear = core::DataType::bf16;     ///< bf16 or fp8_block: every linear layer's
-                                                    ///< output, input and weight gradient.
+  /// bf16, fp8 (one scale a tensor), fp8_block, mxfp8 or nvfp4: every linear layer's output, input
+  /// and weight gradient.
+  core::DataType linear = core::DataType::bf16;
   core::DataType attention = core::DataType::bf16;  ///< bf16.
   core::DataType dispatch = core::DataType::bf16;   ///< Tokens to experts and, backward, gradients
                                                     ///< of the experts' outputs.
@@ -18,19 +27,51 @@ struct PrecisionRecipe {
   core::DataType gradients = core::DataType::fp32;  ///< Accumulated and reduced.
   core::DataType moments = core::DataType::fp32;    ///< Both moments of AdamW.
 
+  TensorScaling scaling = TensorScaling::delayed;  ///< Of fp8.
+  /// Products in fp8 read both operands along k, as Hopper's do, so that gradients need
+  /// transposed copies; Blackwell's read either way. Block-scaled types need a second copy, scaled
+  /// along the other dimension, everywhere.
+  bool transposed_copies = true;
+  /// Layers at either end of the model whose linear layers stay in bf16.
+  std::int64_t bf16_first_layers = 0;
+  std::int64_t bf16_last_layers = 0;
+
   /// DeepSeek-V3's: linear layers and dispatch in FP8, combine BF16, moments BF16.
   [[nodiscard]] static PrecisionRecipe fp8_block() {
     return {.linear = core::DataType::fp8_block,
             .dispatch = core::DataType::fp8_block,
             .moments = core::DataType::bf16};
   }
+  /// Transformer Engine's DelayedScaling or Float8CurrentScaling.
+  [[nodiscard]] static PrecisionRecipe fp8(TensorScaling scaling) {
+    return {.linear = core::DataType::fp8, .scaling = scaling};
+  }
+  /// Transformer Engine's MXFP8BlockScaling.
+  [[nodiscard]] static PrecisionRecipe mxfp8() { return {.linear = core::DataType::mxfp8}; }
+  /// Transformer Engine's NVFP4BlockScaling. The published recipe (arXiv 2509.25149, section 4)
+  /// keeps the first two and the last eight of 62 blocks in BF16: set `bf16_*_layers`.
+  [[nodiscard]] static PrecisionRecipe nvfp4() { return {.linear = core::DataType::nvfp4}; }
 };
 
 /// Outputs that are computed again in the backward pass instead of being kept.
 struct RecomputeChoice {
-  bool rms_norm = false;
+  bool rms_norm = false;           ///< Outputs of all norms.
   bool mla_up_projection = false;  ///< Queries, keys and values from their latents.
   bool swiglu = false;             ///< The activation from the products that enter it.
+  /// Megatron's "selective": attention from queries, keys and values. FlashAttention keeps no
+  /// scores, so only its log-sum-exp is saved by it; unfused attention keeps none of the scores.
+  bool core_attention = false;
+  bool mlp = false;   ///< A dense MLP's first product and activation, from its norm's output.
+  bool full = false;  ///< A layer's whole forward pass from its input, whatever else is chosen.
+};
+
+/// Choices of a training framework that change which kernels run.
+struct KernelChoice {
+  /// FlashAttention; otherwise batched products and a softmax that keeps its output (Megatron
+  /// before FlashAttention: arXiv 2205.05198, figure 3).
+  bool flash_attention = true;
+  /// Dropout after softmax, attention and MLP, as models of 2022 had: its masks are kept.
+  bool dropout = false;
 };
 
 }  // namespace tessera::workload

@@ -169,7 +169,7 @@ workload::Operator select_top_k(Arguments& a) {
 const std::vector<StreamKind>& stream_kinds() {
   static const std::vector<StreamKind> kinds = [] {
     std::vector<StreamKind> all;
-    for (int i = 0; i <= static_cast<int>(StreamKind::compute_scale); ++i)
+    for (int i = 0; i <= static_cast<int>(StreamKind::column_sum); ++i)
       all.push_back(static_cast<StreamKind>(i));
     return all;
   }();

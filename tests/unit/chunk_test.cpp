@@ -126,7 +126,7 @@ struct StageFixture {
   FixedRateNetwork network;
   workload::RoutedLoad load =
       workload::route(job.architecture.moe, job.routing, job.sequence_length, 64, 8);
-  CostTable costs{job, load, std::vector<int>(64), timer, network};
+  CostTable costs{job, load, {.expert = std::vector<int>(64)}, timer, network};
   ChunkPlanner planner{costs, 20, 132};
   workload::Lowering lowering{job.architecture,    job.precision,  job.recompute, 1,
                               job.sequence_length, load.rows_on(0)};

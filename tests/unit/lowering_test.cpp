@@ -24,10 +24,10 @@ Lowering lowering(const Architecture& a, const PrecisionRecipe& precision,
 
 std::vector<const Work*> works(const PartWork& part) {
   std::vector<const Work*> all;
-  for (const auto* list : {&part.before_dispatch, &part.experts, &part.after_combine,
-                           &part.start_gradient, &part.experts_gradient, &part.finish_gradient,
-                           &part.experts_weight_gradient, &part.finish_weight_gradient}) {
-    for (const Work& work : *list) all.push_back(&work);
+  for (const Steps* list : part.lists()) {
+    for (const Step& step : *list) {
+      if (step.work()) all.push_back(step.work());
+    }
   }
   return all;
 }
