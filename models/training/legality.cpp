@@ -159,11 +159,6 @@ void Checker::check_virtual() {
 }
 
 void Checker::check_sequence() {
-  if (job_.sequence_parallel && job_.tensor == 1) {
-    add("parallelism.sequence", "parallelism.tensor",
-        "found true with tensor 1; sequence parallelism splits what tensor parallelism leaves "
-        "whole: nearest legal: sequence false, or tensor 2");
-  }
   const std::int64_t split = job_.sequence_parallel ? job_.tensor : 1;
   // A causal sequence is cut into 2 x context pieces, the first and the last on one rank.
   const std::int64_t pieces = split * (job_.context > 1 ? 2 * job_.context : 1);
@@ -205,26 +200,11 @@ void Checker::check_sharding() {
 }
 
 void Checker::check_overlaps() {
-  if (job_.reduction != ReductionOverlap::exposed && shards_gradients(job_.sharding)) {
-    add("parallelism.data.overlap.gradients", "parallelism.data.sharding",
-        fmt::format("found overlap with {} sharding, which reduces a layer's gradients as soon "
-                    "as they are there; nearest legal: exposed (the default), or zero1",
-                    to_string(job_.sharding)));
-  }
-  if (job_.gather == GatherOverlap::overlapped && job_.sharding != Sharding::zero1 &&
-      job_.sharding != Sharding::zero2) {
-    add("parallelism.data.overlap.parameters", "parallelism.data.sharding",
-        fmt::format("found overlapped with {} sharding, which gathers {}; nearest legal: exposed "
-                    "(the default), or zero1",
-                    to_string(job_.sharding),
-                    shards_weights(job_.sharding) ? "layer by layer" : "nothing"));
-  }
   if (job_.bucket > 0 && job_.reduction != ReductionOverlap::bucketed &&
       job_.gather != GatherOverlap::overlapped) {
     add("parallelism.data.overlap.bucket", "parallelism.data.overlap.gradients",
         "found a bucket size, which only bucketed gradients and overlapped parameters have; "
-        "nearest "
-        "legal: gradients: bucketed");
+        "nearest legal: gradients: bucketed");
   }
 }
 

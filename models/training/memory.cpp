@@ -202,8 +202,11 @@ double gathered_bytes(const TrainingJob& job, const Layout& layout, int stage) {
 void add_state(RankMemory& memory, const TrainingJob& job, const Layout& layout, int stage) {
   const workload::ParameterCount held = layout.parameters(stage);
   const double updated = layout.updated(stage).total();
-  // Under fsdp the shard of the master weights is cast before it is gathered: no other is kept.
-  if (!shards_weights(job.sharding)) memory.weights += weight_copies(job, held);
+  if (!shards_weights(job.sharding)) {
+    memory.weights += weight_copies(job, held);
+  } else if (job.sharding == Sharding::zero3) {
+    memory.weights += weight_copies(job, layout.updated(stage));
+  }
   memory.gradients += (shards_gradients(job.sharding) ? updated : held.total()) *
                       workload::weight_bytes(job.precision.gradients);
   memory.master_weights += updated * workload::weight_bytes(job.precision.master_weights);

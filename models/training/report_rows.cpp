@@ -267,6 +267,7 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
   for (const int stage : model.layout().stages_of(rank)) {
     for (const NetworkCost& cost : model.traffic().reductions(stage)) reduce.add(cost, 1);
     for (const NetworkCost& cost : model.traffic().gathers(stage)) gather.add(cost, 1);
+    for (const NetworkCost& cost : model.traffic().hidden_gathers(stage)) gather.add(cost, 1);
   }
   const Time last = run.pipeline.ranks[static_cast<std::size_t>(rank)].back().end;
   for (const OptimizerRun::Stretch& s : run.optimizer[static_cast<std::size_t>(rank)].stretches) {

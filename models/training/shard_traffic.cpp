@@ -257,6 +257,10 @@ void ShardTraffic::time_stages() {
     }
     const bool gathers_late = job_.sharding == Sharding::zero1 || job_.sharding == Sharding::zero2;
     if (gathers_late && job_.gather == GatherOverlap::exposed) take(gathers, gather(stage, held));
+    std::vector<NetworkCost>& hidden = hidden_gathers_.emplace_back();
+    if (gathers_late && job_.gather == GatherOverlap::overlapped && stage > 0) {
+      take(hidden, gather(stage, held));
+    }
   }
 }
 

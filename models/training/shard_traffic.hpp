@@ -45,7 +45,8 @@ class ShardTraffic {
   ShardTraffic(const TrainingJob& job, const Layout& layout, NetworkTimer& network);
 
   /// What `instruction` moves: with sharded weights or gradients the same in every chunk, otherwise
-  /// only in the first forward and the last backward chunk of a stage on a rank.
+  /// only in the last backward chunk of a stage on a rank and in the first forward chunk of the
+  /// first stage; later stages gather while their rank waits for its first activation.
   [[nodiscard]] ChunkTraffic of(const Instruction& instruction) const;
 
   /// Adds nodes to a plan of `forward_stage` (of actions that run one forward) or `backward_stage`.
@@ -58,6 +59,10 @@ class ShardTraffic {
   }
   [[nodiscard]] const std::vector<NetworkCost>& gathers(int stage) const {
     return gathers_[static_cast<std::size_t>(stage)];
+  }
+  /// Gathers of a stage that take no time of a step.
+  [[nodiscard]] const std::vector<NetworkCost>& hidden_gathers(int stage) const {
+    return hidden_gathers_[static_cast<std::size_t>(stage)];
   }
 
  private:
@@ -82,7 +87,7 @@ class ShardTraffic {
   NetworkTimer& network_;
   std::map<std::tuple<Kind, std::vector<int>, std::int64_t>, NetworkCost> costs_;
   std::vector<Chunk> first_forward_, last_backward_;  ///< Sorted; micro-batches by stage and copy.
-  std::vector<std::vector<NetworkCost>> reductions_, gathers_;
+  std::vector<std::vector<NetworkCost>> reductions_, gathers_, hidden_gathers_;
 };
 
 }  // namespace tessera::training

@@ -41,7 +41,8 @@ enum class Sharding {
   zero1,  ///< Master weights and moments.
   zero2,  ///< Gradients too: they are reduced after every micro-batch.
   zero3,  ///< Weights too: gathered layer by layer, forward and again backward.
-  fsdp,   ///< As zero3, with PyTorch's units: a layer, and one for embedding, norm and head.
+  fsdp,   ///< As zero3, but weights are cast from the master copy's shard, which alone is kept
+          ///< (PyTorch's FSDP under mixed precision).
   hsdp,   ///< As fsdp inside of groups of `shard` GPUs, gradients summed across the groups.
 };
 /// Whether weights are gathered layer by layer while a chunk runs.
@@ -65,8 +66,8 @@ enum class ReductionOverlap {
 /// When updated weights are gathered (zero1, zero2).
 enum class GatherOverlap {
   exposed,     ///< After the update, before the next step begins.
-  overlapped,  ///< Beside the next step's first forward chunk of each stage, a bucket at a time
-               ///< (Megatron-Core's overlap_param_gather).
+  overlapped,  ///< Beside the next step's first forward chunk, a bucket at a time; later stages
+               ///< gather while they wait for it (Megatron-Core's overlap_param_gather).
 };
 
 /// How layers are spread over stages that are not given.
