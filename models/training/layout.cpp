@@ -238,15 +238,20 @@ Layout::Layout(const TrainingJob& job)
 }
 
 void Layout::check() const {
-  const auto unmodelled = [](bool asked, const char* what) {
-    if (asked) {
-      refuse(core::RefusalKind::outside_model, fmt::format("{} not modelled in training", what));
-    }
-  };
-  unmodelled(job_.tensor != 1 || job_.context != 1, "tensor and context parallelism are");
-  unmodelled(job_.expert_tensor != 1, "expert tensor parallelism is");
-  unmodelled(job_.sharding == Sharding::hsdp && job_.expert > 1,
-             "hsdp of models whose experts are split is");
+  if (job_.sharding == Sharding::hsdp && job_.expert > 1) {
+    refuse(core::RefusalKind::outside_model,
+           "hsdp of models whose experts are split is not modelled; fsdp is");
+  }
+}
+
+workload::ParallelSplit Layout::split() const {
+  return {.tensor = job_.tensor,
+          .sequence_parallel = job_.sequence_parallel && job_.tensor > 1,
+          .context = job_.context,
+          .context_kind = job_.context_kind,
+          .expert = job_.expert,
+          .expert_tensor = job_.expert_tensor,
+          .tensor_overlap = job_.tensor_overlap && job_.tensor > 1};
 }
 
 void Layout::check_stages() const {

@@ -5,6 +5,7 @@
 #include "models/training/rank_grid.hpp"
 #include "models/training/schedule.hpp"
 #include "models/training/training.hpp"
+#include "models/workload/parallel_split.hpp"
 #include "models/workload/parameters.hpp"
 
 namespace tessera::training {
@@ -39,6 +40,8 @@ class Layout {
   [[nodiscard]] const RankGrid& grid() const { return grid_; }
   /// GPU of the cluster for a pipeline rank and a place in it.
   [[nodiscard]] int gpu(int rank, int member) const { return grid_.gpu(rank, member); }
+  /// How layers are cut.
+  [[nodiscard]] workload::ParallelSplit split() const;
   /// One expert-parallel group of `rank`, by expert rank.
   [[nodiscard]] std::vector<int> expert_group(int rank) const {
     return grid_.expert_group(rank, 0);

@@ -237,6 +237,12 @@ void Checker::check_experts() {
     }
     return;
   }
+  if (job_.tensor > 1 && !job_.sequence_parallel) {
+    add("parallelism.sequence", "parallelism.tensor",
+        fmt::format("found false with tensor {} and experts: every tensor rank would send the same "
+                    "tokens; nearest legal: true, or tensor 1",
+                    job_.tensor));
+  }
   if (!divides(parts, members())) {
     const auto fits = [&](std::int64_t v) {
       return divides(v * job_.expert_tensor, members()) && divides(v, experts);

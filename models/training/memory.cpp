@@ -147,7 +147,8 @@ double largest_operands(const StageWork& stage) {
 
 double buffer_bytes(const TrainingJob& job, const Layout& layout,
                     const workload::RoutedLoad& load) {
-  const double tokens = static_cast<double>(job.micro_batch * job.sequence_length);
+  const std::int64_t parts = std::int64_t{job.context} * (job.sequence_parallel ? job.tensor : 1);
+  const double tokens = static_cast<double>(job.micro_batch * job.sequence_length / parts);
   const double row = static_cast<double>(job.architecture.hidden);
   double experts = 0;
   if (job.architecture.has_experts()) {
@@ -169,9 +170,14 @@ double buffer_bytes(const TrainingJob& job, const Layout& layout,
 /// Bytes of the weights that products read.
 double weight_copies(const TrainingJob& job, const workload::ParameterCount& held) {
   const core::DataType linear = job.precision.linear;
-  const double copies = linear == core::DataType::bf16 ? 1 : 2;  // FP8 also transposed
-  return copies * (held.low_precision + held.routed) * workload::weight_bytes(linear) +
-         held.high_precision * workload::weight_bytes(core::DataType::bf16);
+  const double multiplied = held.low_precision + held.routed,
+               wide = workload::weight_bytes(core::DataType::bf16);
+  double bytes = held.high_precision * wide;
+  if (linear == core::DataType::bf16) return bytes + multiplied * wide;
+  // The other copy is transposed, or scaled along the other dimension.
+  const bool once = linear == core::DataType::fp8 && !job.precision.transposed_copies;
+  bytes += (once ? 1 : 2) * multiplied * workload::weight_bytes(linear);
+  return job.gather_low_precision ? bytes : bytes + multiplied * wide;
 }
 
 /// What is whole for a while although ranks keep only shards of it: the root unit and two layers'

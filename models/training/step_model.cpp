@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 namespace tessera::training {
@@ -40,14 +41,23 @@ Time sum(const std::vector<const KernelCost*>& kernels, const Variation& variati
 }  // namespace
 
 workload::RoutedLoad route_job(const TrainingJob& job) {
-  return workload::route(job.architecture.moe, job.routing, job.micro_batch * job.sequence_length,
-                         job.expert, std::min(job.gpus_per_node, job.expert));
+  if (!job.architecture.has_experts()) return {};
+  // Every tensor and context rank brings tokens of its own. Expert-tensor ranks lie side by side.
+  const std::int64_t tokens =
+      job.micro_batch * job.sequence_length / (std::int64_t{job.tensor} * job.context);
+  const std::int64_t in_node = std::max(1, job.gpus_per_node / job.expert_tensor);
+  return workload::route(job.architecture.moe, job.routing, tokens, job.expert,
+                         std::gcd(in_node, std::int64_t{job.expert}));
 }
 
 std::vector<StageWork> lower_stages(const TrainingJob& job, const Layout& layout,
                                     const workload::RoutedLoad& load) {
+  std::vector<std::int64_t> expert_rows;
+  if (job.architecture.has_experts()) expert_rows = load.rows_on(load.hottest_rank);
+  for (std::int64_t& rows : expert_rows) rows *= job.expert_tensor;
   const workload::Lowering lowering(job.architecture, job.precision, job.recompute, job.micro_batch,
-                                    job.sequence_length, load.rows_on(load.hottest_rank));
+                                    job.sequence_length, std::move(expert_rows), layout.split(),
+                                    job.framework);
   std::vector<StageWork> stages;
   for (const Stage& stage : layout.stages()) {
     StageWork& work = stages.emplace_back();
@@ -77,7 +87,12 @@ StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkT
       network_(network),
       layout_(job),
       load_(route_job(job)),
-      costs_(job, load_, {.expert = layout_.expert_group(0)}, kernels, network),
+      costs_(job, load_,
+             {.expert = layout_.expert_group(0),
+              .tensor = layout_.grid().tensor_group(0, 0),
+              .context = layout_.grid().context_group(0, 0),
+              .expert_tensor = layout_.grid().expert_tensor_group(0, 0)},
+             kernels, network),
       planner_(costs_, job.communication_sms, job.device.sm.count,
                job.schedule == ScheduleKind::dualpipe || job.schedule == ScheduleKind::dualpipev),
       traffic_(job, layout_, network),

@@ -44,9 +44,11 @@ class QuantityWriter {
       for (const PhaseTimes& rank : run.phases) bubble += seconds(rank.bubble);
       return bubble / static_cast<double>(run.phases.size()) / step(run);
     });
-    constant("routing_skew", model_.load().skew);
-    constant("ranks_per_token", model_.load().ranks_per_token);
-    constant("nodes_per_token", model_.load().nodes_per_token);
+    if (job_.architecture.has_experts()) {
+      constant("routing_skew", model_.load().skew);
+      constant("ranks_per_token", model_.load().ranks_per_token);
+      constant("nodes_per_token", model_.load().nodes_per_token);
+    }
     return step_time;
   }
 

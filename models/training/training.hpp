@@ -10,6 +10,7 @@
 #include "models/training/network_timer.hpp"
 #include "models/training/rank_grid.hpp"
 #include "models/workload/architecture.hpp"
+#include "models/workload/parallel_split.hpp"
 #include "models/workload/precision.hpp"
 #include "models/workload/routing.hpp"
 #include "sim/core/result.hpp"
@@ -84,6 +85,7 @@ struct TrainingJob {
   workload::Architecture architecture;
   workload::PrecisionRecipe precision;
   workload::RecomputeChoice recompute;
+  workload::KernelChoice framework;
   workload::RoutingSpec routing;
   device::DeviceSpec device;
 
@@ -97,7 +99,9 @@ struct TrainingJob {
 
   int tensor = 1;
   bool sequence_parallel = false;  ///< Norms and residuals split along the sequence by `tensor`.
+  bool tensor_overlap = false;     ///< workload::ParallelSplit::tensor_overlap
   int context = 1;
+  workload::ContextKind context_kind = workload::ContextKind::ring;
   int pipeline = 1;
   int virtual_stages = 1;  ///< Stages that a pipeline rank holds under an interleaved schedule.
   int expert = 1;

@@ -44,41 +44,80 @@ void check_job(const ConfigNode& root) {
                         fmt::format("job {} is not simulated; training is", root.text("job")));
 }
 
+/// What a recipe is before its fields are changed one by one.
+workload::PrecisionRecipe recipe_of(DataType linear) {
+  switch (linear) {
+    case DataType::fp8_block:
+      return workload::PrecisionRecipe::fp8_block();
+    case DataType::fp8:
+      return workload::PrecisionRecipe::fp8(workload::TensorScaling::delayed);
+    case DataType::mxfp8:
+      return workload::PrecisionRecipe::mxfp8();
+    case DataType::nvfp4:
+      return workload::PrecisionRecipe::nvfp4();
+    default:
+      return {};
+  }
+}
+
 workload::PrecisionRecipe read_precision(const ConfigNode& node) {
   using Table = std::vector<std::pair<std::string, DataType>>;
-  const Table linear{{"bf16", DataType::bf16}, {"fp8_block", DataType::fp8_block}};
+  using workload::TensorScaling;
+  constexpr std::int64_t kMaxLayers = 100'000;
+  const Table linear{{"bf16", DataType::bf16},
+                     {"fp8", DataType::fp8},
+                     {"fp8_block", DataType::fp8_block},
+                     {"mxfp8", DataType::mxfp8},
+                     {"nvfp4", DataType::nvfp4}};
+  const Table wire{{"bf16", DataType::bf16}, {"fp8_block", DataType::fp8_block}};
   const Table sixteen{{"bf16", DataType::bf16}};
   const Table state{{"fp32", DataType::fp32}, {"bf16", DataType::bf16}};
-  workload::PrecisionRecipe recipe;
-  if (node.choice("recipe", linear) == DataType::fp8_block)
-    recipe = workload::PrecisionRecipe::fp8_block();
+  workload::PrecisionRecipe recipe = recipe_of(node.choice("recipe", linear));
   recipe.attention = node.choice_or("attention", sixteen, recipe.attention);
-  recipe.dispatch = node.choice_or("dispatch", linear, recipe.dispatch);
-  recipe.combine = node.choice_or("combine", linear, recipe.combine);
+  recipe.dispatch = node.choice_or("dispatch", wire, recipe.dispatch);
+  recipe.combine = node.choice_or("combine", wire, recipe.combine);
   recipe.master_weights = node.choice_or("master_weights", state, recipe.master_weights);
   recipe.gradients = node.choice_or("gradients", state, recipe.gradients);
   recipe.moments = node.choice_or("moments", state, recipe.moments);
+  recipe.scaling = node.choice_or<TensorScaling>(
+      "scaling", {{"delayed", TensorScaling::delayed}, {"current", TensorScaling::current}},
+      recipe.scaling);
+  recipe.bf16_first_layers =
+      node.integer_or("bf16_first_layers", 0, kMaxLayers, recipe.bf16_first_layers);
+  recipe.bf16_last_layers =
+      node.integer_or("bf16_last_layers", 0, kMaxLayers, recipe.bf16_last_layers);
   return recipe;
 }
 
+/// none, selective, full, or a list of what is computed again.
 workload::RecomputeChoice read_recompute(const ConfigNode& root) {
-  enum class Part { rms_norm, mla_up_projection, swiglu };
   workload::RecomputeChoice choice;
-  for (const ConfigNode& item : root.optional_list("recompute")) {
-    switch (item.choice<Part>({{"rms_norm", Part::rms_norm},
-                               {"mla_up_projection", Part::mla_up_projection},
-                               {"swiglu", Part::swiglu}})) {
-      case Part::rms_norm:
-        choice.rms_norm = true;
-        break;
-      case Part::mla_up_projection:
-        choice.mla_up_projection = true;
-        break;
-      case Part::swiglu:
-        choice.swiglu = true;
-        break;
-    }
+  if (!root.has("recompute")) return choice;
+  const ConfigNode node = root.at("recompute");
+  using Member = bool workload::RecomputeChoice::*;
+  if (node.present() && !node.is_list()) {
+    const auto chosen =
+        node.choice<Member>({{"none", nullptr},
+                             {"selective", &workload::RecomputeChoice::core_attention},
+                             {"full", &workload::RecomputeChoice::full}});
+    if (chosen) choice.*chosen = true;
+    return choice;
   }
+  for (const ConfigNode& item : root.optional_list("recompute")) {
+    choice.*
+        item.choice<Member>({{"rms_norm", &workload::RecomputeChoice::rms_norm},
+                             {"mla_up_projection", &workload::RecomputeChoice::mla_up_projection},
+                             {"swiglu", &workload::RecomputeChoice::swiglu},
+                             {"core_attention", &workload::RecomputeChoice::core_attention},
+                             {"mlp", &workload::RecomputeChoice::mlp}}) = true;
+  }
+  return choice;
+}
+
+workload::KernelChoice read_framework(const ConfigNode& node) {
+  workload::KernelChoice choice;
+  choice.flash_attention = node.boolean_or("flash_attention", choice.flash_attention);
+  choice.dropout = node.boolean_or("dropout", choice.dropout);
   return choice;
 }
 
@@ -148,11 +187,14 @@ void read_data(const ConfigNode& node, training::TrainingJob& job) {
   if (node.has("reduce_in"))
     job.reduce_in =
         node.choice<DataType>("reduce_in", {{"fp32", DataType::fp32}, {"bf16", DataType::bf16}});
-  job.gather_low_precision = node.boolean_or("gather_low_precision", job.gather_low_precision);
+  // Transformer Engine gathers FP8 weights as they are, NVFP4 ones before they are quantised.
+  job.gather_low_precision =
+      node.boolean_or("gather_low_precision", job.precision.linear != DataType::nvfp4);
 }
 
 void read_parallelism(const ConfigNode& node, training::TrainingJob& job) {
   using training::Placement;
+  using workload::ContextKind;
   const auto degree = [&](std::string_view key) {
     return static_cast<int>(node.integer_or(key, 1, kMaxGpus, 1));
   };
@@ -163,6 +205,10 @@ void read_parallelism(const ConfigNode& node, training::TrainingJob& job) {
   job.expert = degree("expert");
   job.expert_tensor = degree("expert_tensor");
   job.context = degree("context");
+  job.tensor_overlap = node.boolean_or("tensor_overlap", job.tensor_overlap);
+  job.context_kind = node.choice_or<ContextKind>(
+      "context_kind", {{"ring", ContextKind::ring}, {"all_to_all", ContextKind::all_to_all}},
+      job.context_kind);
   read_data(node.object("data"), job);
   job.placement = node.choice_or<Placement>(
       "placement",
@@ -447,10 +493,14 @@ class ScenarioReader {
           name, node.reference("architecture", workload::kArchitectureFolder));
     });
     job().precision = read_precision(root_.object("precision"));
+    // FP8 products on Hopper read both operands along k; later tensor cores read either way.
+    job().precision.transposed_copies = job().device.generation == device::Generation::hopper ||
+                                        job().device.generation == device::Generation::ampere;
     job().recompute = read_recompute(root_);
+    job().framework = read_framework(root_.optional_object("framework"));
     scenario_.kernels = read_kernels(root_);
     const auto seed = static_cast<std::uint64_t>(root_.integer_or("seed", 0, INT64_MAX, 1));
-    job().routing = read_routing(root_.object("routing"), seed);
+    if (root_.has("routing")) job().routing = read_routing(root_.object("routing"), seed);
   }
 
   void read_layout() {

@@ -159,7 +159,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "s.yaml:2:1: error: shedule: found an unknown key (did you mean 'schedule'?)"},
       {"extends: base\n"
        "precision: {recipe: fp7}\n",
-       "s.yaml:2:21: error: precision.recipe: found 'fp7'; expected one of bf16 or fp8_block"},
+       "s.yaml:2:21: error: precision.recipe: found 'fp7'; expected one of bf16, fp8, fp8_block, "
+       "mxfp8 or nvfp4 (did you mean 'fp8'?)"},
       {"extends: base\n"
        "precision: {dispatch: mxfp4}\n",
        "s.yaml:2:23: error: precision.dispatch: found 'mxfp4'; expected one of bf16 or fp8_block"},
@@ -214,7 +215,7 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
       {"extends: base\n"
        "recompute: [layer_norm]\n",
        "s.yaml:2:13: error: recompute.0: found 'layer_norm'; expected one of rms_norm, "
-       "mla_up_projection or swiglu"},
+       "mla_up_projection, swiglu, core_attention or mlp"},
       {"extends: base\n"
        "kernels: [deepgemm_hoper]\n",
        "s.yaml:2:11: error: kernels.0: found 'deepgemm_hoper'; expected one of those that `tessera "

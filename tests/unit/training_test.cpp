@@ -132,7 +132,7 @@ TEST_CASE("contradictions are refused", "[training]") {
     return core::RefusalKind::saturated;
   };
   using enum core::RefusalKind;
-  CHECK(refused([](TrainingJob& j) { j.tensor = 2; }) == outside_model);
+  CHECK(refused([](TrainingJob& j) { j.tensor = 2; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) { j.gpus = 2047; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) { j.expert = 48; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) { j.sequences = 15361; }) == illegal_combination);
