@@ -215,11 +215,32 @@ std::vector<Work> gradient_norm_work(const OptimizerShare& share,
                            precision.gradients)};
 }
 
-std::vector<Work> update_work(const OptimizerShare& share, const PrecisionRecipe& precision) {
+namespace {
+
+/// Copies of a low-precision weight: products that read either way need one, others two.
+int weight_copies(const PrecisionRecipe& precision) {
+  if (precision.linear == DataType::bf16) return 1;
+  return precision.linear == DataType::fp8 && !precision.transposed_copies ? 1 : 2;
+}
+
+/// Whether a weight's scale has to be found before it is cast.
+bool reads_maximum(const PrecisionRecipe& precision) {
+  return precision.linear == DataType::nvfp4 ||
+         (precision.linear == DataType::fp8 && precision.scaling == TensorScaling::current);
+}
+
+}  // namespace
+
+std::vector<Work> update_work(const OptimizerShare& share, const PrecisionRecipe& precision,
+                              bool gathered_low) {
   std::vector<Work> list;
   if (share.low_precision > 0) {
-    list.push_back(optimizer_stream("adamw", StreamKind::adamw, share.low_precision,
-                                    precision.gradients, precision.linear, precision.moments));
+    list.push_back(
+        optimizer_stream("adamw", StreamKind::adamw, share.low_precision, precision.gradients,
+                         gathered_low ? precision.linear : DataType::bf16, precision.moments));
+    if (gathered_low && reads_maximum(precision))  // the cast then reads the master weights again
+      list.push_back(optimizer_stream("weight amax", StreamKind::compute_scale, share.low_precision,
+                                      precision.master_weights, precision.linear));
   }
   if (share.high_precision > 0) {
     list.push_back(optimizer_stream("adamw", StreamKind::adamw, share.high_precision,
@@ -228,10 +249,33 @@ std::vector<Work> update_work(const OptimizerShare& share, const PrecisionRecipe
   return list;
 }
 
-std::vector<Work> after_gather_work(const OptimizerShare& share, const PrecisionRecipe& precision) {
+std::vector<Work> after_gather_work(const OptimizerShare& share, const PrecisionRecipe& precision,
+                                    bool gathered_low) {
   if (precision.linear == DataType::bf16 || share.held <= 0) return {};
-  return {optimizer_stream("weight transpose", StreamKind::transpose, share.held, precision.linear,
-                           precision.linear)};
+  const bool both = weight_copies(precision) == 2;
+  const DataType type = precision.linear;
+  if (gathered_low) {
+    if (!both) return {};
+    return {optimizer_stream("weight transpose", StreamKind::transpose, share.held, type, type)};
+  }
+  std::vector<Work> list;
+  if (reads_maximum(precision))
+    list.push_back(optimizer_stream("weight amax", StreamKind::compute_scale, share.held,
+                                    DataType::bf16, type));
+  list.push_back(optimizer_stream("weight cast",
+                                  both ? StreamKind::quantize_transpose : StreamKind::quantize,
+                                  share.held, DataType::bf16, type));
+  return list;
+}
+
+double resident_weight_bytes(const PrecisionRecipe& precision, bool gathered_low) {
+  const double bf16 = weight_bytes(DataType::bf16);
+  if (precision.linear == DataType::bf16) return bf16;
+  const double low = weight_copies(precision) * weight_bytes(precision.linear);
+  // An MXFP8 copy is cast from BF16 weights that were gathered into the gradients' buffer
+  // (Megatron-Core, --reuse-grad-buf-for-mxfp8-param-ag).
+  const bool keeps_bf16 = !gathered_low && precision.linear != DataType::mxfp8;
+  return low + (keeps_bf16 ? bf16 : 0);
 }
 
 }  // namespace tessera::workload

@@ -66,12 +66,20 @@ struct OptimizerShare {
   double high_precision = 0;  ///< Elements updated here whose copy is BF16.
   double held = 0;            ///< Low-precision elements held after gathering.
 };
-/// Norm of the reduced gradients, then AdamW; the last entry transposes gathered FP8 weights.
+/// Norm of the reduced gradients, then AdamW, then what makes weights of low-precision products out
+/// of gathered ones, once a step: transposes of what was gathered in the recipe's type
+/// (`gathered_low`), casts of what was gathered in BF16.
 [[nodiscard]] std::vector<Work> gradient_norm_work(const OptimizerShare& share,
                                                    const PrecisionRecipe& precision);
 [[nodiscard]] std::vector<Work> update_work(const OptimizerShare& share,
-                                            const PrecisionRecipe& precision);
+                                            const PrecisionRecipe& precision,
+                                            bool gathered_low = true);
 [[nodiscard]] std::vector<Work> after_gather_work(const OptimizerShare& share,
-                                                  const PrecisionRecipe& precision);
+                                                  const PrecisionRecipe& precision,
+                                                  bool gathered_low = true);
+/// Bytes that a GPU keeps of one weight of a low-precision product: a copy for each orientation
+/// that products read, and the BF16 one if it is not gathered in the recipe's type.
+[[nodiscard]] double resident_weight_bytes(const PrecisionRecipe& precision,
+                                           bool gathered_low = true);
 
 }  // namespace tessera::workload

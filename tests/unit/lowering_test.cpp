@@ -1,5 +1,6 @@
 #include "models/workload/lowering.hpp"
 
+#include <algorithm>
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <set>
@@ -122,11 +123,107 @@ TEST_CASE("a part without experts does not exchange", "[lowering]") {
   CHECK_FALSE(job.head().exchanges);
 }
 
+std::vector<std::string> names(const PartWork& part) {
+  std::vector<std::string> all;
+  for (const Work* work : works(part)) all.push_back(work->name);
+  return all;
+}
+bool holds(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+std::size_t count(const std::vector<std::string>& names, const std::string& ending) {
+  return static_cast<std::size_t>(std::count_if(
+      names.begin(), names.end(), [&](const std::string& n) { return n.ends_with(ending); }));
+}
+
+Architecture dense_model() {
+  Architecture a;
+  a.name = "dense";
+  a.hidden = 1024;
+  a.layers = 4;
+  a.vocabulary = 32000;
+  a.attention = GroupedQueryAttention{
+      .heads = 8, .kv_heads = 8, .qk_dim = 128, .v_dim = 128, .rotary_dim = 128};
+  a.dense = {.intermediate = 4096};
+  return a;
+}
+
+TEST_CASE("per-tensor scales: maxima when current, transposes where k alone is read",
+          "[lowering]") {
+  const Architecture a = dense_model();
+  PrecisionRecipe recipe = PrecisionRecipe::fp8(TensorScaling::delayed);
+  const auto delayed = names(lowering(a, recipe).layer(0));
+  CHECK(count(delayed, " amax") == 0);
+  // Norms write FP8 themselves; attention's output and the activation are cast, and so are four
+  // output gradients.
+  CHECK(count(delayed, " cast") == 6);
+  CHECK(count(delayed, " transpose") == 2);  // of the norms' outputs; casts transpose on their way
+  recipe.scaling = TensorScaling::current;
+  const auto current = names(lowering(a, recipe).layer(0));
+  CHECK(count(current, " amax") == 8);
+  CHECK(count(current, " cast") == 8);
+  CHECK(count(current, " transpose") == 0);
+  recipe.transposed_copies = false;
+  for (const Work* work : works(lowering(a, recipe).layer(0))) {
+    const auto* stream = std::get_if<Stream>(&work->op);
+    if (stream) CHECK(stream->kind != StreamKind::quantize_transpose);
+  }
+}
+
+TEST_CASE("block-scaled recipes of Blackwell quantise both ways and swizzle scales", "[lowering]") {
+  const Architecture a = dense_model();
+  const auto mxfp8 = names(lowering(a, PrecisionRecipe::mxfp8()).layer(0));
+  CHECK(count(mxfp8, " cast") == 8);
+  CHECK(count(mxfp8, " amax") == 0);
+  CHECK(count(mxfp8, " scales swizzle") == 12);  // four linear layers, three products each
+  const auto nvfp4 = names(lowering(a, PrecisionRecipe::nvfp4()).layer(0));
+  CHECK(count(nvfp4, " amax") == 8);
+  CHECK(count(nvfp4, " scales swizzle") == 12);
+}
+
+TEST_CASE("layers at the ends stay in bf16 when asked", "[lowering]") {
+  PrecisionRecipe recipe = PrecisionRecipe::nvfp4();
+  recipe.bf16_first_layers = 1;
+  recipe.bf16_last_layers = 2;
+  const Lowering job = lowering(dense_model(), recipe);
+  for (const std::int64_t number : {0, 1, 2, 3}) {
+    CAPTURE(number);
+    CHECK(holds(names(job.layer(number)), "mlp_norm cast") == (number == 1));
+  }
+}
+
+TEST_CASE("gathered weights are transposed in FP8, cast from bf16", "[lowering]") {
+  const OptimizerShare share{.low_precision = 1e6, .held = 8e6};
+  const auto block = PrecisionRecipe::fp8_block();
+  CHECK(after_gather_work(share, block).front().name == "weight transpose");
+  CHECK(after_gather_work(share, block, false).front().name == "weight cast");
+  CHECK(after_gather_work(share, PrecisionRecipe{}).empty());
+  PrecisionRecipe fp8 = PrecisionRecipe::fp8(TensorScaling::delayed);
+  CHECK(resident_weight_bytes(fp8) == Approx(2));
+  CHECK(resident_weight_bytes(fp8, false) == Approx(4));
+  fp8.transposed_copies = false;
+  CHECK(after_gather_work(share, fp8).empty());
+  CHECK(resident_weight_bytes(fp8) == Approx(1));
+  CHECK(resident_weight_bytes(PrecisionRecipe::mxfp8(), false) == Approx(2 * 33.0 / 32));
+}
+
+TEST_CASE("an MLP is computed again from its norm", "[lowering]") {
+  const Architecture a = dense_model();
+  const PartWork kept = lowering(a, {}).layer(0);
+  const PartWork again = lowering(a, {}, {.mlp = true}).layer(0);
+  // Both halves of the first product and the activation, 3 x 4096 in BF16.
+  CHECK(kept.saved_bytes() - again.saved_bytes() == Approx(kTokens * 3.0 * 4096 * 2));
+  CHECK(flops_of(again, Pass::input_gradient) - flops_of(kept, Pass::input_gradient) ==
+        Approx(2.0 * kTokens * 8192 * 1024));
+}
+
 TEST_CASE("recipes that are not modelled are refused", "[lowering]") {
   const Architecture v3 = load_architecture("deepseek_v3");
-  PrecisionRecipe mx = PrecisionRecipe::fp8_block();
-  mx.linear = DataType::mxfp8;
-  CHECK_THROWS_AS(lowering(v3, mx), core::Refusal);
+  PrecisionRecipe narrow = PrecisionRecipe::fp8_block();
+  narrow.linear = DataType::mxfp8;  // experts cannot take fp8_block tokens then
+  CHECK_THROWS_AS(lowering(v3, narrow), core::Refusal);
+  narrow = {.linear = DataType::int8};
+  CHECK_THROWS_AS(lowering(v3, narrow), core::Refusal);
   PrecisionRecipe mixed;
   mixed.dispatch = DataType::fp8_block;
   CHECK_THROWS_AS(lowering(v3, mixed), core::Refusal);
