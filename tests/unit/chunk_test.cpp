@@ -1,5 +1,6 @@
 #include "models/training/chunk.hpp"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 
 #include "tests/unit/fake_timers.hpp"
@@ -183,6 +184,129 @@ TEST_CASE_METHOD(StageFixture, "a pair hides exchanges behind the other chunk", 
   CHECK(order == std::vector<std::string>{"combine gradient", "dispatch", "dispatch gradient",
                                           "combine", "combine gradient", "dispatch",
                                           "dispatch gradient", "combine"});
+}
+
+/// One layer of grouped-query attention and a gated MLP on four tensor ranks.
+struct TensorFixture {
+  TrainingJob job = dense_job();
+  RooflineTimer timer;
+  FixedRateNetwork network;
+  workload::RoutedLoad load;
+  CostTable costs{
+      job, load, {.expert = {0}, .tensor = {0, 1, 2, 3}, .context = {0, 4}}, timer, network};
+  ChunkPlanner planner{costs, 20, 132, false};
+
+  static TrainingJob dense_job() {
+    TrainingJob job;
+    workload::Architecture& a = job.architecture;
+    a.name = "dense";
+    a.hidden = 1024;
+    a.layers = 2;
+    a.vocabulary = 32000;
+    a.attention = workload::GroupedQueryAttention{
+        .heads = 8, .kv_heads = 8, .qk_dim = 128, .v_dim = 128, .rotary_dim = 128};
+    a.dense = {.intermediate = 4096};
+    job.sequence_length = 4096;
+    job.tensor = 4;
+    return job;
+  }
+  StageWork stage(const workload::ParallelSplit& split,
+                  const workload::RecomputeChoice& recompute = {}) const {
+    const workload::Lowering lowering(job.architecture, job.precision, recompute, 1,
+                                      job.sequence_length, {}, split);
+    return {lowering.layer(0), lowering.layer(1)};
+  }
+};
+
+constexpr workload::ParallelSplit kSequence{.tensor = 4, .sequence_parallel = true};
+constexpr core::BytesPerSecond kWide{1e15};
+
+Time sum_of(const ChunkPlan& plan, Lane lane) {
+  Time total{};
+  for (const Node& node : plan.nodes) {
+    if (node.lane == lane) total += node.time().value;
+  }
+  return total;
+}
+
+TEST_CASE_METHOD(TensorFixture, "forward tensor transfers are exposed", "[chunk]") {
+  const ChunkPlan plan = planner.forward(stage(kSequence));
+  const ChunkRun run = run_chunk(plan, kWide);
+  const Time sends = sum_of(plan, Lane::communication);
+  CHECK(run.exposed_collectives.value() == sends.value());
+  CHECK(run.duration.value() == (sum_of(plan, Lane::compute) + sends).value());
+}
+
+TEST_CASE_METHOD(TensorFixture, "pieces of a product hide the messages of the others", "[chunk]") {
+  workload::ParallelSplit pieces = kSequence;
+  pieces.tensor_overlap = true;
+  const ChunkRun apart = run_chunk(planner.forward(stage(kSequence)), kWide);
+  const ChunkRun beside = run_chunk(planner.forward(stage(pieces)), kWide);
+  CHECK(beside.exposed_collectives < apart.exposed_collectives);
+  CHECK(beside.duration < apart.duration);
+}
+
+TEST_CASE_METHOD(TensorFixture, "backward, gathers and sums hide behind the other product",
+                 "[chunk]") {
+  const ChunkPlan plan = planner.backward(stage(kSequence), true);
+  const ChunkRun run = run_chunk(plan, kWide);
+  const auto index = [&](const std::string& name) {
+    const auto found = std::find_if(plan.nodes.begin(), plan.nodes.end(),
+                                    [&](const Node& node) { return node.name == name; });
+    REQUIRE(found != plan.nodes.end());
+    return static_cast<std::size_t>(found - plan.nodes.begin());
+  };
+  const auto start = [&](const std::string& name) { return run.spans[index(name)].first; };
+  const auto end = [&](const std::string& name) { return run.spans[index(name)].second; };
+  // Beside the input gradient: what the weight gradient reads again.
+  CHECK(start("mlp_norm gather again").value() == start("mlp_gate_up input_gradient").value());
+  CHECK(start("mlp_gate_up weight_gradient") >= end("mlp_norm gather again"));
+  // Beside the weight gradient: the sum of input gradients, which the norm waits for.
+  CHECK(start("mlp_gate_up input_gradient sum") >= end("mlp_gate_up input_gradient"));
+  CHECK(start("mlp_gate_up weight_gradient") <= end("mlp_gate_up input_gradient sum"));
+  CHECK(start("mlp_norm gradient") >= end("mlp_gate_up input_gradient sum"));
+  CHECK(run.exposed_collectives < sum_of(plan, Lane::communication));
+}
+
+TEST_CASE_METHOD(TensorFixture, "keys and values travel beside a ring's products", "[chunk]") {
+  const ChunkPlan plan = planner.forward(stage({.context = 2}));
+  const ChunkRun run = run_chunk(plan, kWide);
+  std::vector<std::size_t> products, sends;
+  for (std::size_t i = 0; i < plan.nodes.size() / 2; ++i) {  // of the first layer
+    if (plan.nodes[i].name == "attention") products.push_back(i);
+    if (plan.nodes[i].name == "attention keys and values") sends.push_back(i);
+  }
+  REQUIRE(products.size() == 2);
+  REQUIRE(sends.size() == 1);
+  CHECK(run.spans[sends[0]].first.value() == run.spans[products[0]].first.value());
+  CHECK(run.spans[products[1]].first >= run.spans[sends[0]].second);
+}
+
+TEST_CASE_METHOD(TensorFixture, "full recomputation is the forward pass and the backward pass",
+                 "[chunk]") {
+  const Time forward = run_chunk(planner.forward(stage(kSequence)), kWide).duration;
+  const Time kept = run_chunk(planner.backward(stage(kSequence), true), kWide).duration;
+  const Time again =
+      run_chunk(planner.backward(stage(kSequence, {.full = true}), true), kWide).duration;
+  CHECK(again.value() == (forward + kept).value());
+}
+
+TEST_CASE_METHOD(TensorFixture, "weight gradients follow their input gradients", "[chunk]") {
+  const ChunkPlan plan = planner.backward(stage({}), true);
+  const ChunkPlan apart = planner.weight_gradient(stage({}));
+  std::vector<std::string> weights, order;
+  for (const Node& node : plan.nodes) {
+    if (node.category == "weight") weights.push_back(node.name);
+    if (node.kernel && node.part == "layer 1" &&
+        std::holds_alternative<workload::Gemm>(node.kernel->op))
+      order.push_back(node.name);
+  }
+  CHECK(weights.size() == apart.nodes.size());
+  CHECK(order == std::vector<std::string>{"mlp_down input_gradient", "mlp_down weight_gradient",
+                                          "mlp_gate_up input_gradient",
+                                          "mlp_gate_up weight_gradient", "o input_gradient",
+                                          "o weight_gradient", "qkv input_gradient",
+                                          "qkv weight_gradient"});
 }
 
 }  // namespace
