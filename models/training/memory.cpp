@@ -169,15 +169,9 @@ double buffer_bytes(const TrainingJob& job, const Layout& layout,
 
 /// Bytes of the weights that products read.
 double weight_copies(const TrainingJob& job, const workload::ParameterCount& held) {
-  const core::DataType linear = job.precision.linear;
-  const double multiplied = held.low_precision + held.routed,
-               wide = workload::weight_bytes(core::DataType::bf16);
-  double bytes = held.high_precision * wide;
-  if (linear == core::DataType::bf16) return bytes + multiplied * wide;
-  // The other copy is transposed, or scaled along the other dimension.
-  const bool once = linear == core::DataType::fp8 && !job.precision.transposed_copies;
-  bytes += (once ? 1 : 2) * multiplied * workload::weight_bytes(linear);
-  return job.gather_low_precision ? bytes : bytes + multiplied * wide;
+  return held.high_precision * workload::weight_bytes(core::DataType::bf16) +
+         (held.low_precision + held.routed) *
+             workload::resident_weight_bytes(job.precision, job.gather_low_precision);
 }
 
 /// What is whole for a while although ranks keep only shards of it: the root unit and two layers'

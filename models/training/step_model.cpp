@@ -130,9 +130,10 @@ void StepModel::prepare_optimizer() {
       for (const workload::Work& work : works) costs.push_back(&costs_.kernel(work.op, 0));
       return costs;
     };
-    optimizer_.push_back({timed(workload::gradient_norm_work(share, job_.precision)),
-                          timed(workload::update_work(share, job_.precision)),
-                          timed(workload::after_gather_work(share, job_.precision))});
+    optimizer_.push_back(
+        {timed(workload::gradient_norm_work(share, job_.precision)),
+         timed(workload::update_work(share, job_.precision, job_.gather_low_precision)),
+         timed(workload::after_gather_work(share, job_.precision, job_.gather_low_precision))});
   }
 }
 

@@ -187,9 +187,11 @@ void read_data(const ConfigNode& node, training::TrainingJob& job) {
   if (node.has("reduce_in"))
     job.reduce_in =
         node.choice<DataType>("reduce_in", {{"fp32", DataType::fp32}, {"bf16", DataType::bf16}});
-  // Transformer Engine gathers FP8 weights as they are, NVFP4 ones before they are quantised.
+  // Megatron-Core gathers FP8 weights as they are, MXFP8 and NVFP4 ones before they are quantised
+  // (--reuse-grad-buf-for-mxfp8-param-ag).
   job.gather_low_precision =
-      node.boolean_or("gather_low_precision", job.precision.linear != DataType::nvfp4);
+      node.boolean_or("gather_low_precision", job.precision.linear != DataType::nvfp4 &&
+                                                  job.precision.linear != DataType::mxfp8);
 }
 
 void read_parallelism(const ConfigNode& node, training::TrainingJob& job) {
