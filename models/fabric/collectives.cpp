@@ -3,11 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include "models/fabric/nccl_choice.hpp"
 #include "sim/core/diagnostics.hpp"
@@ -63,9 +61,6 @@ constexpr double kRingMemoryPasses = 3;
 constexpr double kSendMemoryPasses = 4;
 constexpr double kInSwitchMemoryPasses = 6;
 
-/// More ranks than this: routes are counted for one domain, which stands for all.
-constexpr std::size_t kUnfoldedRanks = 128;
-
 double microseconds(double bytes, double rate) { return bytes / rate * 1e6; }
 
 /// Messages of one peer to another, each rank to one only.
@@ -94,61 +89,6 @@ double passed_on(CollectiveKind kind, double ranks) {
       return (ranks - 1) / ranks;
   }
   return 1;
-}
-
-Route joined(Route first, const Route& second) {
-  first.links.insert(first.links.end(), second.links.begin(), second.links.end());
-  first.latency += second.latency;
-  return first;
-}
-
-/// The first of the ranks behind each NIC, in order; all of one domain.
-std::vector<int> rail_heads(const Topology& topology, const std::vector<int>& ranks) {
-  std::vector<int> heads;
-  std::set<int> seen;
-  for (const int rank : ranks)
-    if (seen.insert(topology.nic_of(rank)).second) heads.push_back(rank);
-  return heads;
-}
-
-/// The class of the fullest link on the way of the slowest flow.
-LinkClass fullest_class(const Topology& topology, const FlowSimulation& flows,
-                        const std::vector<Route>& routes, const std::vector<double>& rates) {
-  std::vector<double> use(topology.links().size(), 0);
-  std::size_t slowest = 0;
-  for (std::size_t f = 0; f < routes.size(); ++f) {
-    for (const int link : routes[f].links) use[static_cast<std::size_t>(link)] += rates[f];
-    if (rates[f] < rates[slowest]) slowest = f;
-  }
-  const auto fill = [&](int link) {
-    return use[static_cast<std::size_t>(link)] / flows.capacity(link);
-  };
-  const auto& way = routes[slowest].links;
-  const int fullest =
-      *std::max_element(way.begin(), way.end(), [&](int a, int b) { return fill(a) < fill(b); });
-  return topology.links()[static_cast<std::size_t>(fullest)].link_class;
-}
-
-/// Routes of one group's rings: ring r enters and leaves every domain by its r-th NIC.
-std::vector<Route> ring_routes(const Topology& topology,
-                               const std::map<int, std::vector<int>>& by_domain, int rings) {
-  std::vector<Route> routes;
-  std::vector<std::vector<int>> locals;
-  for (const auto& [domain, ranks] : by_domain) locals.push_back(ranks);
-  for (int ring = 0; ring < rings; ++ring) {
-    for (std::size_t d = 0; d < locals.size(); ++d) {
-      std::vector<int> order = locals[d];
-      const int head = rail_heads(topology, order)[static_cast<std::size_t>(ring)];
-      std::rotate(order.begin(), std::find(order.begin(), order.end(), head), order.end());
-      for (std::size_t i = 0; i + 1 < order.size(); ++i)
-        routes.push_back(topology.route(order[i], order[i + 1]));
-      const int next =
-          rail_heads(topology, locals[(d + 1) % locals.size()])[static_cast<std::size_t>(ring)];
-      routes.push_back(joined(topology.route(order.back(), head),
-                              topology.route(head, next, static_cast<std::uint64_t>(ring))));
-    }
-  }
-  return routes;
 }
 
 }  // namespace
@@ -181,30 +121,22 @@ std::string to_string(Algorithm algorithm) {
       return "tree";
     case Algorithm::in_switch:
       return "in_switch";
+    case Algorithm::in_network:
+      return "in_network";
     case Algorithm::pairwise:
       return "pairwise";
   }
   return "ring";
 }
 
-CollectiveModel::CollectiveModel(const Topology& topology, const FabricParameters& parameters)
-    : topology_(topology), parameters_(parameters) {}
-
-CollectiveModel::Placement CollectiveModel::place(const Topology& topology,
-                                                  const std::vector<int>& ranks) {
-  Placement placement{{}, std::numeric_limits<int>::max()};
-  for (const int rank : ranks) placement.by_domain[topology.domain_of(rank)].push_back(rank);
-  for (const auto& [domain, local] : placement.by_domain)
-    placement.rails =
-        std::min(placement.rails, static_cast<int>(rail_heads(topology, local).size()));
-  return placement;
-}
+CollectiveModel::CollectiveModel(const Topology& topology, const FabricParameters& parameters,
+                                 Folding folding)
+    : topology_(topology), parameters_(parameters), traffic_(topology, folding) {}
 
 void CollectiveModel::check(const CollectiveRequest& request) const {
   const auto refuse = [](const std::string& reason) {
     throw core::Refusal(core::RefusalKind::illegal_combination, reason);
   };
-  std::set<int> seen;
   const auto check_group = [&](const std::vector<int>& ranks) {
     for (const int rank : ranks)
       if (rank < 0 || rank >= topology_.gpus())
@@ -212,8 +144,10 @@ void CollectiveModel::check(const CollectiveRequest& request) const {
   };
   check_group(request.ranks);
   for (const auto& group : request.beside) check_group(group);
-  for (const int rank : request.ranks)
-    if (!seen.insert(rank).second) refuse(fmt::format("rank {} takes part twice", rank));
+  std::vector<int> sorted = request.ranks;
+  std::sort(sorted.begin(), sorted.end());
+  if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
+    refuse(fmt::format("rank {} takes part twice", *twice));
   if (request.ranks.empty() ||
       (request.kind == CollectiveKind::send_receive && request.ranks.size() != 2))
     refuse(fmt::format("{} among {} ranks", to_string(request.kind), request.ranks.size()));
@@ -223,11 +157,13 @@ void CollectiveModel::check(const CollectiveRequest& request) const {
   const Algorithm a = request.algorithm;
   const bool fits =
       a == Algorithm::automatic || (direct ? a == Algorithm::pairwise : a != Algorithm::pairwise);
-  if (!fits || ((a == Algorithm::tree || a == Algorithm::in_switch) &&
+  if (!fits || ((a == Algorithm::tree || a == Algorithm::in_switch || a == Algorithm::in_network) &&
                 request.kind != CollectiveKind::all_reduce))
     refuse(fmt::format("{} has no {} algorithm", to_string(request.kind), to_string(a)));
   if (a == Algorithm::in_switch && !topology_.spec().in_switch_reduction)
     refuse("the cluster's switches do not reduce");
+  if (a == Algorithm::in_network && !topology_.spec().in_network_reduction)
+    refuse("the network's switches do not reduce");
 }
 
 CollectiveResult CollectiveModel::finish(const CollectiveRequest& request, const Placement& at,
@@ -258,47 +194,32 @@ CollectiveResult CollectiveModel::finish(const CollectiveRequest& request, const
   return result;
 }
 
-const CollectiveModel::Throughput& CollectiveModel::ring_throughput(
-    const CollectiveRequest& request, Protocol protocol) {
-  std::vector<std::vector<int>> key{request.ranks};
-  key.insert(key.end(), request.beside.begin(), request.beside.end());
+LinkEfficiency CollectiveModel::ring_efficiency(const Placement& at, Protocol protocol) const {
   const auto p = static_cast<std::size_t>(protocol);
-  const auto found = throughputs_.find({key, static_cast<int>(p)});
-  if (found != throughputs_.end()) return found->second;
-
   const ProtocolCost& cost = parameters_.ring[p];
-  const Placement here = place(topology_, request.ranks);
-  FlowSimulation flows{
-      topology_,
-      efficiency_in_domain(topology_, here.by_domain.begin()->second, cost.nvlink_fraction,
-                           {cost.host_share, cost.socket_share}, kNetworkPayload[p])};
-  std::vector<Route> routes;
-  std::size_t own = 0;
-  int own_rings = 1;
-  for (const auto& ranks : key) {
-    if (ranks.size() < 2) continue;
-    const Placement at = place(topology_, ranks);
-    const int rings = at.by_domain.size() > 1 ? at.rails : 1;
-    for (Route& route : ring_routes(topology_, at.by_domain, rings))
-      routes.push_back(std::move(route));
-    if (own == 0) {
-      own = routes.size();
-      own_rings = rings;
-    }
-  }
-  for (const Route& route : routes) flows.add(flows.along(route, 1.0));
-  const std::vector<double> rates = flows.steady_rates();
-  const auto slowest = std::min_element(rates.begin(), rates.begin() + static_cast<long>(own));
-  Throughput throughput{
-      *slowest * own_rings, to_string(fullest_class(topology_, flows, routes, rates)), {}};
-  const double share = 1.0 / (static_cast<double>(request.ranks.size()) * own_rings);
-  for (std::size_t f = 0; f < own; ++f)
-    for (const int link : routes[f].links) {
-      const LinkClass c = topology_.links()[static_cast<std::size_t>(link)].link_class;
-      // A message crosses the links of a class in pairs (up and down); count it once.
-      throughput.crossings[c] += share / 2;
-    }
-  return throughputs_.emplace(std::pair{key, static_cast<int>(p)}, throughput).first->second;
+  return efficiency_in_domain(topology_, at.by_domain.begin()->second, cost.nvlink_fraction,
+                              {cost.host_share, cost.socket_share}, kNetworkPayload[p]);
+}
+
+const Throughput& CollectiveModel::ring_throughput(const CollectiveRequest& request,
+                                                   const Placement& at, Protocol protocol) {
+  return traffic_.throughput({.pattern = TrafficPattern::ring,
+                              .ranks = request.ranks,
+                              .beside = request.beside,
+                              .tiled = request.tiled,
+                              .efficiency = ring_efficiency(at, protocol)});
+}
+
+/// Bytes/s that the NICs of one domain's ranks carry together.
+double CollectiveModel::network_rate(const CollectiveRequest& request, const Placement& at,
+                                     Protocol protocol) {
+  return traffic_
+      .throughput({.pattern = TrafficPattern::network_ring,
+                   .ranks = request.ranks,
+                   .beside = request.beside,
+                   .tiled = request.tiled,
+                   .efficiency = ring_efficiency(at, protocol)})
+      .rate;
 }
 
 CollectiveResult CollectiveModel::run_ring(const CollectiveRequest& request, const Placement& at,
@@ -315,7 +236,7 @@ CollectiveResult CollectiveModel::run_ring(const CollectiveRequest& request, con
                          (cost.fan_out_us + (nvlink_steps + network_steps) * cost.fan_out_step_us) *
                              fanned_out(static_cast<double>(request.bytes.value()) / ranks);
 
-  const Throughput& through = ring_throughput(request, protocol);
+  const Throughput& through = ring_throughput(request, at, protocol);
   const double moved = static_cast<double>(request.bytes.value()) * passed_on(request.kind, ranks);
   double rate = through.rate;
   std::string binding = through.binding;
@@ -337,6 +258,7 @@ CollectiveResult CollectiveModel::run_ring(const CollectiveRequest& request, con
   for (const auto& [link_class, per_byte] : through.crossings)
     result.bytes_per_rank[link_class] = per_byte * moved;
   result.hbm_bytes_per_rank = kRingMemoryPasses * moved;
+  result.folded = through.folded;
   return result;
 }
 
@@ -352,7 +274,6 @@ CollectiveResult CollectiveModel::run_tree(const CollectiveRequest& request, con
   const double nvlink_steps = in_switch ? 1 : 2 * (local - 1);
   const double latency =
       cost.base_us + nvlink_steps * cost.nvlink_step_us + 2 * levels * cost.network_step_us;
-  const TopologySpec& spec = topology_.spec();
   // Up and down: each byte leaves a GPU twice in a tree, once where the switch reduces.
   const double passes = in_switch ? 1 : 2;
   const std::vector<int>& neighbours = at.by_domain.begin()->second;
@@ -366,8 +287,7 @@ CollectiveResult CollectiveModel::run_tree(const CollectiveRequest& request, con
   double on_network = 0;
   if (domains > 1) {
     on_network = 2 * bytes * (domains - 1) / domains / local;
-    const double nic_rate = spec.nic_rate.value() * spec.nic_efficiency * kNetworkPayload[p];
-    const double network = microseconds(on_network * local / at.rails, nic_rate);
+    const double network = microseconds(on_network * local, network_rate(request, at, protocol));
     if (network > transfer) {
       transfer = network;
       binding = to_string(LinkClass::rdma);
@@ -388,65 +308,58 @@ CollectiveResult CollectiveModel::run_tree(const CollectiveRequest& request, con
   return result;
 }
 
+/// Inside a domain every GPU ends with a part of the sum, which goes up its NIC once and comes down
+/// once, summed over the domains; then all gather. The phases overlap in chunks.
+CollectiveResult CollectiveModel::run_in_network(const CollectiveRequest& request,
+                                                 const Placement& at) {
+  const double bytes = static_cast<double>(request.bytes.value());
+  const double local =
+      static_cast<double>(request.ranks.size()) / static_cast<double>(at.by_domain.size());
+  const std::vector<int>& neighbours = at.by_domain.begin()->second;
+  const bool by_nvlink = topology_.joined_by_nvlink(neighbours);
+  const bool in_switch = by_nvlink && topology_.spec().in_switch_reduction && local > 1;
+  const ProtocolCost& cost = in_switch
+                                 ? parameters_.in_switch
+                                 : parameters_.ring[static_cast<std::size_t>(Protocol::simple)];
+  const double passes = in_switch ? 1 : 2 * (local - 1) / local;
+  const double inside = local > 1
+                            ? microseconds(bytes * passes, rate_in_domain(topology_, neighbours) *
+                                                               cost.nvlink_fraction)
+                            : 0;
+  const double network = microseconds(bytes, network_rate(request, at, Protocol::simple));
+  const double steps = in_switch ? 2 : 2 * (local - 1);
+  // Up the tree of switches and down again; their own latency is small beside the NIC's.
+  const double latency = cost.base_us + steps * cost.nvlink_step_us + 2 * cost.network_step_us;
+  const LinkClass local_class = by_nvlink ? LinkClass::nvlink : LinkClass::pcie;
+  CollectiveResult result = finish(request, at, latency, std::max(inside, network), cost.ramp_us,
+                                   to_string(network >= inside ? LinkClass::rdma : local_class));
+  result.grade = core::Grade::assumed;  // no measurement of SHARP over a network is at hand
+  result.algorithm = Algorithm::in_network;
+  result.protocol = Protocol::simple;
+  if (local > 1) result.bytes_per_rank[local_class] = bytes * passes;
+  result.bytes_per_rank[LinkClass::rdma] = bytes / local;
+  result.hbm_bytes_per_rank = bytes * (in_switch ? kInSwitchMemoryPasses : 2 * kRingMemoryPasses);
+  return result;
+}
+
 const PairwiseCost& CollectiveModel::pairwise_cost(CollectiveKind kind) const {
   return is_send(kind) ? parameters_.send : parameters_.pairwise;
 }
 
-const CollectiveModel::Throughput& CollectiveModel::pairwise_throughput(
-    const CollectiveRequest& request) {
-  std::vector<std::vector<int>> key{request.ranks};
-  key.insert(key.end(), request.beside.begin(), request.beside.end());
-  const int marker = static_cast<int>(kProtocols) + static_cast<int>(request.kind);
-  const auto found = throughputs_.find({key, marker});
-  if (found != throughputs_.end()) return found->second;
-
+const Throughput& CollectiveModel::pairwise_throughput(const CollectiveRequest& request,
+                                                       const Placement& at) {
   const PairwiseCost& cost = pairwise_cost(request.kind);
-  const Placement here = place(topology_, request.ranks);
-  const FlowSimulation capacities{
-      topology_, efficiency_in_domain(topology_, here.by_domain.begin()->second,
-                                      cost.nvlink_fraction, {cost.host_share, 1.0}, 1.0)};
-  std::vector<double> load(topology_.links().size(), 0);
-  Throughput throughput{0, "", {}};
-  double own_pairs = 0;
-  for (std::size_t g = 0; g < key.size(); ++g) {
-    const std::vector<int>& ranks = key[g];
-    for (std::size_t s = 0; s < ranks.size(); ++s) {
-      if (request.kind == CollectiveKind::send_receive && s > 0) break;
-      const bool folded = ranks.size() > kUnfoldedRanks &&
-                          topology_.domain_of(ranks[s]) != topology_.domain_of(ranks[0]);
-      if (folded) continue;
-      const int next = ranks[(s + 1) % ranks.size()];
-      for (const int target : ranks) {
-        if (target == ranks[s] || (is_send(request.kind) && target != next)) continue;
-        // Across domains by the rail of the receiver: NVLink to the GPU that shares its rail first.
-        const int slots = topology_.spec().gpus_per_domain;
-        const int relay =
-            is_send(request.kind) || topology_.domain_of(target) == topology_.domain_of(ranks[s])
-                ? ranks[s]
-                : ranks[s] / slots * slots + target % slots;
-        const Route route =
-            joined(topology_.route(ranks[s], relay), topology_.route(relay, target));
-        for (const int link : route.links) {
-          load[static_cast<std::size_t>(link)] += 1;
-          if (g == 0)
-            throughput.crossings[topology_.links()[static_cast<std::size_t>(link)].link_class] +=
-                0.5;
-        }
-        if (g == 0) own_pairs += 1;
-      }
-    }
-  }
-  const double peers = is_send(request.kind) ? 1.0 : static_cast<double>(request.ranks.size()) - 1;
-  double seconds_per_unit = 0;
-  for (const Link& link : topology_.links()) {
-    const double seconds = load[static_cast<std::size_t>(link.id)] / capacities.capacity(link.id);
-    if (seconds <= seconds_per_unit) continue;
-    seconds_per_unit = seconds;
-    throughput.binding = to_string(link.link_class);
-  }
-  throughput.rate = peers / seconds_per_unit;
-  for (auto& [link_class, crossings] : throughput.crossings) crossings /= own_pairs;
-  return throughputs_.emplace(std::pair{key, marker}, throughput).first->second;
+  const TrafficPattern pattern =
+      request.kind == CollectiveKind::all_to_all   ? TrafficPattern::all_pairs
+      : request.kind == CollectiveKind::ring_shift ? TrafficPattern::next
+                                                   : TrafficPattern::first_pair;
+  return traffic_.throughput(
+      {.pattern = pattern,
+       .ranks = request.ranks,
+       .beside = request.beside,
+       .tiled = request.tiled,
+       .efficiency = efficiency_in_domain(topology_, at.by_domain.begin()->second,
+                                          cost.nvlink_fraction, {cost.host_share, 1.0}, 1.0)});
 }
 
 double CollectiveModel::pairwise_latency(const CollectiveRequest& request, const Placement& at,
@@ -467,7 +380,7 @@ double CollectiveModel::pairwise_latency(const CollectiveRequest& request, const
 CollectiveResult CollectiveModel::run_pairwise(const CollectiveRequest& request,
                                                const Placement& at) {
   const PairwiseCost& cost = pairwise_cost(request.kind);
-  const Throughput& through = pairwise_throughput(request);
+  const Throughput& through = pairwise_throughput(request, at);
   const double ranks = static_cast<double>(request.ranks.size());
   const double moved = static_cast<double>(request.bytes.value()) * passed_on(request.kind, ranks);
   const double message =
@@ -489,6 +402,7 @@ CollectiveResult CollectiveModel::run_pairwise(const CollectiveRequest& request,
   for (const auto& [link_class, per_byte] : through.crossings)
     result.bytes_per_rank[link_class] = per_byte * moved;
   result.hbm_bytes_per_rank = kSendMemoryPasses * moved;
+  result.folded = through.folded;
   return result;
 }
 
@@ -516,8 +430,21 @@ CollectiveResult CollectiveModel::run(const CollectiveRequest& request) {
          .network_rate = at.by_domain.size() > 1 ? spec.nic_rate.value() * at.rails : 0,
          .in_switch = spec.in_switch_reduction && core::activation_bits(request.type) > 8});
   }
-  if (choice.algorithm == Algorithm::ring) return run_ring(request, at, choice.protocol);
-  return run_tree(request, at, choice.algorithm, choice.protocol);
+  const auto run_choice = [&] {
+    return choice.algorithm == Algorithm::ring
+               ? run_ring(request, at, choice.protocol)
+               : run_tree(request, at, choice.algorithm, choice.protocol);
+  };
+  if (choice.algorithm == Algorithm::in_network) return run_in_network(request, at);
+  CollectiveResult result = run_choice();
+  // Where the network can add, NCCL's plugin is offered; it is taken where it is the faster.
+  const bool offered = request.algorithm == Algorithm::automatic &&
+                       request.kind == CollectiveKind::all_reduce && at.by_domain.size() > 1 &&
+                       topology_.spec().in_network_reduction &&
+                       core::activation_bits(request.type) > 8;
+  if (!offered) return result;
+  CollectiveResult reduced = run_in_network(request, at);
+  return reduced.time < result.time ? reduced : result;
 }
 
 }  // namespace tessera::fabric

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "models/fabric/collective_traffic.hpp"
 #include "models/fabric/fabric_parameters.hpp"
-#include "models/fabric/flows.hpp"
 #include "models/fabric/topology.hpp"
 #include "sim/core/data_type.hpp"
 #include "sim/core/result.hpp"
@@ -26,9 +26,10 @@ enum class CollectiveKind {
 enum class Algorithm {
   automatic,  ///< As NCCL would choose.
   ring,
-  tree,       ///< Double binary tree between domains, a chain inside.
-  in_switch,  ///< NVLS: the NVSwitch reduces; a tree between domains.
-  pairwise,   ///< Every rank sends to every other directly.
+  tree,        ///< Double binary tree between domains, a chain inside.
+  in_switch,   ///< NVLS: the NVSwitch reduces; a tree between domains.
+  in_network,  ///< SHARP: the switches between domains reduce; NVLS or a ring inside.
+  pairwise,    ///< Every rank sends to every other directly.
 };
 [[nodiscard]] std::string to_string(Algorithm algorithm);
 
@@ -44,6 +45,8 @@ struct CollectiveRequest {
   Algorithm algorithm = Algorithm::automatic;
   /// Other groups that run the same operation at the same time and share links with this one.
   std::vector<std::vector<int>> beside;
+  /// Every GPU of the cluster is in a group of this shape that runs the same (sibling_groups).
+  bool tiled = false;
 };
 
 struct CollectiveResult {
@@ -60,6 +63,7 @@ struct CollectiveResult {
   double hbm_bytes_per_rank =
       0;                ///< Read and written in the memory of one GPU, by itself and peers.
   std::string binding;  ///< latency, nvlink, rdma, network or channels: what most time is due to.
+  bool folded = false;  ///< Two domains stood for all (CollectiveTraffic).
 };
 
 /// Collectives on one cluster. Rates that depend on ranks alone are kept, so asking for many sizes
@@ -67,7 +71,8 @@ struct CollectiveResult {
 /// does not model stragglers, other jobs' traffic, or NCCL's set-up.
 class CollectiveModel {
  public:
-  CollectiveModel(const Topology& topology, const FabricParameters& parameters);
+  CollectiveModel(const Topology& topology, const FabricParameters& parameters,
+                  Folding folding = Folding::automatic);
 
   /// Throws Refusal (illegal_combination) for repeated or unknown ranks or a bad algorithm.
   [[nodiscard]] CollectiveResult run(const CollectiveRequest& request);
@@ -76,19 +81,6 @@ class CollectiveModel {
   [[nodiscard]] const FabricParameters& parameters() const { return parameters_; }
 
  private:
-  /// How the ranks lie on the cluster.
-  struct Placement {
-    std::map<int, std::vector<int>> by_domain;
-    int rails;  ///< Distinct NICs that the ranks of a domain have, the fewest of all domains.
-  };
-  /// Links of one algorithm under load: all times per byte that each rank must pass on.
-  struct Throughput {
-    double rate;  ///< Bytes/s that a rank passes on, over all rings or peers together.
-    std::string binding;
-    std::map<LinkClass, double> crossings;  ///< Bytes on the class per byte passed on.
-  };
-
-  [[nodiscard]] static Placement place(const Topology& topology, const std::vector<int>& ranks);
   void check(const CollectiveRequest& request) const;
   [[nodiscard]] CollectiveResult run_ring(const CollectiveRequest& request, const Placement& at,
                                           Protocol protocol);
@@ -96,19 +88,25 @@ class CollectiveModel {
                                           Algorithm algorithm, Protocol protocol);
   [[nodiscard]] CollectiveResult run_pairwise(const CollectiveRequest& request,
                                               const Placement& at);
+  [[nodiscard]] CollectiveResult run_in_network(const CollectiveRequest& request,
+                                                const Placement& at);
+  [[nodiscard]] LinkEfficiency ring_efficiency(const Placement& at, Protocol protocol) const;
   [[nodiscard]] const Throughput& ring_throughput(const CollectiveRequest& request,
-                                                  Protocol protocol);
+                                                  const Placement& at, Protocol protocol);
+  [[nodiscard]] double network_rate(const CollectiveRequest& request, const Placement& at,
+                                    Protocol protocol);
   [[nodiscard]] const PairwiseCost& pairwise_cost(CollectiveKind kind) const;
   [[nodiscard]] double pairwise_latency(const CollectiveRequest& request, const Placement& at,
                                         double message) const;
-  [[nodiscard]] const Throughput& pairwise_throughput(const CollectiveRequest& request);
+  [[nodiscard]] const Throughput& pairwise_throughput(const CollectiveRequest& request,
+                                                      const Placement& at);
   [[nodiscard]] CollectiveResult finish(const CollectiveRequest& request, const Placement& at,
                                         double latency_us, double transfer_us, double ramp_us,
                                         const std::string& binding) const;
 
   const Topology& topology_;
   FabricParameters parameters_;
-  std::map<std::pair<std::vector<std::vector<int>>, int>, Throughput> throughputs_;
+  CollectiveTraffic traffic_;
 };
 
 }  // namespace tessera::fabric

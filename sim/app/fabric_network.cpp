@@ -1,7 +1,5 @@
 #include "sim/app/fabric_network.hpp"
 
-#include "models/fabric/sibling_groups.hpp"
-
 namespace tessera::app {
 namespace {
 
@@ -56,7 +54,7 @@ training::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind
   request.kind = kind;
   request.ranks = gpus;
   request.bytes = size;
-  request.beside = fabric::sibling_groups(topology_, gpus);
+  request.tiled = true;
   const fabric::CollectiveResult r = collectives_.run(request);
   training::NetworkCost cost = cost_of(r.time, r.lower, r.upper, r.grade, r.bytes_per_rank);
   cost.sms = r.channels;
