@@ -35,7 +35,11 @@ AttentionKind Architecture::attention_of(Reach reach_of_layer, bool indexes) con
   if (auto* grouped = std::get_if<GroupedQueryAttention>(&kind)) {
     if (reach_of_layer != Reach::window) grouped->window = 0;
     if (reach_of_layer != Reach::window) grouped->chunked = false;
-    if (reach_of_layer == Reach::full_no_rope) grouped->rotary_dim = 0;
+    if (reach_of_layer == Reach::full_no_rope) {
+      grouped->rotary_dim = 0;
+      // Llama 4 normalises what it rotates (transformers, Llama4TextAttention).
+      if (grouped->qk_norm == QkNorm::unweighted) grouped->qk_norm = QkNorm::none;
+    }
   } else {
     std::get<LatentAttention>(kind).indexes = indexes;
   }

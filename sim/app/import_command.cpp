@@ -10,6 +10,9 @@
 #include "calibrate/ncu_export.hpp"
 #include "models/device/device_file.hpp"
 #include "sim/app/command.hpp"
+#include "models/workload/architecture_yaml.hpp"
+#include "models/workload/hf_config.hpp"
+#include "sim/app/architecture_report.hpp"
 #include "sim/app/import_report.hpp"
 #include "sim/app/output_file.hpp"
 #include "sim/core/diagnostics.hpp"
@@ -83,11 +86,33 @@ CLI::App* add_importer(CLI::App& import, const std::string& name, const std::str
   return command;
 }
 
+void import_hf(const std::string& input, const std::string& out) {
+  const workload::HfImport import = workload::load_hf_config(input);
+  const std::string text = imported_architecture_text(import, input);
+  if (out.empty()) {
+    fmt::print("{}", text);
+    return;
+  }
+  write_output_file(out, text);
+  fmt::print("{}: a {} as an architecture in {}\n{}", input, import.model_type, out,
+             architecture_summary(import.architecture));
+}
+
+void add_hf_importer(CLI::App& import) {
+  CLI::App* command = import.add_subcommand(
+      "hf", "The config.json of a model on Hugging Face, as an architecture file");
+  auto input = std::make_shared<std::string>();
+  auto out = std::make_shared<std::string>();
+  command->add_option("file", *input, "A config.json")->required();
+  command->add_option("--out", *out, "File to write (default: standard output)");
+  command->callback([input, out] { import_hf(*input, *out); });
+}
+
 }  // namespace
 
 void add_import_command(CLI::App& program) {
-  CLI::App* import =
-      program.add_subcommand("import", "Other tools' measurements, as rows to calibrate to");
+  CLI::App* import = program.add_subcommand(
+      "import", "Other tools' measurements, as rows to calibrate to, and their models");
   import->require_subcommand(1);
   auto options = std::make_shared<ImportOptions>();
   CLI::App* nccl =
@@ -99,6 +124,7 @@ void add_import_command(CLI::App& program) {
       return calibrate::import_nccl_tests(text, name, rules, options->collective);
     });
   });
+  add_hf_importer(*import);
   CLI::App* ncu = add_importer(
       *import, "ncu", "An export of Nsight Compute: ncu --csv, --page raw or details", options);
   ncu->callback([options] { run(*options, calibrate::import_ncu); });

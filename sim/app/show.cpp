@@ -2,6 +2,8 @@
 
 #include <memory>
 
+#include "models/workload/architecture_file.hpp"
+#include "sim/app/architecture_report.hpp"
 #include "sim/app/catalogue.hpp"
 #include "sim/app/command.hpp"
 
@@ -51,12 +53,21 @@ std::string as_yaml(const std::vector<Shown>& shown) {
   return text;
 }
 
-std::string as_json(const std::vector<Shown>& shown) {
+/// What an architecture's file does not say: its counts.
+workload::Architecture architecture_of(const ShowArguments& arguments) {
+  core::LoadOptions options;
+  options.overrides = core::parse_overrides(arguments.set);
+  return workload::load_architecture(arguments.name, options);
+}
+
+std::string as_json(const std::vector<Shown>& shown, const ShowArguments& arguments) {
   nlohmann::ordered_json object;
   for (const Shown& part : shown)
     object[part.kind] = {{"name", part.document.name()},
                          {"file", part.document.file()},
                          {"values", part.document.resolved(true)}};
+  if (shown.front().kind == "architecture")
+    object["counts"] = architecture_counts(architecture_of(arguments));
   return object.dump(2) + '\n';
 }
 
@@ -68,12 +79,20 @@ void show(const ShowArguments& arguments) {
   kind.check(arguments.name, arguments.set);
   if (as_written) {
     fmt::print("{}", kind.text(arguments.name, options));
+    if (kind.name == "architecture")
+      fmt::print("{}", architecture_summary(architecture_of(arguments)));
     return;
   }
   options.overrides = core::parse_overrides(arguments.set);
   std::vector<Shown> shown;
   collect(kind, arguments.name, options, shown);
-  fmt::print("{}", arguments.format == "json" ? as_json(shown) : as_yaml(shown));
+  if (arguments.format == "json") {
+    fmt::print("{}", as_json(shown, arguments));
+    return;
+  }
+  fmt::print("{}", as_yaml(shown));
+  if (kind.name == "architecture")
+    fmt::print("{}", architecture_summary(architecture_of(arguments)));
 }
 
 }  // namespace

@@ -87,6 +87,9 @@ bool ConfigNode::is_list() const { return node_ != nullptr && node_->kind == Yam
 bool ConfigNode::is_object() const {
   return node_ != nullptr && node_->kind == YamlNode::Kind::map;
 }
+bool ConfigNode::is_null() const {
+  return node_ != nullptr && node_->kind == YamlNode::Kind::empty;
+}
 
 void ConfigNode::report(const std::string& message) const {
   state_->mistakes.push_back(

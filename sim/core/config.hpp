@@ -70,6 +70,8 @@ class ConfigNode {
   [[nodiscard]] bool present() const { return node_ != nullptr; }
   [[nodiscard]] bool is_list() const;
   [[nodiscard]] bool is_object() const;
+  /// Whether this value is written as nothing or null.
+  [[nodiscard]] bool is_null() const;
 
   /// Text that is not empty.
   [[nodiscard]] std::string text() const;
