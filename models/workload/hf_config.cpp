@@ -54,8 +54,9 @@ struct Refused {
 constexpr auto kRefused = std::to_array<Refused>({
     {"qwen3_next", "linear attention (gated delta rule, linear_num_value_heads)"},
     {"qwen3_5_moe", "linear attention (gated delta rule, linear_num_value_heads)"},
-    {"kimi_k3", "delta attention (linear_attn_config) and experts of a narrower hidden size "
-                "(routed_expert_hidden_size)"},
+    {"kimi_k3",
+     "delta attention (linear_attn_config) and experts of a narrower hidden size "
+     "(routed_expert_hidden_size)"},
     {"kimi_linear", "delta attention (linear_attn_config)"},
     {"deepseek_v4", "compressed attention (compress_ratios) and hyper-connections (hc_mult)"},
     {"minimax_m3", "attention to blocks that an index chooses (sparse_attention_config)"},
@@ -73,8 +74,7 @@ const Family& family_of(const ConfigNode& root, const std::string& model_type) {
     if (model_type == family.model_type) return family;
     known.emplace_back(family.model_type);
   }
-  if (root.has("model_type"))
-    root.fail("model_type", core::unknown_name(model_type, known));
+  if (root.has("model_type")) root.fail("model_type", core::unknown_name(model_type, known));
   return kFamilies.front();
 }
 
@@ -152,9 +152,7 @@ HfImport import_hf_config(const ConfigNode& root, std::string name) {
 HfImport load_hf_config(const std::string& path, core::LoadOptions options) {
   options.kind = "config.json";
   options.overrides.clear();
-  // A bare name is a file here, not one of a folder.
-  const std::string written = path.find('/') == std::string::npos ? "./" + path : path;
-  const core::ResolvedFile file = core::resolve_file(written, options);
+  const core::ResolvedFile file = core::resolve_file(path, options);
   const core::ConfigDocument document =
       core::ConfigDocument::from_text(core::read_text_file(file), file.shown, options);
   HfImport import = import_hf_config(document.root(), file.path.stem().string());
@@ -162,8 +160,7 @@ HfImport load_hf_config(const std::string& path, core::LoadOptions options) {
   return import;
 }
 
-Architecture load_imported_architecture(const std::string& path,
-                                        const core::LoadOptions& options) {
+Architecture load_imported_architecture(const std::string& path, const core::LoadOptions& options) {
   const HfImport import = load_hf_config(path, options);
   core::LoadOptions load{.kind = "architecture", .overrides = options.overrides};
   const core::ConfigDocument document = core::ConfigDocument::from_text(

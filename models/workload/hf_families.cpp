@@ -52,8 +52,8 @@ int64_t rotated(HfFields& f, HfImport& import, int64_t head_dim) {
          {"rope_type", "factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow",
           "mscale", "mscale_all_dim", "truncate", "original_max_position_embeddings"})
       rope.ignore(field, "a factor in a kernel, whatever its value");
-    const int64_t dim = rope.has("partial_rotary_factor") ? part(rope.use("partial_rotary_factor"))
-                                                          : head_dim;
+    const int64_t dim =
+        rope.has("partial_rotary_factor") ? part(rope.use("partial_rotary_factor")) : head_dim;
     rope.finish();
     return dim;
   }
@@ -169,8 +169,8 @@ void read_deepseek_gate(HfFields& f, HfImport& import, MixtureOfExperts& moe) {
 bool read_gate_bias(HfFields& f, HfImport& import) {
   by_field(import, "experts.gate_bias", "topk_method");
   if (!f.has("topk_method")) return false;
-  return f.use("topk_method").choice<bool>(
-      {{"noaux_tc", true}, {"group_limited_greedy", false}, {"greedy", false}});
+  return f.use("topk_method")
+      .choice<bool>({{"noaux_tc", true}, {"group_limited_greedy", false}, {"greedy", false}});
 }
 
 void read_mtp(HfFields& f, HfImport& import, const char* field) {
@@ -373,7 +373,8 @@ void read_hf_deepseek(HfFields& f, HfImport& import) {
   LatentAttention m = read_latent(f, import);
   read_indexer(f, import, m);
   a.attention = m;
-  if (f.has("rope_parameters")) f.ignore("rope_parameters", "qk_rope_head_dim says what is rotated");
+  if (f.has("rope_parameters"))
+    f.ignore("rope_parameters", "qk_rope_head_dim says what is rotated");
   a.moe = read_experts(f, import, "n_routed_experts", "moe_intermediate_size");
   a.moe.scoring = read_scoring(f, import, "scoring_func", Scoring::softmax);
   a.moe.gate_bias = read_gate_bias(f, import);

@@ -58,10 +58,10 @@ std::string architecture_summary(const Architecture& a) {
                                  billions(workload::active_parameters(a)),
                                  billions(workload::embedding_parameters(a).total()));
   if (a.mtp_modules > 0)
-    text += fmt::format("# beside them: {} in {} MTP module{}\n",
-                        billions(static_cast<double>(a.mtp_modules) *
-                                 workload::mtp_parameters(a).total()),
-                        a.mtp_modules, a.mtp_modules == 1 ? "" : "s");
+    text += fmt::format(
+        "# beside them: {} in {} MTP module{}\n",
+        billions(static_cast<double>(a.mtp_modules) * workload::mtp_parameters(a).total()),
+        a.mtp_modules, a.mtp_modules == 1 ? "" : "s");
   if (a.vision)
     text += fmt::format("# beside them: {} in the vision encoder\n",
                         billions(workload::vision_parameters(a).total()));

@@ -12,6 +12,7 @@
 #include "models/training/layout.hpp"
 #include "models/training/legality.hpp"
 #include "models/workload/architecture_file.hpp"
+#include "models/workload/hf_config.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::app {
@@ -488,12 +489,24 @@ class ScenarioReader {
     job().gpus_per_node = scenario_.cluster.gpus_per_domain;
   }
 
-  void read_model() {
+  /// A name, or {import: path to a config.json}.
+  workload::Architecture read_architecture() {
     const ConfigNode node = root_.at("architecture");
-    job().architecture = load_named<workload::Architecture>(node, [&](const std::string& name) {
-      return workload::load_architecture(
-          name, node.reference("architecture", workload::kArchitectureFolder));
+    const core::LoadOptions named = node.reference("architecture", workload::kArchitectureFolder);
+    if (!node.is_object()) {
+      return load_named<workload::Architecture>(
+          node, [&](const std::string& name) { return workload::load_architecture(name, named); });
+    }
+    const ConfigNode file = node.at("import");
+    return load_named<workload::Architecture>(file, [&](const std::string& path) {
+      core::LoadOptions options = file.reference("config.json", workload::kArchitectureFolder);
+      options.overrides = named.overrides;
+      return workload::load_imported_architecture(path, options);
     });
+  }
+
+  void read_model() {
+    job().architecture = read_architecture();
     job().precision = read_precision(root_.object("precision"));
     // FP8 products on Hopper read both operands along k; later tensor cores read either way.
     job().precision.transposed_copies = job().device.generation == device::Generation::hopper ||

@@ -243,7 +243,7 @@ class ConfigNode {
 /// A file with what it extends and the overrides of the command line, resolved into one tree.
 class ConfigDocument {
  public:
-  /// Loads a bare name from options.folder, or a path that has a '/' or ends in ".yaml". Throws
+  /// Loads a bare name from options.folder, or a path that has a '/' or ends as a file does. Throws
   /// ConfigError when the text cannot be made into a tree.
   [[nodiscard]] static ConfigDocument load(const std::string& path_or_name,
                                            const LoadOptions& options);

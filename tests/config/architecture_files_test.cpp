@@ -66,6 +66,61 @@ TEST_CASE("mistakes in an architecture are told where they are", "[architecture]
         "(experts.routed: a.yaml:9:11)\n");
 }
 
+const std::string kDense = R"(hidden: 512
+layers: 4
+vocabulary: 32000
+dense_intermediate: 2048
+attention: {kind: gqa, heads: 8, kv_heads: 2, head_dim: 64, window: 128, reach: [window, full]}
+)";
+
+std::string dense_with(const std::string& from, const std::string& to) {
+  std::string text = kDense;
+  const std::size_t at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return mistakes(text.replace(at, from.size(), to));
+}
+
+TEST_CASE("mistakes in grouped-query attention and dense layers are told", "[architecture]") {
+  CHECK(dense_with("", "").empty());
+  CHECK(dense_with("kv_heads: 2", "kv_heads: 3") ==
+        "a.yaml:5:44: error: attention.kv_heads: found 3; expected a divisor of the 8 heads "
+        "(attention.heads: a.yaml:5:31)\n");
+  CHECK(dense_with("window: 128, ", "") ==
+        "a.yaml:5:61: error: attention.reach: expected a window beside it\n");
+  CHECK(dense_with("window: 128, reach: [window, full]", "chunked: true") ==
+        "a.yaml:5:70: error: attention.chunked: expected a window beside it\n");
+  CHECK(dense_with("[window, full]", "[window, some]") ==
+        "a.yaml:5:90: error: attention.reach.1: found 'some'; expected one of full, window or "
+        "full_no_rope\n");
+  CHECK(dense_with("head_dim: 64", "head_dim: 64, rotary_dim: 65") ==
+        "a.yaml:5:73: error: attention.rotary_dim: found 65; expected at most the 64 elements of a "
+        "head (attention.head_dim: a.yaml:5:57)\n");
+  CHECK(dense_with("dense_intermediate: 2048\n", "") ==
+        "a.yaml:1:1: error: dense_intermediate: is missing; layer 0 has no experts\n");
+  CHECK(dense_with("vocabulary: 32000", "vocabulary: 32000\npositions: learned") ==
+        "a.yaml:1:1: error: learned_positions: missing; expected an integer in [1, 4294967296]\n");
+  CHECK(dense_with("dense_intermediate", "activation: tanh\ndense_intermediate") ==
+        "a.yaml:4:13: error: activation: found 'tanh'; expected one of swiglu, geglu, gelu or "
+        "relu\n");
+}
+
+TEST_CASE("mistakes in an indexer and a vision encoder are told", "[architecture]") {
+  const auto with = [](const std::string& indexer) {
+    return mistakes(replaced("value_dim: 32}", "value_dim: 32, indexer: " + indexer + "}"));
+  };
+  CHECK(with("{heads: 4, dim: 32, top_k: 64, layers: [0, 2]}").empty());
+  CHECK(with("{heads: 4, dim: 32, top_k: 64, layers: [1, 2]}") ==
+        "a.yaml:7:154: error: attention.indexer.layers: expected 0 first: a layer without an "
+        "indexer takes its tokens from one before it\n");
+  CHECK(with("{heads: 4, dim: 32, top_k: 64, layers: [0, 4]}") ==
+        "a.yaml:7:154: error: attention.indexer.layers: found 4; expected layers in [0, 3]\n");
+  CHECK(mistakes(kGood + "vision: {layers: 2, hidden: 30, heads: 4, intermediate: 64, channels: 3, "
+                         "patch: 16, temporal_patch: 2, merge: 2, positions: 4, output: 512, taps: "
+                         "0}\n") ==
+        "a.yaml:16:40: error: vision.heads: found 4; expected a divisor of the 30 hidden elements "
+        "(vision.hidden: a.yaml:16:29)\n");
+}
+
 TEST_CASE("several mistakes are told together", "[architecture]") {
   std::string text = replaced("hidden: 512", "hiden: 512");
   text += "extra: 1\n";

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "sim/core/diagnostics.hpp"
+#include "sim/core/spelling.hpp"
 
 namespace tessera::app {
 namespace {
@@ -43,6 +44,9 @@ class ScenarioFile {
   ScenarioFile& operator=(const ScenarioFile&) = delete;
 
   [[nodiscard]] std::string path() const { return (folder_ / "s.yaml").string(); }
+  void beside(const std::string& name, const std::string& text) const {
+    std::ofstream{folder_ / name} << text;
+  }
 
   /// What reading says is wrong, one mistake a line.
   [[nodiscard]] std::string mistakes(const std::vector<std::string>& set = {}) const {
@@ -117,6 +121,31 @@ TEST_CASE("changes reach through names into descriptions", "[config][scenario]")
   CHECK(scenario.cluster.node.nic.efficiency == 0.5);
   CHECK(scenario.job.architecture.layers == 62);
   CHECK(scenario.resolved.find("cluster.node.nic.efficiency") != std::string::npos);
+}
+
+TEST_CASE("an architecture is imported from a configuration beside the scenario",
+          "[config][scenario]") {
+  const std::string config =
+      "{\"model_type\": \"mixtral\", \"hidden_size\": 4096, \"num_hidden_layers\": 32,\n"
+      "\"vocab_size\": 32000, \"num_attention_heads\": 32, \"num_key_value_heads\": 8,\n"
+      "\"num_local_experts\": 64, \"num_experts_per_tok\": 2, \"intermediate_size\": 14336}";
+  const ScenarioFile file{changed("architecture: {import: config.json}")};
+  file.beside("config.json", config);
+  const Scenario scenario = read_scenario(file.path(), {{"architecture.layers=30"}, std::nullopt});
+  CHECK(scenario.job.architecture.layers == 30);
+  CHECK(scenario.job.architecture.moe.experts == 64);
+  CHECK(scenario.job.architecture.grouped_query());
+  file.beside("config.json",
+              "{\"model_type\": \"mixtral\",\n" + config.substr(config.find("\"vocab")));
+  CHECK(file.mistakes() ==
+        "config.json:1:1: error: hidden_size: missing; expected an integer in [1, 1099511627776]\n"
+        "config.json:1:1: error: num_hidden_layers: missing; expected an integer in [1, "
+        "1099511627776]");
+  const ScenarioFile missing{changed("architecture: {import: none.json}")};
+  CHECK(missing.mistakes() ==
+        "s.yaml:2:24: error: architecture.import: found 'none.json', which does not exist");
+  file.beside("config.json", "{\"model_type\": \"deepseek_v4\"}");
+  CHECK_THROWS_AS(read_scenario(file.path()), core::Refusal);
 }
 
 TEST_CASE("stages are read in order", "[config][scenario]") {
@@ -197,8 +226,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "zero2, zero3, fsdp or hsdp (did you mean 'zero1'?)"},
       {"extends: base\n"
        "architecture: deepseek_v4\n",
-       "s.yaml:2:15: error: architecture: found 'deepseek_v4'; expected deepseek_v3 (did you mean "
-       "'deepseek_v3'?)"},
+       "s.yaml:2:15: error: architecture: " +
+           core::unknown_name("deepseek_v4", core::names_in("workloads/architectures"))},
       {"extends: base\n"
        "cluster: h8000_2048_multiplane\n",
        "s.yaml:2:10: error: cluster: found 'h8000_2048_multiplane'; expected one of "

@@ -51,6 +51,45 @@ const std::string kRun =
     "  0\n"
     "# Avg bus bandwidth    : 49.0\n";
 
+const std::string kConfig =
+    "{\"model_type\": \"llama\", \"hidden_size\": 4096, \"num_hidden_layers\": 32, \"vocab_size\": "
+    "128256,\n\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"intermediate_size\": "
+    "14336, "
+    "\"rope_theta\": 500000.0}\n";
+
+TEST_CASE("a Hugging Face configuration becomes an architecture that can be shown", "[import]") {
+  const Folder folder;
+  const std::string config = folder.write("config.json", kConfig);
+  const Outcome printed = run_tessera("import hf " + config);
+  CHECK(printed.exit_code == 0);
+  CHECK_THAT(printed.output, ContainsSubstring("kv_heads: 8  # HF num_key_value_heads\n") &&
+                                 ContainsSubstring("#   rope_theta: a factor in a kernel"));
+  const std::string out = folder.file("mine.yaml");
+  const Outcome written = run_tessera("import hf " + config + " --out " + out);
+  CHECK(written.exit_code == 0);
+  CHECK(read(out) == printed.output);
+  const Outcome shown = run_tessera("show architecture " + out);
+  CHECK(shown.exit_code == 0);
+  CHECK_THAT(shown.output, ContainsSubstring("# parameters: 8.03 B in all"));
+}
+
+TEST_CASE("configurations that cannot be described end with their codes", "[import]") {
+  const Folder folder;
+  const Outcome refused =
+      run_tessera("import hf " + folder.write("a.json", "{\"model_type\": \"kimi_k3\"}"));
+  CHECK(refused.exit_code == 1);
+  CHECK_THAT(refused.errors, ContainsSubstring("kimi_k3 is not modelled: it has delta attention"));
+  const Outcome unknown =
+      run_tessera("import hf " + folder.write("b.json", "{\"alpha\": 2, " + kConfig.substr(1)) +
+                  " --out " + folder.file("b.yaml"));
+  CHECK(unknown.exit_code == 2);
+  CHECK(unknown.output.empty());
+  CHECK_THAT(unknown.errors,
+             ContainsSubstring("b.json:1:11: error: alpha: a field that the import of llama does "
+                               "not understand; it may change what is computed"));
+  CHECK_FALSE(fs::exists(folder.file("b.yaml")));
+}
+
 TEST_CASE("nccl-tests output is imported and its rows are predicted", "[import]") {
   const Folder folder;
   const std::string out = folder.file("comm_nccl.csv");

@@ -42,6 +42,17 @@ TEST_CASE("a scenario is shown with its cluster and architecture", "[show]") {
   CHECK_THAT(shown.output, ContainsSubstring("# --set:1:34, override\n"));
 }
 
+TEST_CASE("an architecture is shown with what it counts", "[show]") {
+  const Outcome shown = run_tessera("show architecture llama3.1_405b");
+  REQUIRE(shown.exit_code == 0);
+  CHECK_THAT(shown.output, ContainsSubstring("hidden: 16384  # HF hidden_size\n"));
+  CHECK_THAT(shown.output, ContainsSubstring("# parameters: 405.85 B in all"));
+  const Outcome json = run_tessera("show architecture gpt_oss_20b --format json");
+  REQUIRE(json.exit_code == 0);
+  const auto counts = nlohmann::json::parse(json.output)["counts"];
+  CHECK(counts["cache_bytes_per_token_bf16"]["in_windows"] == 12 * 2 * 8 * 64 * 2);
+}
+
 TEST_CASE("without --resolved a description is printed as it was written", "[show]") {
   const Outcome shown = run_tessera("show device a800_sxm");
   CHECK(shown.exit_code == 0);
