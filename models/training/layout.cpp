@@ -53,23 +53,9 @@ Degrees checked_degrees(const TrainingJob& job) {
 
 /// The job's schedule. Throws core::Refusal.
 Schedule schedule_of(const TrainingJob& job, int micro_batches) {
-  switch (job.schedule) {
-    case ScheduleKind::gpipe:
-      return gpipe(job.pipeline, micro_batches);
-    case ScheduleKind::one_f_one_b:
-      return one_forward_one_backward(job.pipeline, micro_batches);
-    case ScheduleKind::interleaved:
-      return interleaved(job.pipeline, job.virtual_stages, micro_batches, job.micro_batch_group);
-    case ScheduleKind::zb_h1:
-      return zero_bubble_h1(job.pipeline, micro_batches);
-    case ScheduleKind::zb_v:
-      return zero_bubble_v(job.pipeline, micro_batches);
-    case ScheduleKind::dualpipe:
-      return dual_pipe(job.pipeline, micro_batches);
-    case ScheduleKind::dualpipev:
-      return dual_pipe_v(job.pipeline, micro_batches);
-  }
-  return gpipe(job.pipeline, micro_batches);
+  if (job.custom) return job.custom->schedule;
+  return make_schedule(job.schedule,
+                       {job.pipeline, micro_batches, job.virtual_stages, job.micro_batch_group});
 }
 
 bool holds(const Stage& stage, Kind kind) {
@@ -209,20 +195,8 @@ std::vector<Stage> spread_stages(const TrainingJob& job) {
 }
 
 StagePlacement placement_of(const TrainingJob& job) {
-  switch (job.schedule) {
-    case ScheduleKind::gpipe:
-    case ScheduleKind::one_f_one_b:
-    case ScheduleKind::zb_h1:
-      return StagePlacement::one_each(job.pipeline);
-    case ScheduleKind::interleaved:
-      return StagePlacement::round_robin(job.pipeline, job.virtual_stages);
-    case ScheduleKind::zb_v:
-    case ScheduleKind::dualpipev:
-      return StagePlacement::v_shape(job.pipeline);
-    case ScheduleKind::dualpipe:
-      return StagePlacement::mirrored(job.pipeline);
-  }
-  return StagePlacement::one_each(job.pipeline);
+  if (job.custom) return job.custom->schedule.placement;
+  return placement_of(job.schedule, job.pipeline, job.virtual_stages);
 }
 
 Layout::Layout(const TrainingJob& job)

@@ -45,6 +45,7 @@ class Checker {
     if (!copies_fit_) return std::move(found_);
     check_experts();
     check_batch();
+    check_custom();
     check_shard();
     return std::move(found_);
   }
@@ -85,6 +86,7 @@ class Checker {
   void check_sms();
   void check_experts();
   void check_batch();
+  void check_custom();
   void check_shard();
 
   const TrainingJob& job_;
@@ -149,9 +151,10 @@ void Checker::check_virtual() {
     case ScheduleKind::one_f_one_b:
     case ScheduleKind::zb_h1:
     case ScheduleKind::dualpipe:
+    case ScheduleKind::custom:
       if (found == 1) return;
       add(key, "schedule.kind",
-          fmt::format("found {}, but this schedule has one stage a rank and direction; nearest "
+          fmt::format("found {}, but only an interleaved schedule takes it; nearest "
                       "legal: 1, or schedule.kind interleaved",
                       found));
       return;
@@ -271,6 +274,24 @@ void Checker::check_batch() {
                   "nearest legal: {}{}",
                   job_.sequences, together, data(), job_.micro_batch,
                   below > 0 ? fmt::format("{} or ", below) : "", below + together));
+}
+
+void Checker::check_custom() {
+  if (!job_.custom) return;
+  const int ranks = job_.custom->schedule.placement.ranks();
+  if (ranks != job_.pipeline) {
+    add("schedule.file", "parallelism.pipeline",
+        fmt::format("found a schedule of {} pipeline ranks, not of {}; nearest legal: pipeline {}",
+                    ranks, job_.pipeline, ranks));
+  }
+  const std::int64_t together = data() * job_.micro_batch;
+  const std::int64_t needed = together * job_.custom->micro_batches;
+  if (divides(together, job_.sequences) && job_.sequences != needed) {
+    add("schedule.file", "batch.sequences",
+        fmt::format("found a schedule of {} micro-batches, but the batch has {} on each of {} "
+                    "data-parallel ranks; nearest legal: {} sequences",
+                    job_.custom->micro_batches, job_.sequences / together, data(), needed));
+  }
 }
 
 void Checker::check_shard() {

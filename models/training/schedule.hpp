@@ -99,6 +99,13 @@ struct Schedule {
   std::vector<Program> programs;  ///< By rank.
 };
 
+/// A schedule that was not made here, with what it is made for.
+struct CustomSchedule {
+  std::string name;
+  Schedule schedule;
+  int micro_batches = 0;  ///< Of one pipeline and step.
+};
+
 /// "F 3", "B 3", "Bi 3", "W 3", "F 4 & B 3"; with the stage ("F 3 s5") where a rank holds several
 /// of one copy, and a prime ("F 3'") in the second copy.
 [[nodiscard]] std::string describe(const Instruction& instruction, const StagePlacement& placement);

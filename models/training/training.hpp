@@ -9,6 +9,7 @@
 #include "models/gpu/kernel_timer.hpp"
 #include "models/training/network_timer.hpp"
 #include "models/training/rank_grid.hpp"
+#include "models/training/schedule_kind.hpp"
 #include "models/workload/architecture.hpp"
 #include "models/workload/parallel_split.hpp"
 #include "models/workload/precision.hpp"
@@ -16,16 +17,6 @@
 #include "sim/core/result.hpp"
 
 namespace tessera::training {
-
-enum class ScheduleKind {
-  gpipe,        ///< All forwards, then all backwards.
-  one_f_one_b,  ///< One direction, one forward and one full backward in turn.
-  interleaved,  ///< The same with several stages a rank, round robin.
-  zb_h1,        ///< 1F1B with weight gradients apart.
-  zb_v,         ///< Two stages a rank in a V, weight gradients apart.
-  dualpipe,     ///< Both directions, overlapped forward and backward chunks.
-  dualpipev,    ///< DualPipe folded: one direction, two stages a rank in a V.
-};
 
 /// One thing that a pipeline stage computes.
 struct StageEntry {
@@ -115,8 +106,9 @@ struct TrainingJob {
   bool prefetch = true;
 
   ScheduleKind schedule = ScheduleKind::dualpipe;
-  int micro_batch_group = 0;   ///< Of interleaved; 0: `pipeline`.
-  int communication_sms = 20;  ///< Of every GPU, while it exchanges tokens with experts.
+  int micro_batch_group = 0;             ///< Of interleaved; 0: `pipeline`.
+  std::optional<CustomSchedule> custom;  ///< Exactly for ScheduleKind::custom.
+  int communication_sms = 20;            ///< Of every GPU, while it exchanges tokens with experts.
   ReductionOverlap reduction = ReductionOverlap::exposed;
   GatherOverlap gather = GatherOverlap::exposed;
   /// Parameters of a bucket of reductions or gathers. 0: max(40e6, 1e6 a data-parallel rank)

@@ -11,6 +11,7 @@
 #include "models/device/price_list.hpp"
 #include "models/training/layout.hpp"
 #include "models/training/legality.hpp"
+#include "models/training/schedule_file.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "models/workload/hf_config.hpp"
 #include "sim/core/diagnostics.hpp"
@@ -323,16 +324,23 @@ std::vector<training::Stage> read_stages(const ConfigNode& schedule,
   return stages;
 }
 
+std::optional<training::CustomSchedule> read_custom_schedule(const ConfigNode& node) {
+  const ConfigNode file = node.at("file");
+  const std::string name = file.text();
+  if (!file.present()) return std::nullopt;
+  try {
+    return training::load_schedule(name, file.reference("schedule", training::kScheduleFolder));
+  } catch (const core::ConfigError& error) {
+    file.absorb(error);
+    return std::nullopt;
+  }
+}
+
 void read_schedule(const ConfigNode& node, training::TrainingJob& job) {
   using training::ScheduleKind;
   using training::StageBalance;
-  job.schedule = node.choice<ScheduleKind>("kind", {{"dualpipe", ScheduleKind::dualpipe},
-                                                    {"dualpipev", ScheduleKind::dualpipev},
-                                                    {"1f1b", ScheduleKind::one_f_one_b},
-                                                    {"interleaved", ScheduleKind::interleaved},
-                                                    {"zb_h1", ScheduleKind::zb_h1},
-                                                    {"zb_v", ScheduleKind::zb_v},
-                                                    {"gpipe", ScheduleKind::gpipe}});
+  job.schedule = node.choice("kind", training::schedule_kinds());
+  if (job.schedule == ScheduleKind::custom) job.custom = read_custom_schedule(node);
   if (job.schedule == ScheduleKind::interleaved)
     job.micro_batch_group =
         static_cast<int>(node.integer_or("micro_batch_group", 1, kMaxMicroBatchGroup, 0));

@@ -236,7 +236,7 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
       {"extends: base\n"
        "schedule: {kind: zerobubble}\n",
        "s.yaml:2:18: error: schedule.kind: found 'zerobubble'; expected one of dualpipe, "
-       "dualpipev, 1f1b, interleaved, zb_h1, zb_v or gpipe"},
+       "dualpipev, 1f1b, interleaved, zb_h1, zb_v, gpipe or custom"},
       {"extends: base\n"
        "schedule: {communication_sms: 132}\n",
        "s.yaml:2:31: error: schedule.communication_sms: found '132'; expected an integer in [0, "
