@@ -85,6 +85,13 @@ std::string phases_section(const Result& result) {
   return section("Where the step's time goes", body + table.html());
 }
 
+std::string schedule_section(const std::string& svg) {
+  if (svg.empty()) return "";
+  return section("Schedule", "<div class=\"picture\">" + svg +
+                                 "</div>\n<p>Ranks over one step; boxes carry the micro-batch, a "
+                                 "prime its second direction. schedule.svg is this picture.</p>\n");
+}
+
 std::string bill_table(const std::string& id, const std::vector<core::CostRow>& rows) {
   HtmlTable table{.id = id, .heads = {"Item", "Amount", "90 % interval", "Grade", "Source"}};
   for (const core::CostRow& row : rows)
@@ -297,14 +304,14 @@ std::string waterfall_json(const Result& result) {
 
 }  // namespace
 
-std::string to_html(const Result& result) {
+std::string to_html(const Result& result, const std::string& schedule_svg) {
   const TimelineWindow window = timeline_window(result.timeline, kMostSpansDrawn);
-  const std::string body = header(result) + more_quantities(result) + published_section(result) +
-                           phases_section(result) + cost_section(result) + energy_section(result) +
-                           memory_section(result) + timeline_section(result, window) +
-                           kernels_section(result) + network_section(result) +
-                           routing_section(result) + sensitivity_section(result) +
-                           scenario_section(result) + page_footer(result);
+  const std::string body =
+      header(result) + more_quantities(result) + published_section(result) +
+      phases_section(result) + schedule_section(schedule_svg) + cost_section(result) +
+      energy_section(result) + memory_section(result) + timeline_section(result, window) +
+      kernels_section(result) + network_section(result) + routing_section(result) +
+      sensitivity_section(result) + scenario_section(result) + page_footer(result);
   const std::string data = "{\"result\":" + to_json(result) + ",\"timeline\":" + window.json +
                            ",\"cost\":" + waterfall_json(result) + "}";
   return page(result.title.empty() ? result.job : result.title, body, data);

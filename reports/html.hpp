@@ -8,8 +8,9 @@
 namespace tessera::reports {
 
 /// report.html: one page that opens without a network and asks for nothing. Every number and table
-/// is in its text; charts are drawn by the bundled script.
-[[nodiscard]] std::string to_html(const core::Result& result);
+/// is in its text; charts are drawn by the bundled script. `schedule_svg`: a picture of the step,
+/// an SVG element; empty: none.
+[[nodiscard]] std::string to_html(const core::Result& result, const std::string& schedule_svg = "");
 
 /// One column of a comparison.
 struct ComparisonColumn {

@@ -44,13 +44,15 @@ bool locale_is_utf8() {
 
 }  // namespace
 
-std::filesystem::path write_all(const core::Result& result,
-                                const std::filesystem::path& directory) {
+std::filesystem::path write_all(const core::Result& result, const std::filesystem::path& directory,
+                                const SchedulePicture& picture) {
   std::filesystem::create_directories(directory);
+  const std::string svg = picture.empty() ? "" : to_svg(picture);
+  if (!svg.empty()) write_file(directory / "schedule.svg", svg);
   write_file(directory / "result.json", to_json(result));
   write_file(directory / "kernels.csv", kernels_csv(result));
   write_file(directory / "spans.json", to_trace(result.timeline));
-  write_file(directory / "report.html", to_html(result));
+  write_file(directory / "report.html", to_html(result, svg));
   return directory / "report.html";
 }
 
@@ -65,6 +67,12 @@ std::filesystem::path write_comparison_html(const std::string& title,
 void print_table(const core::Result& result, std::FILE* stream) {
   const std::string text =
       to_table(result, {.width = terminal_width(stream), .utf8 = locale_is_utf8()});
+  std::fwrite(text.data(), 1, text.size(), stream);
+}
+
+void print_picture(const SchedulePicture& picture, std::FILE* stream) {
+  const std::string text =
+      to_strip(picture, {.width = terminal_width(stream), .colour = isatty(fileno(stream)) != 0});
   std::fwrite(text.data(), 1, text.size(), stream);
 }
 

@@ -99,6 +99,31 @@ int StagePlacement::directions() const {
   return static_cast<int>(most);
 }
 
+int most_in_flight(const Program& program, bool until_weight_gradient) {
+  int now = 0, most = 0;
+  for (const Instruction& i : program) {
+    now += runs_forward(i.action);
+    most = std::max(most, now);
+    now -= until_weight_gradient ? runs_weight_gradient(i.action) : runs_input_gradient(i.action);
+  }
+  return most;
+}
+
+std::string span_category(Action action) {
+  switch (action) {
+    case Action::forward:
+      return "forward";
+    case Action::backward:
+    case Action::input_gradient:
+      return "backward";
+    case Action::weight_gradient:
+      return "weight";
+    case Action::overlapped:
+      return "overlapped";
+  }
+  return "";
+}
+
 std::string describe(const Instruction& i, const StagePlacement& placement) {
   switch (i.action) {
     case Action::forward:

@@ -106,6 +106,13 @@ struct CustomSchedule {
   int micro_batches = 0;  ///< Of one pipeline and step.
 };
 
+/// The most chunks that `program` keeps at any time: from the forward until the input gradient has
+/// run, or, with `until_weight_gradient`, until the weight gradient has.
+[[nodiscard]] int most_in_flight(const Program& program, bool until_weight_gradient);
+
+/// A core::Span's category: forward, backward, weight or overlapped.
+[[nodiscard]] std::string span_category(Action action);
+
 /// "F 3", "B 3", "Bi 3", "W 3", "F 4 & B 3"; with the stage ("F 3 s5") where a rank holds several
 /// of one copy, and a prime ("F 3'") in the second copy.
 [[nodiscard]] std::string describe(const Instruction& instruction, const StagePlacement& placement);

@@ -16,21 +16,6 @@ constexpr int kSharding = 2;
 /// Instructions a rank, around the middle of its step, whose exchanges are drawn.
 constexpr std::size_t kDetailed = 3;
 
-std::string category(Action action) {
-  switch (action) {
-    case Action::forward:
-      return "forward";
-    case Action::backward:
-    case Action::input_gradient:
-      return "backward";
-    case Action::weight_gradient:
-      return "weight";
-    case Action::overlapped:
-      return "overlapped";
-  }
-  return "";
-}
-
 int thread_of(Lane lane) {
   switch (lane) {
     case Lane::compute:
@@ -74,7 +59,7 @@ class TimelineWriter {
     for (const Execution& e : executions) {
       span(rank, kCompute, "bubble", "bubble", free, e.start);
       span(rank, kCompute, describe(e.instruction, model_.layout().placement()),
-           category(e.instruction.action), e.start, e.end);
+           span_category(e.instruction.action), e.start, e.end);
       free = e.end;
     }
     for (const OptimizerRun::Stretch& s : optimizer.stretches) {

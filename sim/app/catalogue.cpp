@@ -9,6 +9,7 @@
 #include "models/device/price_list.hpp"
 #include "models/fabric/topology.hpp"
 #include "models/kernels/implementation_library.hpp"
+#include "models/training/schedule_file.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/core/spelling.hpp"
@@ -87,6 +88,11 @@ const std::vector<Kind>& kinds() {
        [](const std::string& name, const Settings& set) {
          static_cast<void>(read_scenario(name, {.set = set}));
        }},
+      {"schedule",
+       "schedules",
+       training::kScheduleFolder,
+       {},
+       checker(training::schedule_options(), training::read_schedule)},
       {"kernel",
        "kernels",
        kKernelFolder,

@@ -19,13 +19,14 @@ namespace {
 
 /// What a result's folder may hold; anything else there is somebody's.
 const std::set<std::string> kResultFiles = {"result.json", "kernels.csv", "spans.json",
-                                            "report.html"};
+                                            "report.html", "schedule.svg"};
 
 struct Arguments {
   std::string scenario;
   std::vector<std::string> set;
   std::string out;
   std::string format = "table";
+  bool draw = false;
   RunSettings settings;
 };
 
@@ -37,12 +38,18 @@ void run(const Arguments& arguments) {
   RunOptions options = context.options();
   options.sensitivity |= scenario.sensitivity;
   const core::Result result = run_scenario(scenario, options, context.statistics());
+  const reports::SchedulePicture picture =
+      arguments.draw ? reports::schedule_picture(result.timeline, result.title)
+                     : reports::SchedulePicture{};
   if (out)
-    out->commit([&](const std::filesystem::path& folder) { reports::write_all(result, folder); });
-  if (arguments.format == "json")
+    out->commit(
+        [&](const std::filesystem::path& folder) { reports::write_all(result, folder, picture); });
+  const bool as_json = arguments.format == "json";
+  if (as_json)
     fmt::print("{}", reports::to_json(result));
   else
     reports::print_table(result, stdout);
+  if (!picture.empty()) reports::print_picture(picture, as_json ? stderr : stdout);
   context.report();
   if (out) fmt::print(stderr, "report: {}\n", (out->path() / "report.html").generic_string());
   if (result.refused) throw RefusedResult(*result.refused);
@@ -61,6 +68,9 @@ void add_run_command(CLI::App& program) {
   command->add_option("--out", arguments->out, "Folder for result.json, tables and the report");
   command->add_option("--format", arguments->format, "What to print")
       ->check(CLI::IsMember({"table", "json"}));
+  command->add_flag("--draw", arguments->draw,
+                    "Also draw the ranks over the step: as text, and with --out in report.html and "
+                    "schedule.svg");
   arguments->settings.add_to(*command);
   command->callback([arguments] { run(*arguments); });
 }

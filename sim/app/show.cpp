@@ -6,6 +6,7 @@
 #include "sim/app/architecture_report.hpp"
 #include "sim/app/catalogue.hpp"
 #include "sim/app/command.hpp"
+#include "sim/app/show_schedule.hpp"
 
 namespace tessera::app {
 namespace {
@@ -15,7 +16,8 @@ struct ShowArguments {
   std::string name;
   bool resolved = false;
   std::vector<std::string> set;
-  std::string format = "yaml";
+  std::string format;  ///< Empty: yaml; of schedules: text.
+  ScheduleArguments schedule;
 };
 
 /// A description and, after it, the descriptions that it names.
@@ -72,10 +74,16 @@ std::string as_json(const std::vector<Shown>& shown, const ShowArguments& argume
 }
 
 void show(const ShowArguments& arguments) {
+  if (arguments.kind == "schedule" || arguments.kind == "schedules")
+    return show_schedule(arguments.name, arguments.format, arguments.schedule);
+  if (arguments.format == "text" || arguments.format == "svg")
+    throw core::ConfigError(
+        {"tessera", 0, 0},
+        fmt::format("--format: only schedules are drawn as {}", arguments.format));
   const Kind& kind = kind_of(arguments.kind);
   core::LoadOptions options = kind.options();
   const bool as_written =
-      !arguments.resolved && arguments.set.empty() && arguments.format == "yaml";
+      !arguments.resolved && arguments.set.empty() && arguments.format != "json";
   kind.check(arguments.name, arguments.set);
   if (as_written) {
     fmt::print("{}", kind.text(arguments.name, options));
@@ -100,15 +108,19 @@ void show(const ShowArguments& arguments) {
 void add_show_command(CLI::App& program) {
   auto arguments = std::make_shared<ShowArguments>();
   CLI::App* command = program.add_subcommand("show", "Print a description, checked");
-  command->add_option("kind", arguments->kind, "device, node, cluster, ... (see list)")->required();
+  command->add_option("kind", arguments->kind, "device, node, cluster, schedule, ... (see list)")
+      ->required();
   command->add_option("name", arguments->name, "A name of that kind, or a path")->required();
   command->add_flag("--resolved", arguments->resolved,
                     "With what it extends and names, and the origin of every value");
   command
       ->add_option("--set", arguments->set, "Override path=value; prints the resolved description")
       ->allow_extra_args(false);
-  command->add_option("--format", arguments->format, "json prints the resolved description")
-      ->check(CLI::IsMember({"yaml", "json"}));
+  command
+      ->add_option("--format", arguments->format,
+                   "json prints the resolved description; schedules: text, svg or yaml")
+      ->check(CLI::IsMember({"yaml", "json", "text", "svg"}));
+  add_schedule_options(*command, arguments->schedule);
   command->callback([arguments] { show(*arguments); });
 }
 

@@ -95,5 +95,26 @@ TEST_CASE("a data folder that is none is reported", "[doctor]") {
         "TESSERA_DATA: error: found '/nowhere'; expected a folder that holds hw_configs\n");
 }
 
+TEST_CASE("a schedule is drawn without a model", "[show]") {
+  const Outcome drawn = run_tessera("show schedule 1f1b --stages 2 --micro-batches 2");
+  REQUIRE(drawn.exit_code == 0);
+  CHECK(drawn.output ==
+        "1f1b over 2 ranks, 2 micro-batches; F 1, Bi 1, W 1\n"
+        "rank 0 F0  F1  ....B0      ....B1      \n"
+        "rank 1 ....F0  B0      F1  B1      ........\n"
+        "F forward, B backward, . idle (33.3 %)\n"
+        "2 stages, 9 units long; at most 2 chunks in flight until their input gradient, 2 until "
+        "their weight gradient\n");
+  const Outcome svg = run_tessera("show schedule zb_h2_4x8 --format svg");
+  CHECK(svg.exit_code == 0);
+  CHECK_THAT(svg.output, ContainsSubstring("<svg ") && ContainsSubstring("zb_h2_4x8 over 4 ranks"));
+  const Outcome illegal = run_tessera("show schedule dualpipe --stages 3");
+  CHECK(illegal.exit_code == 1);
+  CHECK_THAT(illegal.errors, ContainsSubstring("even number of pipeline ranks, not 3"));
+  const Outcome unknown = run_tessera("show schedule zb_x");
+  CHECK(unknown.exit_code == 2);
+  CHECK_THAT(unknown.errors, ContainsSubstring("zb_h1"));
+}
+
 }  // namespace
 }  // namespace tessera::end_to_end

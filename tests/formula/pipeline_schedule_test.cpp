@@ -54,12 +54,16 @@ Time idle(const PipelineRun& run, std::size_t rank) {
   return step(run) - busy;
 }
 
-TEST_CASE("1F1B with equal stages idles (P-1)(F+B) on every rank", "[pipeline]") {
+TEST_CASE("1F1B and GPipe with equal stages idle (P-1)(F+B) on every rank", "[pipeline]") {
   const StageTimes times{3_us, 4_us, 2_us, 0_us};
-  for (int ranks = 2; ranks <= 32; ranks += 2) {
-    const PipelineRun result = run(one_forward_one_backward(ranks, 3 * ranks), times);
-    for (std::size_t r = 0; r < result.ranks.size(); ++r) {
-      CHECK(idle(result, r).value() == ((3_us + 6_us) * (ranks - 1)).value());
+  for (int ranks = 1; ranks <= 64; ++ranks) {
+    for (const Schedule& schedule :
+         {one_forward_one_backward(ranks, 2 * ranks), gpipe(ranks, 2 * ranks)}) {
+      const PipelineRun result = run(schedule, times);
+      CHECK(step(result).value() == ((3_us + 6_us) * (3 * ranks - 1)).value());
+      for (std::size_t r = 0; r < result.ranks.size(); ++r) {
+        CHECK(idle(result, r).value() == ((3_us + 6_us) * (ranks - 1)).value());
+      }
     }
   }
 }
@@ -75,7 +79,7 @@ TEST_CASE("DualPipe with equal stages idles (P/2-1)(F&B + B - 3W) on every rank"
   // and a pair takes as long as its parts, so that every rank works alike.
   for (const StageTimes& times :
        {StageTimes{2_us, 2_us, 2_us, 6_us}, StageTimes{3_us, 3_us, 2_us, 8_us}}) {
-    for (int ranks = 2; ranks <= 32; ranks += 2) {
+    for (int ranks = 2; ranks <= 64; ranks += 2) {
       const PipelineRun result = run(dual_pipe(ranks, 4 * ranks), times);
       for (std::size_t r = 0; r < result.ranks.size(); ++r) {
         INFO("ranks " << ranks << " rank " << r);
@@ -87,7 +91,7 @@ TEST_CASE("DualPipe with equal stages idles (P/2-1)(F&B + B - 3W) on every rank"
 
 TEST_CASE("DualPipe's busiest rank idles as published when pairs overlap", "[pipeline]") {
   const StageTimes times{4_us, 4_us, 4_us, 10_us};
-  for (int ranks = 4; ranks <= 32; ranks += 2) {
+  for (int ranks = 4; ranks <= 64; ranks += 2) {
     const PipelineRun result = run(dual_pipe(ranks, 4 * ranks), times);
     Time longest{};
     for (std::size_t r = 0; r < result.ranks.size(); ++r) {
@@ -155,6 +159,87 @@ TEST_CASE("DualPipeV with equal stages idles (P/2-1)(F&B + B - 3W) for P stages"
       }
     }
   }
+}
+
+TEST_CASE("chunks in flight are as many as published", "[pipeline]") {
+  const auto most = [](const Schedule& schedule, bool weights) {
+    int chunks = 0;
+    for (const Program& program : schedule.programs) {
+      chunks = std::max(chunks, most_in_flight(program, weights));
+    }
+    return chunks;
+  };
+  for (int ranks = 2; ranks <= 64; ranks += 2) {
+    const int micro_batches = 3 * ranks;
+    CHECK(most(gpipe(ranks, micro_batches), false) == micro_batches);
+    CHECK(most(one_forward_one_backward(ranks, micro_batches), false) == ranks);
+    // P v (1 + (P-1)/(P v)) of 1/v the size (arXiv 2104.04473, section 2.2.2)
+    for (const int each : {2, 3}) {
+      CHECK(most(interleaved(ranks, each, micro_batches), false) == ranks * each + ranks - 1);
+    }
+    // As 1F1B, what waits for its weight gradient included (arXiv 2401.10241, section 2.3); ZB-V's
+    // chunks are half as large (section 6).
+    CHECK(most(zero_bubble_h1(ranks, micro_batches), true) == ranks);
+    CHECK(most(zero_bubble_v(ranks, micro_batches), true) == 2 * ranks);
+    // P + 1 for P stages (github.com/deepseek-ai/DualPipe, README).
+    CHECK(most(dual_pipe(ranks, micro_batches), false) == ranks + 1);
+    CHECK(most(dual_pipe_v(ranks, micro_batches), false) == 2 * ranks + 1);
+  }
+}
+
+/// Forward, input gradient and weight gradient by stage.
+PipelineRun run_unequal(const Schedule& schedule, const std::vector<StageTimes>& stages) {
+  return run_pipeline(
+      schedule,
+      [&](int, const Instruction& i) {
+        const Chunk& chunk = runs_forward(i.action) ? i.forward : i.backward;
+        const Time t = duration(stages[static_cast<std::size_t>(chunk.stage)], i.action);
+        return InstructionTime{t, t, t};
+      },
+      [](int, int) { return Time{}; });
+}
+
+TEST_CASE("unequal stages run as worked out by hand", "[pipeline]") {
+  // Times of stage 0: F 1, Bi 2, W 1; of stage 1: F 3, Bi 4, W 2.
+  const std::vector<StageTimes> two{{1_us, 2_us, 1_us, 4_us}, {3_us, 4_us, 2_us, 9_us}};
+  const auto ends = [](const PipelineRun& result, std::size_t rank) {
+    std::vector<std::int64_t> ends;
+    for (const Execution& e : result.ranks[rank]) ends.push_back(e.end.value() / 1'000'000);
+    return ends;
+  };
+  using Ends = std::vector<std::int64_t>;
+  const PipelineRun plain = run_unequal(one_forward_one_backward(2, 2), two);
+  CHECK(ends(plain, 0) == Ends{1, 2, 13, 22});   // F0 F1 B0 B1
+  CHECK(ends(plain, 1) == Ends{4, 10, 13, 19});  // F0 B0 F1 B1
+  const PipelineRun all = run_unequal(gpipe(2, 2), two);
+  CHECK(ends(all, 0) == Ends{1, 2, 16, 22});  // F0 F1 B1 B0
+  CHECK(ends(all, 1) == Ends{4, 7, 13, 19});  // F0 F1 B1 B0
+  const PipelineRun h1 = run_unequal(zero_bubble_h1(2, 2), two);
+  CHECK(ends(h1, 0) == Ends{1, 2, 10, 11, 19, 20});  // F0 F1 Bi0 W0 Bi1 W1; Bi1 waits until 17
+  CHECK(ends(h1, 1) == Ends{4, 8, 11, 15, 17, 19});  // F0 Bi0 F1 Bi1 W0 W1
+}
+
+TEST_CASE("unequal stages of a V, both of a rank and both directions", "[pipeline]") {
+  using Ends = std::vector<std::int64_t>;
+  const auto ends = [](const PipelineRun& result, std::size_t rank) {
+    std::vector<std::int64_t> ends;
+    for (const Execution& e : result.ranks[rank]) ends.push_back(e.end.value() / 1'000'000);
+    return ends;
+  };
+  // One rank holds stages 0 (F 1, Bi 2, W 1) and 1 (F 3, Bi 4, W 2): no message, no wait.
+  const std::vector<StageTimes> two{{1_us, 2_us, 1_us, 4_us}, {3_us, 4_us, 2_us, 9_us}};
+  const PipelineRun v = run_unequal(zero_bubble_v(1, 1), two);
+  CHECK(ends(v, 0) == Ends{1, 4, 8, 10, 12, 13});  // F0 F0' Bi0' W0' Bi0 W0
+  // Interleaved over two ranks, four stages with F 1 2 1 3 and full backward 2 1 2 2.
+  const std::vector<StageTimes> four{{1_us, 1_us, 1_us, 0_us},
+                                     {2_us, 1_us, 0_us, 0_us},
+                                     {1_us, 1_us, 1_us, 0_us},
+                                     {3_us, 2_us, 0_us, 0_us}};
+  const PipelineRun turns = run_unequal(interleaved(2, 2, 2), four);
+  // rank 0: F0s0 F1s0 F0s2 F1s2 B0s2 B1s2 B0s0 B1s0; rank 1: F0s1 F1s1 F0s3 B0s3 F1s3 B1s3 B0s1
+  // B1s1
+  CHECK(ends(turns, 1) == Ends{3, 5, 8, 10, 13, 15, 16, 18});
+  CHECK(ends(turns, 0) == Ends{1, 2, 4, 6, 12, 17, 19, 21});
 }
 
 TEST_CASE("a late message is waited for, and messages of one rank leave one by one", "[pipeline]") {
