@@ -220,4 +220,16 @@ TEST_CASE("compare puts clusters side by side", "[run]") {
   CHECK(nlohmann::json::parse(content(folder / "r" / "comparison.json")).size() == 1);
 }
 
+TEST_CASE("--draw adds the picture to the terminal, the page and the folder", "[run]") {
+  const Folder folder;
+  const Outcome drawn = run_tessera("run" + kSmall + kClosedForm +
+                                    "--draw --set schedule.kind=zb_v" + out(folder / "r"));
+  REQUIRE(drawn.exit_code == 0);
+  CHECK(drawn.output.find("\nrank 1 ") != std::string::npos);
+  CHECK(drawn.output.find("O optimizer, . idle") != std::string::npos);
+  const std::string svg = content(folder / "r" / "schedule.svg");
+  CHECK(svg.starts_with("<svg "));
+  CHECK(content(folder / "r" / "report.html").find(svg) != std::string::npos);
+}
+
 }  // namespace tessera::end_to_end

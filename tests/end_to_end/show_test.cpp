@@ -100,7 +100,7 @@ TEST_CASE("a schedule is drawn without a model", "[show]") {
   REQUIRE(drawn.exit_code == 0);
   CHECK(drawn.output ==
         "1f1b over 2 ranks, 2 micro-batches; F 1, Bi 1, W 1\n"
-        "rank 0 F0  F1  ....B0      ....B1      \n"
+        "rank 0 F0  F1  ........B0      ....B1      \n"
         "rank 1 ....F0  B0      F1  B1      ........\n"
         "F forward, B backward, . idle (33.3 %)\n"
         "2 stages, 9 units long; at most 2 chunks in flight until their input gradient, 2 until "
