@@ -7,6 +7,7 @@ build_packages=(cmake ninja-build g++ ccache libsystemc-dev libboost-graph-dev l
                 libeigen3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libsqlite3-dev libssl-dev
                 libbenchmark-dev librapidcheck-dev)
 browser_packages=(chromium chromium-driver)  # the pages are tested in a real browser
+comparison_packages=(libsimgrid-dev)  # flows are compared with SimGrid's
 lint_packages=(clang-tidy)
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
