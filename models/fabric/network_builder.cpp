@@ -41,6 +41,7 @@ class NetworkBuilder {
       case NetworkKind::dragonfly:
         return dragonfly(nics);
       case NetworkKind::fat_tree:
+        if (const int whole = nics_per_domain(); down_ > whole) down_ -= down_ % whole;
         return tree(leaves_over(nics, -1), -1, 1);
       case NetworkKind::multi_plane:
         return planes(nics);
@@ -54,6 +55,10 @@ class NetworkBuilder {
   int next(VertexKind kind) { return wiring_.counts()[kind]; }
   [[nodiscard]] bool adaptive() const { return spec_.routing == Routing::adaptive; }
   [[nodiscard]] const Vertex& vertex(VertexId v) { return wiring_.graph()[v]; }
+
+  [[nodiscard]] int nics_per_domain() const {
+    return divide_up(spec_.gpus_per_domain, spec_.gpus_per_nic);
+  }
 
   void attach(VertexId nic, VertexId leaf) {
     const bool works =
@@ -104,7 +109,7 @@ class NetworkBuilder {
   std::vector<VertexId> tree(const std::vector<VertexId>& leaves, int plane, int unit) {
     const int count = static_cast<int>(leaves.size());
     if (count < 2) return leaves;
-    const int up = std::max(1, spec_.leaf_radix - down_);
+    const int up = std::max(1, static_cast<int>(std::ceil(down_ / spec_.oversubscription)));
     if (count <= spec_.spine_radix) return spines(leaves, plane, up, spec_.spine_radix);
     const int spine_down = down_ports(spec_.spine_radix, spec_.core_oversubscription);
     const int per_pod = unit < spine_down ? spine_down / unit * unit : spine_down;

@@ -2,6 +2,8 @@
 
 #include <memory>
 
+#include "models/device/cluster_file.hpp"
+#include "models/fabric/fabric_summary.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "sim/app/architecture_report.hpp"
 #include "sim/app/catalogue.hpp"
@@ -73,6 +75,12 @@ std::string as_json(const std::vector<Shown>& shown, const ShowArguments& argume
   return object.dump(2) + '\n';
 }
 
+/// What the cluster's description comes to, as comments below it.
+std::string wiring_of(const std::string& name) {
+  const fabric::Topology topology{fabric::topology_of(device::load_cluster(name))};
+  return "\n" + fabric::to_text(fabric::summarise(topology), topology);
+}
+
 void show(const ShowArguments& arguments) {
   if (arguments.kind == "schedule" || arguments.kind == "schedules")
     return show_schedule(arguments.name, arguments.format, arguments.schedule);
@@ -89,6 +97,7 @@ void show(const ShowArguments& arguments) {
     fmt::print("{}", kind.text(arguments.name, options));
     if (kind.name == "architecture")
       fmt::print("{}", architecture_summary(architecture_of(arguments)));
+    if (kind.name == "cluster") fmt::print("{}", wiring_of(arguments.name));
     return;
   }
   options.overrides = core::parse_overrides(arguments.set);

@@ -59,6 +59,20 @@ TEST_CASE("without --resolved a description is printed as it was written", "[sho
   CHECK_THAT(shown.output, ContainsSubstring("extends: a100_sxm\n"));
 }
 
+TEST_CASE("a cluster is shown with its tiers, paths and bisection", "[show]") {
+  const Outcome shown = run_tessera("show cluster h100_sxm_512_rail");
+  REQUIRE(shown.exit_code == 0);
+  CHECK_THAT(shown.output, ContainsSubstring("\ndomains: 64  # the name\n"));
+  CHECK_THAT(shown.output,
+             ContainsSubstring("# 512 GPUs in 64 x 8; network: 16 leaves, 8 spines; adaptive"));
+  CHECK_THAT(shown.output, ContainsSubstring("# leaf - spine             16    1520 GB/s"));
+  CHECK_THAT(shown.output, ContainsSubstring("11904 GB/s per direction, 100.0 % of what the NICs"));
+  const Outcome broken =
+      run_tessera("show cluster h100_sxm_512_rail --set 'links={down: [nic9x]}'");
+  CHECK(broken.exit_code == 2);
+  CHECK(broken.output.empty());
+}
+
 TEST_CASE("a wrong name or value ends with code 2 and a message, and prints nothing else",
           "[show]") {
   const Outcome name = run_tessera("show device h10_sxm");

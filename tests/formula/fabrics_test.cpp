@@ -4,7 +4,7 @@
 #include <set>
 
 #include "models/fabric/collectives.hpp"
-#include "models/fabric/sibling_groups.hpp"
+#include "models/fabric/fabric_summary.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "tests/formula/clusters.hpp"
 
@@ -111,6 +111,41 @@ TEST_CASE("a fat tree oversubscribed o to 1 gives neighbouring leaves 1/o of the
   CHECK_THAT(time_of(spec, ring(first(8, 8))), WithinRel(kGiB * 7 / 8 / 50e9 * 8 / 3, 0.01));
   // A group of two nodes has three siblings elsewhere, on other leaves.
   CHECK_THAT(time_of(spec, ring(first(16))), WithinRel(kGiB * 15 / 16 / 400e9 * 8 / 3, 0.01));
+}
+
+TEST_CASE("the bisection is what routes give: all NICs, an o-th, one line between sites",
+          "[topology]") {
+  TopologySpec spec = small_leaves(8, NetworkKind::fat_tree);
+  const auto bisection = [&] { return summarise(Topology{spec}).bisection; };
+  CHECK_THAT(bisection().rate, WithinRel(32 * 50e9, 1e-9));
+  CHECK(bisection().held == 0);
+  spec.oversubscription = 2;
+  spec.leaf_radix = 12;  // 8 down, 4 up
+  CHECK_THAT(bisection().rate, WithinRel(16 * 50e9, 1e-9));
+  CHECK(bisection().held == 64);
+  spec.routing = Routing::ecmp;
+  CHECK(bisection().rate <= 16 * 50e9);
+  CHECK(bisection().fullest_cable >= 2);
+  spec.routing = Routing::adaptive;
+  spec.oversubscription = 1;
+  spec.sites = 2;
+  spec.wan_rate = BytesPerSecond{10e9};
+  CHECK_THAT(bisection().rate, WithinRel(10e9, 1e-9));
+  spec.domains = 1;
+  spec.sites = 1;
+  spec.network = NetworkKind::none;
+  CHECK(bisection().full_rate == 0);
+}
+
+TEST_CASE("tiers and paths are counted", "[topology]") {
+  const FabricSummary summary = summarise(Topology{small_leaves(64, NetworkKind::fat_tree)});
+  REQUIRE(summary.tiers.size() == 5);
+  CHECK(summary.tiers[4].ends == "spine - core");
+  CHECK_THAT(summary.tiers[4].rate, WithinRel(512 * 50e9, 1e-9));
+  REQUIRE(summary.paths.size() == 3);
+  CHECK(summary.paths[0].gpus == 7);
+  CHECK(summary.paths[1].gpus == 56);
+  CHECK(summary.paths[2].gpus == 448);
 }
 
 TEST_CASE("cores oversubscribed o to 1 slow only what crosses pods", "[topology]") {
