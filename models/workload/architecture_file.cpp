@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/workload/video_transformer.hpp"
+#include "sim/core/diagnostics.hpp"
+
 namespace tessera::workload {
 namespace {
 
@@ -256,6 +259,14 @@ Architecture load_architecture(const std::string& path_or_name, core::LoadOption
   options.kind = "architecture";
   options.folder = kArchitectureFolder;
   const core::ConfigDocument document = core::ConfigDocument::load(path_or_name, options);
+  if (is_video_transformer(document.root())) {
+    static_cast<void>(read_video_transformer(document.root(), document.name()));
+    document.finish();
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        fmt::format("{} is a video diffusion transformer, which is described but "
+                                    "not simulated; decoders of text are",
+                                    document.name()));
+  }
   Architecture architecture = read_architecture(document.root(), document.name());
   document.finish();
   return architecture;

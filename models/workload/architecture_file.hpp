@@ -14,7 +14,8 @@ inline constexpr const char* kArchitectureFolder = "workloads/architectures";
 /// before the document's finish().
 [[nodiscard]] Architecture read_architecture(const core::ConfigNode& node, std::string name);
 
-/// Loads workloads/architectures/NAME.yaml or a path. Throws core::ConfigError.
+/// Loads workloads/architectures/NAME.yaml or a path. Throws core::ConfigError, and core::Refusal
+/// (outside_model) for a video transformer.
 [[nodiscard]] Architecture load_architecture(const std::string& path_or_name,
                                              core::LoadOptions options = {});
 

@@ -6,8 +6,10 @@
 #include <map>
 #include <vector>
 
+#include "models/workload/architecture_file.hpp"
 #include "models/workload/architecture_yaml.hpp"
 #include "models/workload/parameters.hpp"
+#include "models/workload/video_transformer.hpp"
 
 namespace tessera::app {
 namespace {
@@ -74,6 +76,35 @@ std::string architecture_summary(const Architecture& a) {
   if (cache.in_window > 0) text += fmt::format(", {:.1f} more in windows", cache.in_window / 1024);
   if (cache.index > 0) text += fmt::format(", {:.1f} of indexer keys", cache.index / 1024);
   return text + "\n";
+}
+
+namespace {
+
+/// Parameters and the cost of one pass over the video that the description gives.
+ArchitectureText describe_video(const workload::VideoTransformer& v) {
+  const workload::PassFlops flops = workload::forward_flops(v, v.example);
+  const double parameters = workload::parameters(v);
+  const std::int64_t tokens = workload::video_tokens(v, v.example);
+  return {fmt::format("# parameters: {}\n# one pass over {} frames of {} x {}: {} tokens, {:.1f} "
+                      "TFLOP in linear layers, {:.1f} in attention\n",
+                      billions(parameters), v.example.frames, v.example.columns, v.example.rows,
+                      tokens, flops.linear / 1e12, flops.attention / 1e12),
+          {{"parameters", parameters},
+           {"example_tokens", tokens},
+           {"example_linear_flops", flops.linear},
+           {"example_attention_flops", flops.attention}}};
+}
+
+}  // namespace
+
+ArchitectureText describe_architecture(const std::string& name,
+                                       const std::vector<std::string>& set) {
+  core::LoadOptions options;
+  options.overrides = core::parse_overrides(set);
+  if (const auto video = workload::load_video_transformer(name, options))
+    return describe_video(*video);
+  const Architecture architecture = workload::load_architecture(name, options);
+  return {architecture_summary(architecture), architecture_counts(architecture)};
 }
 
 std::string imported_architecture_text(const workload::HfImport& import, const std::string& file) {

@@ -11,6 +11,7 @@
 #include "models/kernels/implementation_library.hpp"
 #include "models/training/schedule_file.hpp"
 #include "models/workload/architecture_file.hpp"
+#include "models/workload/video_transformer.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/core/spelling.hpp"
 
@@ -79,7 +80,8 @@ const std::vector<Kind>& kinds() {
        [](const std::string& name, const Settings& set) {
          core::LoadOptions options;
          options.overrides = core::parse_overrides(set);
-         static_cast<void>(workload::load_architecture(name, options));
+         if (!workload::load_video_transformer(name, options))
+           static_cast<void>(workload::load_architecture(name, options));
        }},
       {"scenario",
        "scenarios",

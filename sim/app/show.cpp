@@ -4,7 +4,6 @@
 
 #include "models/device/cluster_file.hpp"
 #include "models/fabric/fabric_summary.hpp"
-#include "models/workload/architecture_file.hpp"
 #include "sim/app/architecture_report.hpp"
 #include "sim/app/catalogue.hpp"
 #include "sim/app/command.hpp"
@@ -57,13 +56,6 @@ std::string as_yaml(const std::vector<Shown>& shown) {
   return text;
 }
 
-/// What an architecture's file does not say: its counts.
-workload::Architecture architecture_of(const ShowArguments& arguments) {
-  core::LoadOptions options;
-  options.overrides = core::parse_overrides(arguments.set);
-  return workload::load_architecture(arguments.name, options);
-}
-
 std::string as_json(const std::vector<Shown>& shown, const ShowArguments& arguments) {
   nlohmann::ordered_json object;
   for (const Shown& part : shown)
@@ -71,7 +63,7 @@ std::string as_json(const std::vector<Shown>& shown, const ShowArguments& argume
                          {"file", part.document.file()},
                          {"values", part.document.resolved(true)}};
   if (shown.front().kind == "architecture")
-    object["counts"] = architecture_counts(architecture_of(arguments));
+    object["counts"] = describe_architecture(arguments.name, arguments.set).counts;
   return object.dump(2) + '\n';
 }
 
@@ -96,7 +88,7 @@ void show(const ShowArguments& arguments) {
   if (as_written) {
     fmt::print("{}", kind.text(arguments.name, options));
     if (kind.name == "architecture")
-      fmt::print("{}", architecture_summary(architecture_of(arguments)));
+      fmt::print("{}", describe_architecture(arguments.name, arguments.set).summary);
     if (kind.name == "cluster") fmt::print("{}", wiring_of(arguments.name));
     return;
   }
@@ -109,7 +101,7 @@ void show(const ShowArguments& arguments) {
   }
   fmt::print("{}", as_yaml(shown));
   if (kind.name == "architecture")
-    fmt::print("{}", architecture_summary(architecture_of(arguments)));
+    fmt::print("{}", describe_architecture(arguments.name, arguments.set).summary);
 }
 
 }  // namespace

@@ -27,9 +27,12 @@ TEST_CASE("numbers are told from names and dates", "[style]") {
   CHECK_FALSE(gives_number("extends: h100_sxm"));
 }
 
-TEST_CASE("every number in hw_configs has its source on the same line", "[style]") {
+TEST_CASE("every number that describes a machine or model has its source on the same line",
+          "[style]") {
   std::size_t numbers = 0;
-  for (const auto& file : files_below("hw_configs", {".yaml"})) {
+  std::vector<std::filesystem::path> files = files_below("hw_configs", {".yaml"});
+  for (const auto& file : files_below("workloads/architectures", {".yaml"})) files.push_back(file);
+  for (const auto& file : files) {
     for (const Line& line : lines_of(file)) {
       const std::size_t comment = line.text.find('#');
       if (!gives_number(line.text.substr(0, comment))) continue;
