@@ -46,6 +46,9 @@ struct ChunkPlan {
   std::vector<Node> nodes;   ///< In order of issue on each lane.
   int forward_output = -1;   ///< Node that completes the forward output; -1: none.
   int backward_output = -1;  ///< Node that completes the input gradient; -1: none.
+  /// The chunk ends with its last kernel and exchange; what is left of the sharding lane goes on
+  /// beside the chunks that follow.
+  bool sharding_trails = false;
 };
 
 /// Parts of one stage in forward order.
@@ -94,8 +97,10 @@ class ChunkPlanner {
 /// A plan with times.
 struct ChunkRun {
   core::Time duration{};
-  core::Time forward_ready{};                            ///< End of ChunkPlan::forward_output.
-  core::Time backward_ready{};                           ///< End of ChunkPlan::backward_output.
+  core::Time sharding_end{};    ///< Of the sharding lane; after `duration` where it trails.
+  core::Time sharding_busy{};   ///< Sum of the sharding lane's nodes.
+  core::Time forward_ready{};   ///< End of ChunkPlan::forward_output.
+  core::Time backward_ready{};  ///< End of ChunkPlan::backward_output.
   std::vector<std::pair<core::Time, core::Time>> spans;  ///< Start and end of every node.
   core::Time exposed_dispatch{};                         ///< Dispatch runs and no kernel does.
   core::Time exposed_combine{};

@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "models/training/chunk.hpp"
@@ -51,11 +52,14 @@ class Lanes {
       for (std::size_t lane = 0; lane < kLanes; ++lane) start(lane, now);
       if (std::all_of(active_.begin(), active_.end(), [](int node) { return node < 0; })) break;
       now = advance(now);
+      if (plan_.sharding_trails && !ended_ && drained(kCompute) && drained(kCommunication)) {
+        ended_ = now;
+      }
     }
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       assert(next_[lane] == queue_[lane].size() && "a chunk's nodes must not wait for each other");
     }
-    run_.duration = Time{std::llround(now)};
+    run_.duration = Time{std::llround(ended_.value_or(now))};
     run_.forward_ready = end_of(plan_.forward_output);
     run_.backward_ready = end_of(plan_.backward_output);
     run_.exposed_dispatch = Time{std::llround(exposed_dispatch_)};
@@ -69,6 +73,9 @@ class Lanes {
   }
 
  private:
+  [[nodiscard]] bool drained(std::size_t lane) const {
+    return active_[lane] < 0 && next_[lane] == queue_[lane].size();
+  }
   [[nodiscard]] bool ended(int node) const {
     return node < 0 || done_[static_cast<std::size_t>(node)];
   }
@@ -140,7 +147,7 @@ class Lanes {
   void account(double passed, double stretched, double ceded) {
     stretched_ += stretched;
     ceded_ += ceded;
-    if (active_[kCompute] >= 0) return;
+    if (active_[kCompute] >= 0 || ended_) return;
     const Node* node = running(kCommunication);
     const int told = node ? active_[kCommunication] : active_[kSharding];
     if (told >= 0) exposed_[static_cast<std::size_t>(told)] += passed;
@@ -157,6 +164,9 @@ class Lanes {
     const auto node = static_cast<std::size_t>(std::exchange(active_[lane], -1));
     done_[node] = true;
     run_.spans[node].second = Time{std::llround(when)};
+    if (plan_.nodes[node].lane != Lane::sharding) return;
+    run_.sharding_end = run_.spans[node].second;
+    run_.sharding_busy += Time{std::llround(length_[node])};
   }
 
   [[nodiscard]] Time end_of(int node) const {
@@ -166,6 +176,7 @@ class Lanes {
   const ChunkPlan& plan_;
   double hbm_per_ps_;
   int sms_;
+  std::optional<double> ended_;  ///< When a chunk whose sharding trails ended.
   std::vector<double> length_;   ///< Picoseconds of every node alone.
   std::vector<double> exposed_;  ///< Picoseconds of every node without a kernel beside it.
   std::vector<bool> done_;

@@ -273,6 +273,12 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
   for (const OptimizerRun::Stretch& s : run.optimizer[static_cast<std::size_t>(rank)].stretches) {
     if (!s.network) continue;
     const double exposed = seconds(std::max(Time{}, s.end - std::max(s.start, last)));
+    if (std::string_view(s.name) == kTrailing) {
+      for (auto& [name, traffic] : collectives) {
+        if (name.starts_with("gradients")) traffic.exposed += exposed;
+      }
+      continue;
+    }
     (std::string(s.name) == "all_gather" ? gather : reduce).exposed += exposed;
   }
   std::vector<core::NetworkRow> rows;

@@ -272,9 +272,10 @@ ChunkTraffic ShardTraffic::of(const Instruction& instruction) const {
   const bool backward = runs_weight_gradient(instruction.action);
   const bool input = runs_input_gradient(instruction.action);
   ChunkTraffic traffic;
-  traffic.forward_gather =
-      forward && (shards_weights(job_.sharding) || (job_.gather == GatherOverlap::overlapped &&
-                                                    among(first_forward_, instruction.forward)));
+  const bool first_stage = job_.gather == GatherOverlap::overlapped &&
+                           instruction.forward.stage == 0 &&
+                           among(first_forward_, instruction.forward);
+  traffic.forward_gather = forward && (shards_weights(job_.sharding) || first_stage);
   traffic.backward_gather = input && shards_weights(job_.sharding) && job_.reshard_after_forward;
   traffic.reduce = backward && (shards_gradients(job_.sharding) ||
                                 (job_.reduction == ReductionOverlap::bucketed &&
@@ -295,6 +296,9 @@ void ShardTraffic::add(ChunkPlan& plan, const ChunkTraffic& traffic, int forward
           : gather_buckets_forward(writer, forward_stage);
   }
   if (!traffic.backward_gather && !traffic.reduce) return;
+  // Nothing that follows waits for these gradients before the update; under fsdp the next chunk's
+  // weights come behind them.
+  plan.sharding_trails = !units;
   shards_gradients(job_.sharding) ? move_units_backward(writer, backward_stage, traffic)
                                   : reduce_buckets_backward(writer, backward_stage);
 }

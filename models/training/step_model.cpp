@@ -205,9 +205,23 @@ StepRun StepModel::run(const Variation& variation) {
         return InstructionTime{timed.duration, timed.forward_ready, timed.backward_ready};
       },
       [&](int from, int to) { return range(send_cost(from, to)).at(variation); });
+  finish_sharding(run, variation);
   update_parameters(run, reduce_gradients(run, variation), variation);
   cut_into_phases(run);
   return run;
+}
+
+void StepModel::finish_sharding(StepRun& run, const Variation& variation) {
+  for (const std::vector<Execution>& executions : run.pipeline.ranks) {
+    Time free{};
+    for (const Execution& e : executions) {
+      if (!plan(e.instruction).sharding_trails) continue;
+      const ChunkRun& timed = chunk(e.instruction, variation);
+      const Time behind = free > e.start ? free + timed.sharding_busy : Time{};
+      free = std::max(behind, e.start + timed.sharding_end);
+    }
+    run.sharding_end.push_back(free);
+  }
 }
 
 void StepModel::cut_into_phases(StepRun& run) const {
@@ -270,7 +284,11 @@ Time StepModel::reduce_gradients(StepRun& run, const Variation& variation) const
       order.emplace_back(ready[static_cast<std::size_t>(stage)], stage);
     }
     std::sort(order.begin(), order.end());
-    Time now{};
+    Time now = run.sharding_end[static_cast<std::size_t>(rank)];
+    if (now > last_chunk) {
+      optimizer.stretches.push_back({kTrailing, true, last_chunk, now});
+      optimizer.exposed += now - last_chunk;
+    }
     for (const auto& [when, stage] : order) {
       now = std::max(now, when);
       for (const NetworkCost& cost : traffic_.reductions(stage)) {

@@ -28,6 +28,9 @@ struct PhaseTimes {
                             ///< norm over all ranks, for the last rank.
 };
 
+/// Name of a stretch in which reductions end that began beside chunks.
+inline constexpr const char* kTrailing = "gradient reduction";
+
 /// Stretches of the optimizer phase of one rank.
 struct OptimizerRun {
   struct Stretch {
@@ -46,6 +49,7 @@ struct StepRun {
   PipelineRun pipeline;
   std::vector<PhaseTimes> phases;  ///< By rank.
   std::vector<OptimizerRun> optimizer;
+  std::vector<core::Time> sharding_end;  ///< By rank: of reductions that began beside its chunks.
   core::Time step{};
 };
 
@@ -96,6 +100,8 @@ class StepModel {
   void prepare_optimizer();
   void prepare_sends();
   [[nodiscard]] PlanKey key(const Instruction& instruction) const;
+  /// When each rank's sharding lane has ended what its chunks left to it.
+  void finish_sharding(StepRun& run, const Variation& variation);
   /// Up to the norm of the gradients; returns when the last rank has it.
   core::Time reduce_gradients(StepRun& run, const Variation& variation) const;
   void update_parameters(StepRun& run, core::Time start, const Variation& variation) const;
