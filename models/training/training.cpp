@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "models/training/assumptions.hpp"
 #include "models/training/memory.hpp"
 #include "models/training/report_rows.hpp"
 #include "models/training/step_model.hpp"
@@ -87,61 +88,6 @@ class QuantityWriter {
   const StepEnsemble& ensemble_;
   core::Result& result_;
 };
-
-std::string stage_list(const std::vector<Stage>& stages) {
-  std::vector<std::string> texts;
-  for (const Stage& stage : stages) {
-    std::vector<std::string> entries;
-    for (const StageEntry& entry : stage) entries.push_back(to_string(entry));
-    texts.push_back(fmt::format("[{}]", fmt::join(entries, " ")));
-  }
-  return fmt::format("{}", fmt::join(texts, " "));
-}
-
-std::vector<std::string> assumptions(const TrainingJob& job, const StepModel& model) {
-  std::vector<std::string> list;
-  if (job.stages.empty()) {
-    list.push_back("Layers per pipeline stage are Tessera's choice: " +
-                   stage_list(model.layout().stages()) + ".");
-  }
-  list.push_back(fmt::format(
-      "Parameters are reduced over every GPU that holds them: {} for dense ones, {} for experts "
-      "(a stage and its mirror hold the same under DualPipe).",
-      model.layout().dense_group(0).size(), model.layout().routed_group(0).size()));
-  list.push_back(
-      fmt::format("Gradients are reduced in {}; weights are gathered in {} (norms, gates, "
-                  "embedding and head in "
-                  "bf16) and FP8 weights are transposed after gathering.",
-                  core::to_string(job.precision.gradients), core::to_string(job.precision.linear)));
-  list.push_back(job.reduction == ReductionOverlap::exposed
-                     ? "Gradient reduction starts after a rank's last chunk and is not overlapped."
-                     : "Gradient reduction overlaps with the chunks that follow and slows none.");
-  list.push_back("Gathering parameters is not overlapped with the next step's forward chunks.");
-  list.push_back(
-      "Exchanges in the backward pass cost as their mirrors do: the combine's gradient as a "
-      "dispatch, the dispatch's gradient as a combine, with the same number formats.");
-  list.push_back(
-      "A pipeline message leaves when its result is complete and takes no SMs; messages of one GPU "
-      "go one after the other and do not slow expert exchanges.");
-  list.push_back(fmt::format(
-      "Every data-parallel replica does as the one with the hottest expert rank ({:.2f} times the "
-      "mean rows); replicas are folded into one pipeline.",
-      model.load().skew));
-  list.push_back(
-      "Norms, SwiGLU and attention's rotary are kernels of their own; norms and forward SwiGLU "
-      "write "
-      "their FP8 copies, other casts and all residual additions are kernels of their own.");
-  list.push_back(
-      "Dispatched rows are permuted to expert order and back by kernels on the computing SMs.");
-  list.push_back("The loss keeps the logits' gradient in bf16 until the head's input gradient.");
-  list.push_back(
-      fmt::format("Memory counts {:.1f} GB for CUDA context, libraries and fragmentation.",
-                  static_cast<double>(job.reserved.value()) / 1e9));
-  list.push_back(
-      "MFU counts the main model's matrix products (head included; embedding, MTP and "
-      "recomputation excluded) against the device's peak at its quoted clock.");
-  return list;
-}
 
 /// Which hardware limit the busiest rank's kernels spend their time on.
 void note_contention(const TrainingJob& job, StepModel& model, int rank, const StepRun& run,
