@@ -109,6 +109,17 @@ VisionEncoder read_vision(HfFields& f, HfImport& import) {
   return v;
 }
 
+/// The architecture as its file is read, so that what contradicts itself is a mistake here too.
+Architecture reread(const HfImport& import, const std::string& shown,
+                    const std::vector<core::Override>& overrides) {
+  const core::ConfigDocument document = core::ConfigDocument::from_text(
+      architecture_yaml(import.architecture, import.sources), shown + " as an architecture",
+      {.kind = "architecture", .overrides = overrides});
+  Architecture architecture = read_architecture(document.root(), import.architecture.name);
+  document.finish();
+  return architecture;
+}
+
 void take_ignored(const HfFields& fields, const std::string& prefix, HfImport& import) {
   for (const IgnoredField& field : fields.ignored())
     import.ignored.push_back({prefix + field.name, field.why});
@@ -157,17 +168,12 @@ HfImport load_hf_config(const std::string& path, core::LoadOptions options) {
       core::ConfigDocument::from_text(core::read_text_file(file), file.shown, options);
   HfImport import = import_hf_config(document.root(), file.path.stem().string());
   document.finish();
+  static_cast<void>(reread(import, file.shown, {}));
   return import;
 }
 
 Architecture load_imported_architecture(const std::string& path, const core::LoadOptions& options) {
-  const HfImport import = load_hf_config(path, options);
-  core::LoadOptions load{.kind = "architecture", .overrides = options.overrides};
-  const core::ConfigDocument document = core::ConfigDocument::from_text(
-      architecture_yaml(import.architecture, import.sources), path + " (imported)", load);
-  Architecture architecture = read_architecture(document.root(), import.architecture.name);
-  document.finish();
-  return architecture;
+  return reread(load_hf_config(path, options), path, options.overrides);
 }
 
 }  // namespace tessera::workload

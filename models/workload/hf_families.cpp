@@ -25,7 +25,8 @@ void by_class(HfImport& import, const std::string& key) {
 void read_widths(HfFields& f, HfImport& import) {
   Architecture& a = import.architecture;
   a.hidden = f.count("hidden_size");
-  a.layers = f.count("num_hidden_layers");
+  constexpr int64_t kMaxLayers = 1 << 12;  // far above any published model
+  a.layers = f.use("num_hidden_layers").integer(1, kMaxLayers);
   a.vocabulary = f.count("vocab_size");
   a.tied_embeddings = f.flag_or("tie_word_embeddings", false);
   by_field(import, "hidden", "hidden_size");

@@ -27,7 +27,7 @@ class HfFields {
   [[nodiscard]] bool has(std::string_view key);
   /// The field, which counts as used.
   [[nodiscard]] core::ConfigNode use(std::string_view key);
-  /// A count: an integer in [min, 2^40].
+  /// A count: an integer in [min, 2^24].
   [[nodiscard]] std::int64_t count(std::string_view key, std::int64_t min = 1);
   [[nodiscard]] std::int64_t count_or(std::string_view key, std::int64_t min,
                                       std::int64_t fallback);

@@ -532,6 +532,10 @@ class ScenarioReader {
     const ConfigNode schedule = root_.object("schedule");
     read_parallelism(parallelism, job());
     read_batch(batch, job());
+    // A run of longer sequences than the publication's has a table of positions as long.
+    if (job().architecture.positions == workload::Positions::learned)
+      job().architecture.learned_positions =
+          std::max(job().architecture.learned_positions, job().sequence_length);
     const bool machine_known = job().gpus > 0;
     if (!machine_known) job().device.sm.count = INT32_MAX;  // its mistakes are reported already
     read_schedule(schedule, job());

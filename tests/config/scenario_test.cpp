@@ -123,6 +123,21 @@ TEST_CASE("changes reach through names into descriptions", "[config][scenario]")
   CHECK(scenario.resolved.find("cluster.node.nic.efficiency") != std::string::npos);
 }
 
+TEST_CASE("a table of learned positions is as long as the sequences", "[config][scenario]") {
+  const auto rows = [](const std::string& length) {
+    const ScenarioFile file{
+        changed("architecture: mpt_7b\n"
+                "parallelism: {tensor: 1, pipeline: 1, expert: 1, context: 1}\n"
+                "schedule: {kind: 1f1b}")};
+    return read_scenario(file.path(), {{"batch.sequence_length=" + length, "batch.sequences=16384"},
+                                       std::nullopt})
+        .job.architecture.learned_positions;
+  };
+  CHECK(rows("1024") == 2048);  // mpt_7b.yaml
+  CHECK(rows("2048") == 2048);
+  CHECK(rows("65536") == 65536);
+}
+
 TEST_CASE("an architecture is imported from a configuration beside the scenario",
           "[config][scenario]") {
   const std::string config =
@@ -138,9 +153,9 @@ TEST_CASE("an architecture is imported from a configuration beside the scenario"
   file.beside("config.json",
               "{\"model_type\": \"mixtral\",\n" + config.substr(config.find("\"vocab")));
   CHECK(file.mistakes() ==
-        "config.json:1:1: error: hidden_size: missing; expected an integer in [1, 1099511627776]\n"
+        "config.json:1:1: error: hidden_size: missing; expected an integer in [1, 16777216]\n"
         "config.json:1:1: error: num_hidden_layers: missing; expected an integer in [1, "
-        "1099511627776]");
+        "4096]");
   const ScenarioFile missing{changed("architecture: {import: none.json}")};
   CHECK(missing.mistakes() ==
         "s.yaml:2:24: error: architecture.import: found 'none.json', which does not exist");

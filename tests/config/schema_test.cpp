@@ -50,8 +50,7 @@ TEST_CASE("the schemas for editors have the keys of the readers", "[config][sche
   check("prices", "prices", device::price_options());
   for (const std::string& name : core::names_in("workloads/architectures")) {
     if (workload::load_video_transformer(name)) continue;  // has keys of its own
-    check("architecture", name,
-          {.kind = "architecture", .folder = workload::kArchitectureFolder});
+    check("architecture", name, {.kind = "architecture", .folder = workload::kArchitectureFolder});
   }
 }
 

@@ -124,10 +124,10 @@ TEST_CASE("mistakes in a configuration are told where they are", "[hf]") {
   };
   CHECK(with("4096", "\"wide\"") ==
         "config.json:2:16: error: hidden_size: found 'wide' in quotes; expected an integer in [1, "
-        "1099511627776]\n");
+        "16777216]\n");
   CHECK(with("\"hidden_size\": 4096,\n", "") ==
         "config.json:1:1: error: hidden_size: missing; expected an integer in [1, "
-        "1099511627776]\n");
+        "16777216]\n");
   CHECK(with("silu", "tanh") ==
         "config.json:7:15: error: hidden_act: found 'tanh'; expected silu: MLPs are SwiGLU\n");
   CHECK(with("\"hidden_act\": \"silu\"", "\"attention_dropout\": 0.1") ==
