@@ -105,10 +105,28 @@ std::string CollectiveTraffic::unfoldable(const Placement& placement) const {
   return "";
 }
 
+CollectiveTraffic::Fold CollectiveTraffic::fold_of(const TrafficQuery& query,
+                                                   const Placement& at) const {
+  Fold fold;
+  if (folding_ == Folding::none || at.by_domain.size() < 2 || !query.beside.empty()) return fold;
+  fold.siblings = asymmetry_.empty();
+  const bool by_domain =
+      query.pattern != TrafficPattern::next && query.pattern != TrafficPattern::first_pair;
+  if (!by_domain || at.by_domain.size() <= kFoldedDomains) return fold;
+  const std::string reason = unfoldable(at);
+  if (folding_ == Folding::required && !reason.empty())
+    throw core::Refusal(core::RefusalKind::illegal_combination,
+                        "ranks cannot stand for each other: " + reason);
+  fold.domains = reason.empty();
+  return fold;
+}
+
 CollectiveTraffic::Groups CollectiveTraffic::groups_of(const TrafficQuery& query,
-                                                       bool folded) const {
+                                                       const Fold& fold) const {
   Groups groups{query.ranks};
-  if (folded && query.pattern != TrafficPattern::all_pairs) {
+  const bool by_rings =
+      query.pattern == TrafficPattern::ring || query.pattern == TrafficPattern::network_ring;
+  if (fold.domains && by_rings) {
     groups[0].clear();
     std::set<int> domains;
     for (const int rank : query.ranks) {
@@ -119,8 +137,8 @@ CollectiveTraffic::Groups CollectiveTraffic::groups_of(const TrafficQuery& query
     }
   }
   if (query.tiled)
-    for (auto& group : folded ? sibling_groups_in_domains(topology_, groups[0])
-                              : sibling_groups(topology_, groups[0]))
+    for (auto& group : fold.siblings ? sibling_groups_in_domains(topology_, groups[0])
+                                     : sibling_groups(topology_, groups[0]))
       groups.push_back(std::move(group));
   groups.insert(groups.end(), query.beside.begin(), query.beside.end());
   return groups;
@@ -129,23 +147,25 @@ CollectiveTraffic::Groups CollectiveTraffic::groups_of(const TrafficQuery& query
 const Throughput& CollectiveTraffic::throughput(const TrafficQuery& query) {
   const auto found = known_.find(query);
   if (found != known_.end()) return found->second;
-  const Placement at = place(topology_, query.ranks);
-  bool folded = false;
-  if (folding_ != Folding::none && at.by_domain.size() > kFoldedDomains && query.beside.empty() &&
-      query.pattern != TrafficPattern::first_pair && query.pattern != TrafficPattern::next) {
-    const std::string reason = unfoldable(at);
-    if (folding_ == Folding::required && !reason.empty())
-      throw core::Refusal(core::RefusalKind::illegal_combination,
-                          "ranks cannot stand for each other: " + reason);
-    folded = reason.empty();
-  }
+  const Fold fold = fold_of(query, place(topology_, query.ranks));
   const bool by_rings =
       query.pattern == TrafficPattern::ring || query.pattern == TrafficPattern::network_ring;
-  const Groups groups = groups_of(query, folded);
-  Throughput result = by_rings ? ring(query, groups) : pairs(query, groups, folded);
-  result.folded = folded;
-  if (folded) result.crossings.erase(LinkClass::network);
+  const Groups groups = groups_of(query, fold);
+  Throughput result = by_rings ? ring(query, groups) : pairs(query, groups, fold);
+  result.folded = fold.domains || (fold.siblings && query.tiled);
+  if (result.folded) result.crossings.erase(LinkClass::network);
   return known_.emplace(query, std::move(result)).first->second;
+}
+
+double CollectiveTraffic::network_share(const std::vector<int>& ranks) {
+  std::map<int, int> own;  // ranks by NIC
+  int most = 0;
+  for (const int rank : ranks) most = std::max(most, ++own[topology_.nic_of(rank)]);
+  const TopologySpec& spec = topology_.spec();
+  const double alone = spec.nic_rate.value() * spec.nic_efficiency / most;
+  const double rate =
+      throughput({.pattern = TrafficPattern::rail_pairs, .ranks = ranks, .tiled = true}).rate;
+  return std::min(1.0, rate / alone);
 }
 
 Throughput CollectiveTraffic::ring(const TrafficQuery& query, const Groups& groups) const {
@@ -194,13 +214,14 @@ Throughput CollectiveTraffic::ring(const TrafficQuery& query, const Groups& grou
 }
 
 Throughput CollectiveTraffic::pairs(const TrafficQuery& query, const Groups& groups,
-                                    bool folded) const {
+                                    const Fold& fold) const {
   const FlowSimulation capacities{topology_, query.efficiency};
   const bool all = query.pattern == TrafficPattern::all_pairs;
+  const bool rails = query.pattern == TrafficPattern::rail_pairs;
   const int slots = topology_.spec().gpus_per_domain;
   std::vector<double> load(topology_.links().size(), 0);
   Throughput result;
-  double own_pairs = 0;
+  double own_pairs = 0, own_senders = 0;
   const auto send = [&](int from, int to, bool own) {
     // Across domains by the rail of the receiver: NVLink to the GPU that shares its rail first.
     const bool inside = topology_.domain_of(to) == topology_.domain_of(from);
@@ -214,29 +235,38 @@ Throughput CollectiveTraffic::pairs(const TrafficQuery& query, const Groups& gro
     }
     own_pairs += own ? 1 : 0;
   };
+  const auto is_pair = [&](int from, int to) {
+    if (!rails) return from != to;
+    return from % slots == to % slots && topology_.domain_of(from) != topology_.domain_of(to);
+  };
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const std::vector<int>& ranks = groups[g];
     const std::size_t senders = query.pattern == TrafficPattern::first_pair ? 1 : ranks.size();
     for (std::size_t s = 0; s < senders; ++s) {
       // One domain's sends fill its links as all domains' fill theirs.
-      if (folded && topology_.domain_of(ranks[s]) != topology_.domain_of(ranks[0])) continue;
-      if (!all) {
+      if (fold.domains && topology_.domain_of(ranks[s]) != topology_.domain_of(ranks[0])) continue;
+      own_senders += g == 0 ? 1 : 0;
+      if (!all && !rails) {
         send(ranks[s], ranks[(s + 1) % ranks.size()], g == 0);
         continue;
       }
       for (const int target : ranks)
-        if (target != ranks[s]) send(ranks[s], target, g == 0);
+        if (is_pair(ranks[s], target)) send(ranks[s], target, g == 0);
     }
   }
   double seconds_per_unit = 0;
   for (const Link& link : topology_.links()) {
-    if (folded && (link.link_class == LinkClass::network)) continue;
+    // Between switches nothing fills up where traffic may be folded, and not all of it was counted.
+    if (fold.siblings && link.link_class == LinkClass::network) continue;
+    if (rails && !of_network(link.link_class)) continue;
     const double seconds = load[static_cast<std::size_t>(link.id)] / capacities.capacity(link.id);
     if (seconds <= seconds_per_unit) continue;
     seconds_per_unit = seconds;
     result.binding = to_string(link.link_class);
   }
-  const double peers = all ? static_cast<double>(query.ranks.size()) - 1 : 1.0;
+  const double peers = all     ? static_cast<double>(query.ranks.size()) - 1
+                       : rails ? own_pairs / own_senders
+                               : 1.0;
   result.rate = peers / seconds_per_unit;
   for (auto& [link_class, crossings] : result.crossings) crossings /= own_pairs;
   return result;

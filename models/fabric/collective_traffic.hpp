@@ -22,6 +22,7 @@ enum class TrafficPattern {
   ring,          ///< Rings over all ranks, one for each NIC that the ranks of a domain have.
   network_ring,  ///< The same, with nothing but the network to hold them up.
   all_pairs,     ///< Every rank to every other, by the rail of the receiver.
+  rail_pairs,    ///< Every rank to those of its slot in other domains, over the network alone.
   next,          ///< Every rank to the next one, the last to the first.
   first_pair,    ///< The first rank to the second.
 };
@@ -66,16 +67,26 @@ class CollectiveTraffic {
   CollectiveTraffic(const Topology& topology, Folding folding);
 
   [[nodiscard]] const Throughput& throughput(const TrafficQuery& query);
+  /// Part of its NICs' rate that a group gets when every rank sends as much to each rank of its
+  /// slot in other domains and all siblings do the same: (0, 1], 1 where only the group's own ranks
+  /// share NICs. Requires: more than one domain.
+  [[nodiscard]] double network_share(const std::vector<int>& ranks);
   /// Why a group's domains do not stand for each other; "" when they do.
   [[nodiscard]] std::string unfoldable(const Placement& placement) const;
 
  private:
   using Groups = std::vector<std::vector<int>>;
 
-  [[nodiscard]] Groups groups_of(const TrafficQuery& query, bool folded) const;
+  /// How much of the cluster need not be looked at.
+  struct Fold {
+    bool siblings = false;  ///< Those of other domains share no link that can fill up.
+    bool domains = false;   ///< Two of the group's stand for all.
+  };
+  [[nodiscard]] Fold fold_of(const TrafficQuery& query, const Placement& at) const;
+  [[nodiscard]] Groups groups_of(const TrafficQuery& query, const Fold& fold) const;
   [[nodiscard]] Throughput ring(const TrafficQuery& query, const Groups& groups) const;
   [[nodiscard]] Throughput pairs(const TrafficQuery& query, const Groups& groups,
-                                 bool folded) const;
+                                 const Fold& fold) const;
 
   const Topology& topology_;
   Folding folding_;

@@ -77,6 +77,10 @@ class CollectiveModel {
   /// Throws Refusal (illegal_combination) for repeated or unknown ranks or a bad algorithm.
   [[nodiscard]] CollectiveResult run(const CollectiveRequest& request);
 
+  /// Part of its NICs' rate that an exchange between domains gets beside its siblings, (0, 1].
+  [[nodiscard]] double network_share(const std::vector<int>& ranks) {
+    return traffic_.network_share(ranks);
+  }
   [[nodiscard]] const Topology& topology() const { return topology_; }
   [[nodiscard]] const FabricParameters& parameters() const { return parameters_; }
 

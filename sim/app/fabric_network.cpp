@@ -40,6 +40,9 @@ training::NetworkCost FabricNetworkTimer::exchange(const training::ExpertExchang
   request.routing.seed = job_.routing.seed;
   if (job_.routing.kind != workload::RoutingSpec::Kind::uniform)
     request.routing.expert_load.assign(exchange.load->rows.begin(), exchange.load->rows.end());
+  const bool crosses =
+      topology_.domain_of(exchange.gpus.front()) != topology_.domain_of(exchange.gpus.back());
+  if (crosses) request.network_share = collectives_.network_share(exchange.gpus);
   const fabric::ExchangeResult r = exchanges_.run(request);
   // A dispatch first exchanges how many tokens go where; a combine returns along known paths.
   const core::Time notify =

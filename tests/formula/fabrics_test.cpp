@@ -268,6 +268,31 @@ TEST_CASE("dragonfly: one hop inside a group, three between groups", "[dragonfly
   CHECK_THAT(time_of(spec, pair), WithinRel(kGiB / 64 * 32 * 32 / 200e9, 0.01));
 }
 
+TEST_CASE("an exchange's share of its NICs falls with what the network lacks", "[share]") {
+  const auto share = [](const TopologySpec& spec, std::vector<int> ranks,
+                        Folding folding = Folding::automatic) {
+    const Topology topology{spec};
+    return CollectiveTraffic{topology, folding}.network_share(std::move(ranks));
+  };
+  TopologySpec spec = small_leaves(16, NetworkKind::fat_tree);
+  for (const Folding folding : {Folding::automatic, Folding::none}) {
+    CHECK_THAT(share(spec, first(64), folding), WithinRel(1.0, 1e-9));
+    CHECK_THAT(share(spec, first(16, 8), folding), WithinRel(1.0, 1e-9));
+  }
+  TopologySpec sharing = hopper_cluster(4);
+  sharing.gpus_per_nic = 2;
+  sharing.planes = 4;
+  CHECK_THAT(share(sharing, first(32)),
+             WithinRel(1.0, 1e-9));  // its own ranks are counted elsewhere
+  CHECK_THAT(share(sharing, first(4, 8)), WithinRel(0.5, 1e-9));
+  spec.oversubscription = 4;
+  spec.leaf_radix = 10;  // 8 down, 2 up
+  CHECK_THAT(share(spec, first(64)), WithinRel(0.25, 1e-9));
+  spec = small_leaves(16, NetworkKind::fat_tree);
+  spec.faults = {{"nic3", 0.5, {}}};
+  CHECK_THAT(share(spec, first(64)), WithinRel(0.5, 1e-9));
+}
+
 TEST_CASE("SHARP sends each byte once where a ring sends it twice", "[sharp]") {
   TopologySpec spec = hopper_cluster(16);
   CollectiveRequest request{.kind = CollectiveKind::all_reduce,
