@@ -33,8 +33,12 @@ constexpr auto kSharding = static_cast<std::size_t>(Lane::sharding);
 /// All lanes of one GPU, advanced from one node's end to the next.
 class Lanes {
  public:
-  Lanes(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation, int sms)
-      : plan_(plan), hbm_per_ps_(hbm_rate.value() / core::kPicosecondsPerSecond), sms_(sms) {
+  Lanes(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation, int sms,
+        Time enqueue)
+      : plan_(plan),
+        hbm_per_ps_(hbm_rate.value() / core::kPicosecondsPerSecond),
+        sms_(sms),
+        enqueue_(static_cast<double>(enqueue.value())) {
     run_.spans.resize(plan.nodes.size());
     exposed_.resize(plan.nodes.size(), 0.0);
     done_.resize(plan.nodes.size(), false);
@@ -50,7 +54,9 @@ class Lanes {
     double now = 0;
     while (true) {
       for (std::size_t lane = 0; lane < kLanes; ++lane) start(lane, now);
-      if (std::all_of(active_.begin(), active_.end(), [](int node) { return node < 0; })) break;
+      const bool idle =
+          std::all_of(active_.begin(), active_.end(), [](int node) { return node < 0; });
+      if (idle && !waits_for_host(now)) break;
       now = advance(now);
       if (plan_.sharding_trails && !ended_ && drained(kCompute) && drained(kCommunication)) {
         ended_ = now;
@@ -69,6 +75,7 @@ class Lanes {
     for (const double time : exposed_) run_.exposed.push_back(Time{std::llround(time)});
     run_.stretched = Time{std::llround(stretched_)};
     run_.ceded = Time{std::llround(ceded_)};
+    run_.host = Time{std::llround(host_)};
     return std::move(run_);
   }
 
@@ -85,10 +92,21 @@ class Lanes {
     const int node = queue_[lane][next_[lane]];
     const Node& starting = plan_.nodes[static_cast<std::size_t>(node)];
     if (!ended(starting.after) || !ended(starting.gathered)) return;
+    if (lane == kCompute && now < enqueued()) return;
     active_[lane] = node;
     left_[lane] = length_[static_cast<std::size_t>(node)];
     run_.spans[static_cast<std::size_t>(node)].first = Time{std::llround(now)};
     ++next_[lane];
+  }
+
+  /// When the host has launched the next kernel: one after the other from the chunk's start.
+  [[nodiscard]] double enqueued() const { return static_cast<double>(next_[kCompute]) * enqueue_; }
+
+  /// Whether nothing but the host keeps the next kernel.
+  [[nodiscard]] bool waits_for_host(double now) const {
+    if (active_[kCompute] >= 0 || next_[kCompute] == queue_[kCompute].size()) return false;
+    const Node& next = plan_.nodes[static_cast<std::size_t>(queue_[kCompute][next_[kCompute]])];
+    return ended(next.after) && ended(next.gathered) && now < enqueued();
   }
 
   [[nodiscard]] const Node* running(std::size_t lane) const {
@@ -133,6 +151,10 @@ class Lanes {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       if (active_[lane] >= 0) passed = std::min(passed, left_[lane] / rate(lane));
     }
+    if (waits_for_host(now)) {
+      passed = std::min(passed, enqueued() - now);
+      host_ += passed;
+    }
     account(passed, passed * (1 - hbm), active_[kCompute] < 0 ? 0 : passed * hbm * (1 - sms));
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       if (active_[lane] < 0) continue;
@@ -149,6 +171,7 @@ class Lanes {
     ceded_ += ceded;
     if (active_[kCompute] >= 0 || ended_) return;
     const Node* node = running(kCommunication);
+    if (!node && !running(kSharding)) return;  // the host's
     const int told = node ? active_[kCommunication] : active_[kSharding];
     if (told >= 0) exposed_[static_cast<std::size_t>(told)] += passed;
     if (!node) {
@@ -177,6 +200,7 @@ class Lanes {
   double hbm_per_ps_;
   int sms_;
   std::optional<double> ended_;  ///< When a chunk whose sharding trails ended.
+  double enqueue_;               ///< Picoseconds.
   std::vector<double> length_;   ///< Picoseconds of every node alone.
   std::vector<double> exposed_;  ///< Picoseconds of every node without a kernel beside it.
   std::vector<bool> done_;
@@ -185,15 +209,15 @@ class Lanes {
   std::array<int, kLanes> active_;
   std::array<double, kLanes> left_{};
   double exposed_dispatch_ = 0, exposed_combine_ = 0, exposed_collectives_ = 0;
-  double exposed_sharding_ = 0, stretched_ = 0, ceded_ = 0;
+  double exposed_sharding_ = 0, stretched_ = 0, ceded_ = 0, host_ = 0;
   ChunkRun run_;
 };
 
 }  // namespace
 
 ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation,
-                   int sms) {
-  return Lanes(plan, hbm_rate, variation, sms).finish();
+                   int sms, Time enqueue) {
+  return Lanes(plan, hbm_rate, variation, sms, enqueue).finish();
 }
 
 }  // namespace tessera::training

@@ -194,7 +194,7 @@ void Checker::check_sharding() {
                     "true, or fsdp",
                     to_string(job_.sharding)));
   }
-  if (!job_.prefetch && !shards_weights(job_.sharding)) {
+  if (job_.prefetch != Prefetch::both && !shards_weights(job_.sharding)) {
     add("parallelism.data.prefetch", "parallelism.data.sharding",
         fmt::format("found false with {} sharding, which gathers no layer; nearest legal: true, or "
                     "fsdp",

@@ -194,7 +194,7 @@ double gathered_bytes(const TrainingJob& job, const Layout& layout, int stage) {
   double bytes = units.front().held.total() * workload::weight_bytes(wire) +
                  std::min(2.0, layers) * largest_gradients;
   if (!shards_weights(job.sharding)) return bytes;
-  const double ahead = std::min(layers, job.prefetch ? 2.0 : 1.0);
+  const double ahead = std::min(layers, job.prefetch == Prefetch::none ? 1.0 : 2.0);
   return bytes + root + (job.reshard_after_forward ? ahead * largest_weights : weights);
 }
 

@@ -307,7 +307,7 @@ void ShardTraffic::gather_units_forward(Writer& writer, int stage) {
   const std::vector<TrafficUnit> units = layer_units(layout_, stage);
   // At most two units are gathered or in use at once (FSDP's limit_all_gathers); without prefetch
   // one. The root is not counted.
-  const std::size_t ahead = job_.prefetch ? 2 : 1;
+  const std::size_t ahead = job_.prefetch == Prefetch::none ? 1 : 2;
   for (std::size_t u = 0; u < units.size(); ++u) {
     const bool waits = u > ahead;
     writer.gather(gather(stage, units[u].held), units[u],
@@ -318,7 +318,8 @@ void ShardTraffic::gather_units_forward(Writer& writer, int stage) {
 void ShardTraffic::move_units_backward(Writer& writer, int stage, const ChunkTraffic& traffic) {
   const std::vector<TrafficUnit> units = layer_units(layout_, stage);
   const char* name = job_.sharding == Sharding::hsdp ? kReduce : kScatter;
-  const std::size_t ahead = job_.prefetch ? 2 : 1;
+  const bool prefetches = job_.prefetch == Prefetch::both;
+  const std::size_t ahead = prefetches ? 2 : 1;
   const auto fetch = [&](std::size_t u) {
     if (!traffic.backward_gather || u == 0) return;  // the root is still there
     const bool waits = u + ahead < units.size();
@@ -330,9 +331,9 @@ void ShardTraffic::move_units_backward(Writer& writer, int stage, const ChunkTra
   const std::size_t last = units.size() - 1;
   if (last > 0) fetch(last);
   for (std::size_t u = units.size(); u-- > 0;) {
-    if (u > 0 && job_.prefetch) fetch(u - 1);
+    if (u > 0 && prefetches) fetch(u - 1);
     if (traffic.reduce) writer.reduce(reduce(stage, units[u].held), units[u], name);
-    if (u > 0 && !job_.prefetch) fetch(u - 1);
+    if (u > 0 && !prefetches) fetch(u - 1);
   }
 }
 

@@ -192,7 +192,8 @@ const ChunkRun& StepModel::chunk(const Instruction& instruction, const Variation
   const auto found = chunks_.find(wanted);
   if (found != chunks_.end()) return found->second;
   return chunks_
-      .emplace(wanted, run_chunk(plan(instruction), hbm_rate_, variation, job_.device.sm.count))
+      .emplace(wanted, run_chunk(plan(instruction), hbm_rate_, variation, job_.device.sm.count,
+                                 job_.enqueue))
       .first->second;
 }
 

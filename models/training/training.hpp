@@ -70,6 +70,14 @@ enum class StageBalance {
   work,       ///< assumed_stages().
 };
 
+/// Where the next layer's weights are gathered beside a layer's computation.
+enum class Prefetch {
+  none,
+  forward,  ///< Backward, a layer's gather waits for the reduction of the layer before (PyTorch
+            ///< FSDP's BACKWARD_POST, whose forward gathers run ahead all the same).
+  both,
+};
+
 /// One training run of one model on one cluster. Plain values; the scenario reader fills it.
 struct TrainingJob {
   std::string name;
@@ -77,6 +85,7 @@ struct TrainingJob {
   workload::PrecisionRecipe precision;
   workload::RecomputeChoice recompute;
   workload::KernelChoice framework;
+  core::Time enqueue{};  ///< Of the host for each kernel that it launches; 0: replayed from a graph.
   workload::RoutingSpec routing;
   device::DeviceSpec device;
 
@@ -102,8 +111,7 @@ struct TrainingJob {
   /// zero3, fsdp, hsdp: weights are given up after a layer's forward and gathered again for its
   /// backward; otherwise they stay (FSDP's SHARD_GRAD_OP).
   bool reshard_after_forward = true;
-  /// zero3, fsdp, hsdp: the next layer's weights are gathered beside a layer's computation.
-  bool prefetch = true;
+  Prefetch prefetch = Prefetch::both;  ///< zero3, fsdp, hsdp.
 
   ScheduleKind schedule = ScheduleKind::dualpipe;
   int micro_batch_group = 0;             ///< Of interleaved; 0: `pipeline`.

@@ -116,11 +116,12 @@ workload::RecomputeChoice read_recompute(const ConfigNode& root) {
   return choice;
 }
 
-workload::KernelChoice read_framework(const ConfigNode& node) {
-  workload::KernelChoice choice;
+void read_framework(const ConfigNode& node, training::TrainingJob& job) {
+  using core::literals::operator""_ms;
+  workload::KernelChoice& choice = job.framework;
   choice.flash_attention = node.boolean_or("flash_attention", choice.flash_attention);
   choice.dropout = node.boolean_or("dropout", choice.dropout);
-  return choice;
+  job.enqueue = node.quantity_or<core::Time>("enqueue", core::Time{0}, 1_ms, job.enqueue);
 }
 
 std::vector<std::string> read_kernels(const ConfigNode& root) {
@@ -184,7 +185,12 @@ void read_data(const ConfigNode& node, training::TrainingJob& job) {
                                                     {"hsdp", Sharding::hsdp}});
   job.shard = static_cast<int>(node.integer_or("shard", 1, kMaxGpus, job.shard));
   job.reshard_after_forward = node.boolean_or("reshard", job.reshard_after_forward);
-  job.prefetch = node.boolean_or("prefetch", job.prefetch);
+  job.prefetch = node.choice_or<training::Prefetch>(
+      "prefetch",
+      {{"none", training::Prefetch::none},
+       {"forward", training::Prefetch::forward},
+       {"both", training::Prefetch::both}},
+      job.prefetch);
   read_overlap(node.optional_object("overlap"), job);
   if (node.has("reduce_in"))
     job.reduce_in =
@@ -520,7 +526,7 @@ class ScenarioReader {
     job().precision.transposed_copies = job().device.generation == device::Generation::hopper ||
                                         job().device.generation == device::Generation::ampere;
     job().recompute = read_recompute(root_);
-    job().framework = read_framework(root_.optional_object("framework"));
+    read_framework(root_.optional_object("framework"), job());
     scenario_.kernels = read_kernels(root_);
     const auto seed = static_cast<std::uint64_t>(root_.integer_or("seed", 0, INT64_MAX, 1));
     if (root_.has("routing")) job().routing = read_routing(root_.object("routing"), seed);
