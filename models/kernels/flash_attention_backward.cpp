@@ -18,9 +18,28 @@ constexpr std::uint32_t kKeys = 3;
 constexpr std::uint32_t kKeyGradients = 4;
 constexpr std::uint32_t kQuerySums = 5;
 constexpr double kBarrierBytes = 1024;  ///< Of shared memory. // assumed
-constexpr double kSumBytes = 4;         ///< dQ is added up in FP32.
-constexpr double kStatisticBytes = 8;   ///< Log-sum-exp and row sum of dO * O, per query, FP32.
-constexpr double kShareOfL2 = 0.5;      ///< As forward.
+constexpr double kSumBytes = 4;  ///< dQ is added up in FP32, and dK and dV of shared key heads.
+constexpr double kStatisticBytes = 8;  ///< Log-sum-exp and row sum of dO * O, per query, FP32.
+constexpr double kShareOfL2 = 0.5;     ///< As forward.
+
+/// How dK and dV leave when query heads share a key head.
+enum class KeyGradients {
+  own,           ///< Each key head has one query head: as they are.
+  a_query_head,  ///< One copy a query head, added up by a kernel of its own (FlashAttention-2,
+                 ///< flash_api.cpp: dk_expanded).
+  summed,        ///< By reducing stores in FP32, converted by a kernel of its own
+                 ///< (FlashAttention-3, hopper/flash_api.cpp: dk_accum).
+};
+
+KeyGradients key_gradients_of(const Attention& a, const TileShape& tile) {
+  if (a.heads == a.kv_heads) return KeyGradients::own;
+  return tile.schedule == GemmSchedule::multistage ? KeyGradients::a_query_head
+                                                   : KeyGradients::summed;
+}
+
+double bytes_of(KeyGradients gradients, double element_bytes) {
+  return gradients == KeyGradients::summed ? kSumBytes : element_bytes;
+}
 
 /// Tiles of queries that meet keys [first, last): [first, last).
 struct QueryRange {
@@ -52,7 +71,7 @@ class AttentionBackward : public TileKernel {
  private:
   /// Where a work item lies.
   struct Place {
-    std::int64_t head = 0;  ///< Of keys, counted over all sequences.
+    std::int64_t head = 0;  ///< Of queries, counted over all sequences.
     std::int64_t tile = 0;
     std::int64_t rows = 0;  ///< Keys inside.
     QueryRange queries;
@@ -79,10 +98,12 @@ class AttentionBackward : public TileKernel {
   TileProgram consumer(const Cta& cta, int index) const;
 
   [[nodiscard]] Place place(std::int64_t tile) const;
-  /// Steps of a tile: its queries, once for each query head of its key head.
-  [[nodiscard]] std::int64_t steps(const Place& at) const {
-    return (at.queries.last - at.queries.first) * group_;
+  /// Steps of a tile: its queries. Query heads that share a key head have CTAs of their own.
+  [[nodiscard]] static std::int64_t steps(const Place& at) {
+    return at.queries.last - at.queries.first;
   }
+  [[nodiscard]] std::int64_t key_head(const Place& at) const { return at.head / group_; }
+  [[nodiscard]] Box key_gradient_box(const Place& at, int index) const;
   [[nodiscard]] Box step_box(const Place& at, std::int64_t step, std::uint32_t tensor,
                              double bytes_per_query, std::int64_t part, std::int64_t parts) const;
   void describe_costs(const device::DeviceSpec& device, const Implementation& implementation);
@@ -106,6 +127,7 @@ class AttentionBackward : public TileKernel {
   std::int64_t latency_cycles_ = 0;
   std::int64_t finish_cycles_ = 1;
   double element_bytes_;
+  KeyGradients key_gradients_;
 };
 
 AttentionBackward::AttentionBackward(const Attention& multiplied, const Attention& stored,
@@ -119,16 +141,17 @@ AttentionBackward::AttentionBackward(const Attention& multiplied, const Attentio
       stages_(stages),
       group_(attention_.heads / attention_.kv_heads),
       tiles_(divide_up(attention_.kv_length, tile.n)),
-      element_bytes_(core::activation_bits(attention_.type) / 8.0) {
+      element_bytes_(core::activation_bits(attention_.type) / 8.0),
+      key_gradients_(key_gradients_of(attention_, tile)) {
   plan_.ctas_per_sm = resident;
   const double head_bytes =
-      static_cast<double>(attention_.q_length * group_) *
+      static_cast<double>(attention_.q_length) *
       (static_cast<double>(attention_.qk_dim + value_width_) * element_bytes_ +
        static_cast<double>(attention_.qk_dim) * kSumBytes);
   const double fitting = kShareOfL2 * static_cast<double>(device.l2.size.value()) / head_bytes;
-  section_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(fitting), 1,
-                                      attention_.batch * attention_.kv_heads);
-  while (attention_.batch * attention_.kv_heads % section_ != 0) --section_;
+  const std::int64_t heads = attention_.batch * attention_.heads;
+  section_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(fitting), 1, heads);
+  while (heads % section_ != 0) --section_;
   describe_costs(device, implementation);
   describe_launch(device, implementation);
 }
@@ -165,7 +188,7 @@ void AttentionBackward::describe_costs(const device::DeviceSpec& device,
 void AttentionBackward::describe_launch(const device::DeviceSpec& device,
                                         const Implementation& implementation) {
   const ImplementationCosts& costs = implementation.costs;
-  const std::int64_t heads = attention_.batch * attention_.kv_heads;
+  const std::int64_t heads = attention_.batch * attention_.heads;
   plan_.name = fmt::format("{}x{} backward", tile_.m, tile_.n);
   plan_.tiles = heads * tiles_;
   plan_.period = attention_.causal && tiles_ > 1 ? section_ * tiles_ : 1;
@@ -203,14 +226,19 @@ void AttentionBackward::describe_launch(const device::DeviceSpec& device,
   plan_.epilogue.load_bytes = keys * (qk + v) * element_bytes_;
   plan_.prologue_cycles = costs.prologue_cycles;
   plan_.epilogue_cycles = costs.epilogue_cycles + static_cast<double>(latency_cycles_);
-  plan_.store_bytes = plan_.steps * queries * qk * kSumBytes + keys * (qk + v) * element_bytes_;
+  const double key_gradient_bytes = bytes_of(key_gradients_, element_bytes_);
+  plan_.store_bytes = plan_.steps * queries * qk * kSumBytes + keys * (qk + v) * key_gradient_bytes;
   plan_.issue_cycles = costs.issue_cycles;
   const double query_elements =
       static_cast<double>(attention_.batch * attention_.q_length * attention_.heads);
-  const double key_elements = static_cast<double>(heads * attention_.kv_length);
+  const double key_elements =
+      static_cast<double>(attention_.batch * attention_.kv_heads * attention_.kv_length);
   plan_.read_bytes = query_elements * ((qk + v) * element_bytes_ + kStatisticBytes) +
                      key_elements * (qk + v) * element_bytes_;
-  plan_.write_bytes = query_elements * qk * kSumBytes + key_elements * (qk + v) * element_bytes_;
+  const auto copies =
+      static_cast<double>(key_gradients_ == KeyGradients::a_query_head ? group_ : 1);
+  plan_.write_bytes =
+      query_elements * qk * kSumBytes + copies * key_elements * (qk + v) * key_gradient_bytes;
   plan_.flops = workload::flops(attention_).value();
   plan_.fp32_operations = static_cast<double>(heads) * total * plan_.step.fp32 *
                           static_cast<double>(device.sm.fp32_lanes);
@@ -234,15 +262,26 @@ AttentionBackward::Place AttentionBackward::place(std::int64_t tile) const {
 Box AttentionBackward::step_box(const Place& at, std::int64_t step, std::uint32_t tensor,
                                 double bytes_per_query, std::int64_t part,
                                 std::int64_t parts) const {
-  const std::int64_t range = at.queries.last - at.queries.first;
-  const std::int64_t tile = at.queries.first + step % range;
+  const std::int64_t tile = at.queries.first + step;
   const auto inside = static_cast<double>(
       std::clamp<std::int64_t>(attention_.q_length - tile * tile_.m, 0, tile_.m));
   return {.tensor = tensor,
-          .row = static_cast<std::uint32_t>(at.head * group_ + step / range),
+          .row = static_cast<std::uint32_t>(at.head),
           .column = static_cast<std::uint32_t>(tile * parts + part),
           .bytes = static_cast<std::uint32_t>(
               std::ceil(inside * bytes_per_query / static_cast<double>(parts)))};
+}
+
+/// dK and dV of a consumer's keys.
+Box AttentionBackward::key_gradient_box(const Place& at, int index) const {
+  const double bytes = static_cast<double>(at.rows) / consumers_ *
+                       static_cast<double>(attention_.qk_dim + value_width_) *
+                       bytes_of(key_gradients_, element_bytes_);
+  const bool shared = key_gradients_ == KeyGradients::summed;
+  return {.tensor = kKeyGradients,
+          .row = static_cast<std::uint32_t>(shared ? key_head(at) : at.head),
+          .column = static_cast<std::uint32_t>(at.tile * consumers_ + index),
+          .bytes = static_cast<std::uint32_t>(std::ceil(bytes))};
 }
 
 std::vector<TileProgram> AttentionBackward::roles(const Cta& cta) const {
@@ -268,7 +307,7 @@ TileProgram AttentionBackward::producer(const Cta& cta) const {
     co_await wait(keys_empty(), static_cast<std::int64_t>(t) * consumers_);
     co_await load(
         Box{.tensor = kKeys,
-            .row = static_cast<std::uint32_t>(at.head),
+            .row = static_cast<std::uint32_t>(key_head(at)),
             .column = static_cast<std::uint32_t>(at.tile),
             .bytes = static_cast<std::uint32_t>(static_cast<double>(at.rows) * key_bytes)},
         keys_full());
@@ -312,12 +351,7 @@ TileProgram AttentionBackward::consumer(const Cta& cta, int index) const {
     co_await signal(keys_empty());
     co_await delay(std::llround(plan_.epilogue_cycles));
     co_await compute(Pipe::conversion, finish_cycles_);
-    const double bytes = static_cast<double>(at.rows) / consumers_ *
-                         static_cast<double>(attention_.qk_dim + value_width_) * element_bytes_;
-    co_await store(Box{.tensor = kKeyGradients,
-                       .row = static_cast<std::uint32_t>(at.head),
-                       .column = static_cast<std::uint32_t>(at.tile * consumers_ + index),
-                       .bytes = static_cast<std::uint32_t>(std::ceil(bytes))});
+    co_await store(key_gradient_box(at, index));
   }
 }
 
@@ -422,6 +456,19 @@ std::vector<std::unique_ptr<TileKernel>> make_attention_passes(const Attention& 
                  .write_bytes = qk * element,
                  .fp32 = qk,
                  .conversions = qk}});
+  const KeyGradients gradients = key_gradients_of(attention, implementation.tiles.front());
+  if (gradients == KeyGradients::own) return launches;
+  // Per key: dK and dV of its query heads, or their sums, which were cleared before.
+  const bool sums = gradients == KeyGradients::summed;
+  const auto group = static_cast<double>(attention.heads / attention.kv_heads);
+  const double width = qk + stored_v;
+  add({.name = "attention key gradients",
+       .units = keys,
+       .unit_elements = 1,
+       .facts = {.read_bytes = width * (sums ? kSumBytes : group * element),
+                 .write_bytes = width * (element + (sums ? kSumBytes : 0)),
+                 .fp32 = width * (sums ? 1 : group),
+                 .conversions = width}});
   return launches;
 }
 

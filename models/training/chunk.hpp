@@ -114,9 +114,9 @@ struct ChunkRun {
 
 /// Runs all lanes in order. While nodes run together and ask more of HBM than `hbm_rate`, all slow
 /// down to what it gives. A kernel that was timed on all of the device's `sms` slows down while
-/// collectives take some of them, unless HBM binds it; 0: no collective takes any. The host launches
-/// kernels one after the other from the chunk's start and takes `enqueue` for each; 0: they are
-/// replayed from a graph.
+/// collectives take some of them, unless HBM binds it; 0: no collective takes any. The host
+/// launches kernels one after the other from the chunk's start and takes `enqueue` for each; 0:
+/// they are replayed from a graph.
 [[nodiscard]] ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate,
                                  const Variation& variation = {}, int sms = 0,
                                  core::Time enqueue = {});

@@ -85,7 +85,8 @@ struct TrainingJob {
   workload::PrecisionRecipe precision;
   workload::RecomputeChoice recompute;
   workload::KernelChoice framework;
-  core::Time enqueue{};  ///< Of the host for each kernel that it launches; 0: replayed from a graph.
+  core::Time
+      enqueue{};  ///< Of the host for each kernel that it launches; 0: replayed from a graph.
   workload::RoutingSpec routing;
   device::DeviceSpec device;
 

@@ -185,12 +185,11 @@ void read_data(const ConfigNode& node, training::TrainingJob& job) {
                                                     {"hsdp", Sharding::hsdp}});
   job.shard = static_cast<int>(node.integer_or("shard", 1, kMaxGpus, job.shard));
   job.reshard_after_forward = node.boolean_or("reshard", job.reshard_after_forward);
-  job.prefetch = node.choice_or<training::Prefetch>(
-      "prefetch",
-      {{"none", training::Prefetch::none},
-       {"forward", training::Prefetch::forward},
-       {"both", training::Prefetch::both}},
-      job.prefetch);
+  job.prefetch = node.choice_or<training::Prefetch>("prefetch",
+                                                    {{"none", training::Prefetch::none},
+                                                     {"forward", training::Prefetch::forward},
+                                                     {"both", training::Prefetch::both}},
+                                                    job.prefetch);
   read_overlap(node.optional_object("overlap"), job);
   if (node.has("reduce_in"))
     job.reduce_in =
