@@ -156,7 +156,7 @@ class ChunkPlanner::Writer {
     } else {
       plan_.nodes.push_back(node_of(item, direction));
       Node& node = plan_.nodes.back();
-      node.kernel = &costs_.kernel(item.step->work()->op, sms);
+      node.kernel = &costs_.kernel(item.step->work()->op, sms, item.step->work()->promoted);
       node.after = await(arrivals);
       chain.kernel = index();
     }

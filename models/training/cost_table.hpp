@@ -73,7 +73,8 @@ class CostTable {
   CostTable(const TrainingJob& job, const workload::RoutedLoad& load, CommunicationGroups groups,
             gpu::KernelTimer& kernels, NetworkTimer& network);
 
-  const KernelCost& kernel(const workload::Operator& op, int sms);
+  /// `promoted`: workload::Work::promoted.
+  const KernelCost& kernel(const workload::Operator& op, int sms, bool promoted = false);
   /// Wire type by direction as the job's precision says; the same forward and backward.
   const ExchangeCost& exchange(workload::Exchange::Direction direction);
   /// A collective or message inside of a layer; one that copy engines move takes no SMs.

@@ -232,12 +232,20 @@ void PartBuilder::multiply_gradients(Gradients g, const Linear& l, Producer prod
     swizzle_scales(g.inputs, Pass::input_gradient, l.name + " input_gradient", rows + l.k, l.n);
   kernel(g.inputs, Pass::input_gradient, l.name + " input_gradient",
          Gemm{.m = rows, .n = l.k, .k = l.n, .type = l.type});
+  promote(g.inputs);
   if (columns) {  // beside the weight gradient's product
     transfer(g.inputs, Pass::input_gradient, l.name + " input_gradient sum",
              gathers() ? Kind::reduce_scatter : Kind::all_reduce, Group::tensor,
              elements(rows, l.k) * activation_bytes(DataType::bf16));
   }
   weight_gradient(g, l, producer);
+}
+
+/// The last product written, if it is one of the recipe's.
+void PartBuilder::promote(Steps& list) const {
+  Work& work = std::get<Work>(list.back().what);
+  const auto* gemm = std::get_if<Gemm>(&work.op);
+  work.promoted = gemm && gemm->type == DataType::fp8 && p_.promoted_gradients;
 }
 
 /// dW[n,k] += dy^T[n,rows] x[rows,k]
@@ -260,6 +268,7 @@ void PartBuilder::weight_gradient(Gradients g, const Linear& l, Producer produce
                      .output = p_.gradients,
                      .accumulate = true,
                      .both_operands_row_scaled = l.type == DataType::fp8_block});
+  promote(g.weights);
   // A cast sums the columns on its way.
   if (l.bias && l.type == DataType::bf16)
     weight_stream(g, l.name + " bias_gradient", StreamKind::column_sum, rows, l.n, DataType::bf16,

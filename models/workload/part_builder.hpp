@@ -173,6 +173,7 @@ class PartBuilder {
                      bool gathered);
   /// Both products of a linear layer's backward pass.
   void multiply_gradients(Gradients g, const Linear& l, Producer producer);
+  void promote(Steps& list) const;
   void weight_gradient(Gradients g, const Linear& l, Producer producer);
   void transpose_input(Gradients g, const std::string& name, std::int64_t rows,
                        std::int64_t columns, Producer producer, bool gathered);
@@ -201,8 +202,9 @@ class PartBuilder {
   void whole_core(Steps& list, Pass pass, const std::string& name, const Heads& heads);
   void exchanged_core(Steps& list, Pass pass, const std::string& name, const Heads& heads);
   void ring_core(Steps& list, Pass pass, const std::string& name, const Heads& heads);
-  void ring_corrections(Steps& list, const std::string& name, const Heads& heads,
+  void ring_corrections(Steps& list, Pass pass, const std::string& name, const Heads& heads,
                         const Attention& step);
+  void attend(Steps& list, Pass pass, const std::string& name, Attention attention);
   void unfused_core(Steps& list, Pass pass, const std::string& suffix, const Heads& heads);
   void unfused_core_gradient(Steps& list, const Heads& heads);
   [[nodiscard]] Linear qkv(const GroupedQueryAttention& attention) const;

@@ -13,6 +13,9 @@ struct Work {
   std::string name;  ///< "q_up", "q_up weight_gradient", ...
   Operator op;
   Pass pass = Pass::forward;
+  /// Where tensor cores add FP8 products in few bits (Hopper: about 14), sums are promoted to FP32
+  /// every 128 of k.
+  bool promoted = false;
 };
 
 /// One collective or message that every GPU of a group takes part in.

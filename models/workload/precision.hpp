@@ -32,6 +32,9 @@ struct PrecisionRecipe {
   /// transposed copies; Blackwell's read either way. Block-scaled types need a second copy, scaled
   /// along the other dimension, everywhere.
   bool transposed_copies = true;
+  /// Gradients of fp8 products are promoted to FP32 on tensor cores that add in few bits
+  /// (Transformer Engine's use_split_accumulator: off forward, on for both gradients).
+  bool promoted_gradients = true;
   /// Layers at either end of the model whose linear layers stay in bf16.
   std::int64_t bf16_first_layers = 0;
   std::int64_t bf16_last_layers = 0;
