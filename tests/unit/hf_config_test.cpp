@@ -102,6 +102,26 @@ TEST_CASE("windows, chunks and shared indexers fall on the layers that the confi
   for (const std::int64_t layer : {3, 5, 7, 77}) CHECK_FALSE(indexes(layer));
 }
 
+TEST_CASE("a window of every layer, biases and tied tables are read where families have them",
+          "[hf]") {
+  const std::string head =
+      "\"hidden_size\": 4096, \"num_hidden_layers\": 2, \"vocab_size\": 32000, "
+      "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"intermediate_size\": 14336}";
+  const Architecture mistral =
+      import_text("{\"model_type\": \"mistral\", \"sliding_window\": 4096, " + head).architecture;
+  CHECK(std::get<GroupedQueryAttention>(mistral.layer(1).attention).window == 4096);
+  const Architecture qwen2 =
+      import_text("{\"model_type\": \"qwen2\", \"tie_word_embeddings\": true, " + head)
+          .architecture;
+  CHECK(qwen2.tied_embeddings);
+  CHECK(std::get<GroupedQueryAttention>(qwen2.attention).qkv_bias);
+  CHECK_FALSE(std::get<GroupedQueryAttention>(qwen2.attention).output_bias);
+  CHECK(mistakes("{\"model_type\": \"llama\", \"num_hidden_layers\": 5000, " +
+                 replaced(head, "\"num_hidden_layers\": 2, ", "")) ==
+        "config.json:1:46: error: num_hidden_layers: found '5000'; expected an integer in [1, "
+        "4096]\n");
+}
+
 TEST_CASE("a field that is not understood is an error that names it", "[hf]") {
   const std::string llama = config("llama3.1_8b");
   CHECK(mistakes(llama).empty());
