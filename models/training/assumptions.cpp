@@ -73,8 +73,10 @@ void of_weights(const TrainingJob& job, Sentences& list) {
         "Every layer's weights are gathered before its forward{}, {}; embedding and head stay "
         "gathered in between.",
         job.reshard_after_forward ? " and again before its backward" : "",
-        job.prefetch ? "the next one's beside its computation, two at most"
-                     : "and nothing runs meanwhile"));
+        job.prefetch == Prefetch::none   ? "and nothing runs meanwhile"
+        : job.prefetch == Prefetch::both ? "the next one's beside its computation, two at most"
+                                         : "forward the next one's beside its computation, two at "
+                                           "most; backward after the reduction of the one before"));
   } else if (job.gather == GatherOverlap::exposed) {
     list.push_back("Gathering parameters is not overlapped with the next step's forward chunks.");
   } else {
