@@ -59,9 +59,19 @@ void PartBuilder::core_saved(const Heads& heads) {
   save("attention probabilities after dropout", scores, job_.sequence_length, DataType::bf16);
 }
 
+/// FlashAttention's backward kernels give a tile of keys to every query head; where query heads
+/// share keys, the heads' gradients are added up afterwards (flash_attn_interface.cpp of
+/// FlashAttention 2: dk_expanded; FlashAttention 3 adds in FP32 and converts).
 void PartBuilder::attend(Steps& list, Pass pass, const std::string& name, Attention attention) {
+  const int64_t shared = attention.heads / attention.kv_heads;
   attention.backward = pass == Pass::input_gradient;
+  if (!attention.backward || shared == 1) return kernel(list, pass, name, attention);
+  const int64_t keys = attention.kv_heads;
+  attention.kv_heads = attention.heads;
   kernel(list, pass, name, attention);
+  stream(list, pass, name + " head sum", StreamKind::unpermute,
+         attention.batch * attention.kv_length, keys * (attention.qk_dim + attention.v_dim),
+         DataType::bf16, DataType::bf16, static_cast<int>(shared));
 }
 
 /// Every token of the micro-batch is here.
@@ -132,7 +142,7 @@ void PartBuilder::ring_core(Steps& list, Pass pass, const std::string& name, con
     const bool gradients_travel = gradient && step > 0;
     // The products of this step, and the sums after it, run beside what the next step reads.
     const int sums = step == 0 ? 0 : gradient ? 2 : 1;
-    const int kernels = 1 + sums;
+    const int kernels = 1 + sums + (gradient && heads.queries > heads.keys ? 1 : 0);
     if (keys_travel || gradients_travel)
       transfer(list, pass, name + " keys and values", Kind::send, Group::context,
                block * ((keys_travel ? 1 : 0) + (gradients_travel ? 1 : 0)),

@@ -107,8 +107,10 @@ workload::RecomputeChoice read_recompute(const ConfigNode& root) {
   }
   for (const ConfigNode& item : root.optional_list("recompute")) {
     choice.*
-        item.choice<Member>({{"rms_norm", &workload::RecomputeChoice::rms_norm},
+        item.choice<Member>({{"norm", &workload::RecomputeChoice::rms_norm},
+                             {"rms_norm", &workload::RecomputeChoice::rms_norm},
                              {"mla_up_projection", &workload::RecomputeChoice::mla_up_projection},
+                             {"activation", &workload::RecomputeChoice::swiglu},
                              {"swiglu", &workload::RecomputeChoice::swiglu},
                              {"core_attention", &workload::RecomputeChoice::core_attention},
                              {"mlp", &workload::RecomputeChoice::mlp}}) = true;

@@ -258,8 +258,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "131]"},
       {"extends: base\n"
        "recompute: [layer_norm]\n",
-       "s.yaml:2:13: error: recompute.0: found 'layer_norm'; expected one of rms_norm, "
-       "mla_up_projection, swiglu, core_attention or mlp"},
+       "s.yaml:2:13: error: recompute.0: found 'layer_norm'; expected one of norm, "
+       "rms_norm, mla_up_projection, activation, swiglu, core_attention or mlp"},
       {"extends: base\n"
        "kernels: [deepgemm_hoper]\n",
        "s.yaml:2:11: error: kernels.0: found 'deepgemm_hoper'; expected one of those that `tessera "
