@@ -168,22 +168,30 @@ double CollectiveTraffic::network_share(const std::vector<int>& ranks) {
   return std::min(1.0, rate / alone);
 }
 
+std::vector<Flow> CollectiveTraffic::rings_of(const TrafficQuery& query,
+                                              const std::vector<int>& ranks) const {
+  const Placement at = place(topology_, ranks);
+  std::vector<std::vector<int>> heads;
+  for (const auto& [domain, local] : at.by_domain) heads.push_back(rail_heads(topology_, local));
+  std::vector<Flow> rings;
+  const int count = at.by_domain.size() > 1 ? at.rails : 1;
+  for (int ring = 0; ring < count; ++ring) {
+    rings.push_back(as_flow(ring_links(topology_, at, heads, ring)));
+    if (query.pattern == TrafficPattern::network_ring)
+      std::erase_if(rings.back().demands, [&](const Demand& d) {
+        return !of_network(topology_.links()[static_cast<std::size_t>(d.resource)].link_class);
+      });
+  }
+  return rings;
+}
+
 Throughput CollectiveTraffic::ring(const TrafficQuery& query, const Groups& groups) const {
   FlowSimulation flows{topology_, query.efficiency};
   std::vector<Flow> rings;
   std::size_t own = 0;
   for (const auto& ranks : groups) {
     if (ranks.size() < 2) continue;
-    const Placement at = place(topology_, ranks);
-    std::vector<std::vector<int>> heads;
-    for (const auto& [domain, local] : at.by_domain) heads.push_back(rail_heads(topology_, local));
-    const int count = at.by_domain.size() > 1 ? at.rails : 1;
-    for (int ring = 0; ring < count; ++ring) {
-      Flow flow = as_flow(ring_links(topology_, at, heads, ring));
-      if (query.pattern == TrafficPattern::network_ring)
-        std::erase_if(flow.demands, [&](const Demand& d) {
-          return !of_network(topology_.links()[static_cast<std::size_t>(d.resource)].link_class);
-        });
+    for (Flow& flow : rings_of(query, ranks)) {
       flows.add(flow);
       rings.push_back(std::move(flow));
     }
@@ -194,7 +202,8 @@ Throughput CollectiveTraffic::ring(const TrafficQuery& query, const Groups& grou
   for (std::size_t r = 0; r < rings.size(); ++r)
     for (const Demand& d : rings[r].demands)
       use[static_cast<std::size_t>(d.resource)] += rates[r] * d.units_per_byte;
-  const auto slowest = std::min_element(rates.begin(), rates.begin() + static_cast<long>(own));
+  const std::size_t asked = query.tiled ? rates.size() : own;
+  const auto slowest = std::min_element(rates.begin(), rates.begin() + static_cast<long>(asked));
   const auto fill = [&](const Demand& d) {
     return use[static_cast<std::size_t>(d.resource)] / flows.capacity(d.resource);
   };

@@ -30,7 +30,8 @@ enum class TrafficPattern {
 struct TrafficQuery {
   TrafficPattern pattern = TrafficPattern::ring;
   std::vector<int> ranks;
-  /// Groups that send at the same time. With `tiled`, also all siblings of `ranks`.
+  /// Groups that send at the same time. With `tiled`, also all siblings of `ranks`, and the slowest
+  /// of them is asked for: what follows in a step waits for all.
   std::vector<std::vector<int>> beside;
   bool tiled = false;
   LinkEfficiency efficiency;
@@ -84,6 +85,8 @@ class CollectiveTraffic {
   };
   [[nodiscard]] Fold fold_of(const TrafficQuery& query, const Placement& at) const;
   [[nodiscard]] Groups groups_of(const TrafficQuery& query, const Fold& fold) const;
+  [[nodiscard]] std::vector<Flow> rings_of(const TrafficQuery& query,
+                                           const std::vector<int>& ranks) const;
   [[nodiscard]] Throughput ring(const TrafficQuery& query, const Groups& groups) const;
   [[nodiscard]] Throughput pairs(const TrafficQuery& query, const Groups& groups,
                                  const Fold& fold) const;

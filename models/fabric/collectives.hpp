@@ -45,7 +45,8 @@ struct CollectiveRequest {
   Algorithm algorithm = Algorithm::automatic;
   /// Other groups that run the same operation at the same time and share links with this one.
   std::vector<std::vector<int>> beside;
-  /// Every GPU of the cluster is in a group of this shape that runs the same (sibling_groups).
+  /// Every GPU of the cluster is in a group of this shape that runs the same (sibling_groups); the
+  /// slowest of them gives the time.
   bool tiled = false;
 };
 

@@ -54,10 +54,11 @@ std::vector<std::vector<int>> sibling_groups(const Topology& topology,
                                              const std::vector<int>& gpus) {
   Tiling tiling{topology, gpus};
   tiling.offer_slots(gpus, 0);
+  const bool faulty = !topology.spec().faults.empty();
   const bool leaves = std::any_of(gpus.begin(), gpus.end(), [&](int gpu) {
     return topology.domain_of(gpu) != topology.domain_of(gpus.front());
   });
-  for (int shift = 1; leaves && shift < topology.spec().domains; ++shift)
+  for (int shift = 1; (leaves || faulty) && shift < topology.spec().domains; ++shift)
     tiling.offer_slots(gpus, shift);
   return std::move(tiling.groups_);
 }

@@ -1,5 +1,7 @@
 #include "sim/app/fabric_network.hpp"
 
+#include <fmt/format.h>
+
 namespace tessera::app {
 namespace {
 
@@ -15,12 +17,23 @@ training::NetworkCost cost_of(core::Time time, core::Time lower, core::Time uppe
 }  // namespace
 
 FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
-                                       const training::TrainingJob& job)
+                                       const training::TrainingJob& job, fabric::Folding folding)
     : job_(job),
+      folding_(folding),
       topology_(fabric::topology_of(cluster)),
       parameters_(fabric::load_parameters(cluster.node.device)),
-      collectives_(topology_, parameters_),
+      collectives_(topology_, parameters_, folding),
       exchanges_(topology_, parameters_) {}
+
+std::string FabricNetworkTimer::folding_note() const {
+  if (topology_.spec().network == fabric::NetworkKind::none) return "";
+  const std::string asymmetry = topology_.asymmetry();
+  if (folding_ == fabric::Folding::none) return "Network traffic of every GPU is routed.";
+  if (!asymmetry.empty())
+    return fmt::format("Network traffic of every GPU is routed, since {}.", asymmetry);
+  return "Network traffic is folded: paths are adaptive, no switch is oversubscribed and no link "
+         "faulty, so two domains stand for a group's; --unfold routes every GPU's.";
+}
 
 training::NetworkCost FabricNetworkTimer::exchange(const training::ExpertExchange& exchange) {
   const workload::MixtureOfExperts& moe = job_.architecture.moe;

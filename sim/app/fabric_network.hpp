@@ -17,7 +17,8 @@ namespace tessera::app {
 class FabricNetworkTimer : public training::NetworkTimer {
  public:
   /// Throws core::Refusal for clusters that the fabric model does not know.
-  FabricNetworkTimer(const device::ClusterSpec& cluster, const training::TrainingJob& job);
+  FabricNetworkTimer(const device::ClusterSpec& cluster, const training::TrainingJob& job,
+                     fabric::Folding folding = fabric::Folding::automatic);
 
   training::NetworkCost exchange(const training::ExpertExchange& exchange) override;
   training::NetworkCost send(int from_gpu, int to_gpu, core::Bytes size) override;
@@ -27,6 +28,9 @@ class FabricNetworkTimer : public training::NetworkTimer {
   training::NetworkCost all_gather(const std::vector<int>& gpus, core::Bytes size) override;
   training::NetworkCost all_to_all(const std::vector<int>& gpus, core::Bytes size) override;
 
+  /// Whether GPUs stand for each other on the network, and why, as a report says it; "" without
+  /// one.
+  [[nodiscard]] std::string folding_note() const;
   /// Name and hash of the fabric's fit.
   [[nodiscard]] const fabric::FabricParameters& parameters() const { return parameters_; }
 
@@ -35,6 +39,7 @@ class FabricNetworkTimer : public training::NetworkTimer {
                                    core::Bytes size);
 
   const training::TrainingJob& job_;
+  fabric::Folding folding_;
   fabric::Topology topology_;
   fabric::FabricParameters parameters_;
   fabric::CollectiveModel collectives_;

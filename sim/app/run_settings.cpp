@@ -42,6 +42,8 @@ void RunSettings::add_to(CLI::App& command) {
   command.add_flag("--verbose", verbose, "Tell speeds, cache use and memory on stderr");
   command.add_flag("--sensitivity", sensitivity,
                    "Repeat the job with each unpublished choice made differently");
+  command.add_flag("--unfold", unfold,
+                   "Route the network traffic of every GPU, also where domains are alike");
   auto* folder = command.add_option("--cache", cache, "Folder of the kernel cache");
   command.add_flag("--no-cache", no_cache, "Neither read nor write the kernel cache")
       ->excludes(folder);
@@ -54,6 +56,7 @@ RunContext::RunContext(const RunSettings& settings)
   options_.jobs = settings.jobs > 0 ? settings.jobs : available_cores();
   options_.cache = cache_.get();
   options_.sensitivity = settings.sensitivity;
+  options_.unfold = settings.unfold;
 }
 
 void RunContext::report() const {

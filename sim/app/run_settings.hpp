@@ -17,6 +17,7 @@ struct RunSettings {
   int jobs = 0;  ///< 0: all cores.
   bool verbose = false;
   bool sensitivity = false;
+  bool unfold = false;
   std::string cache;  ///< Folder; empty: the user's.
   bool no_cache = false;
 

@@ -181,7 +181,8 @@ void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSourc
     try {
       std::optional<FabricNetworkTimer> changed;
       if (variant.scenario.cluster.node.nic.efficiency != scenario.cluster.node.nic.efficiency)
-        changed.emplace(variant.scenario.cluster, variant.scenario.job);
+        changed.emplace(variant.scenario.cluster, variant.scenario.job,
+                        options.unfold ? fabric::Folding::none : fabric::Folding::automatic);
       training::NetworkTimer& used = changed ? *changed : network;
       const core::Estimate step =
           simulate(variant.scenario, kernels, used, quietly, statistics).step;

@@ -232,7 +232,8 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
   KernelSource kernels{scenario.job.device, options};
   core::Result head = headed(scenario, kernels.fits());
   try {
-    FabricNetworkTimer network{scenario.cluster, scenario.job};
+    FabricNetworkTimer network{scenario.cluster, scenario.job,
+                               options.unfold ? fabric::Folding::none : fabric::Folding::automatic};
     training::TrainingResult trained = simulate(scenario, kernels, network, options, statistics);
     core::Result result = std::move(trained.result);
     result.job = head.job;
@@ -242,6 +243,8 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
     result.scenario_json = head.scenario_json;
     result.machine = head.machine;
     for (std::string& note : kernel_notes(kernels.library(), scenario.job.device, scenario.kernels))
+      result.assumptions.push_back(std::move(note));
+    if (std::string note = network.folding_note(); !note.empty())
       result.assumptions.push_back(std::move(note));
     add_routing(result, scenario.job);
     add_bill(result, scenario, trained);

@@ -21,6 +21,7 @@ struct RunOptions {
   KernelCache* cache = nullptr;  ///< Null: nothing is kept between runs.
   bool check_fidelity = true;    ///< Warn where the closed form is far from the cycle model.
   bool sensitivity = false;      ///< Also repeat the job with each unpublished choice changed.
+  bool unfold = false;           ///< Route the traffic of every GPU, alike or not.
 };
 
 /// For --verbose; never part of a result.

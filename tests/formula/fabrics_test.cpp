@@ -229,6 +229,16 @@ TEST_CASE("dead uplinks take their part from a leaf, with adaptive routing", "[f
   CHECK_THROWS_AS(time_of(spec, ring(first(32))), core::Refusal);
 }
 
+TEST_CASE("a fault anywhere slows the groups that wait for each other", "[faults]") {
+  TopologySpec spec = hopper_cluster(4);
+  spec.faults = {{"nic13", 0.25, {}}, {"gpu30", 0.1, {}}};
+  CHECK_THAT(time_of(spec, ring(first(4, 8))), WithinRel(kGiB * 3 / 4 / 12.5e9, 0.01));
+  CHECK_THAT(time_of(spec, ring(first(8))), WithinRel(kGiB * 7 / 8 / 45e9, 0.01));
+  CollectiveRequest alone = ring(first(4, 8));
+  alone.tiled = false;
+  CHECK_THAT(time_of(spec, alone), WithinRel(kGiB * 3 / 4 / 50e9, 0.01));
+}
+
 TEST_CASE("a GPU without NVLink reaches its neighbours by NIC", "[faults]") {
   TopologySpec spec = small_leaves(2, NetworkKind::fat_tree);
   spec.faults = {{"gpu3", 0, {}}};
