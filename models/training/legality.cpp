@@ -196,8 +196,8 @@ void Checker::check_sharding() {
   }
   if (job_.prefetch != Prefetch::both && !shards_weights(job_.sharding)) {
     add("parallelism.data.prefetch", "parallelism.data.sharding",
-        fmt::format("found false with {} sharding, which gathers no layer; nearest legal: true, or "
-                    "fsdp",
+        fmt::format("found a choice with {} sharding, which gathers no layer; nearest legal: both "
+                    "(the default), or fsdp",
                     to_string(job_.sharding)));
   }
 }

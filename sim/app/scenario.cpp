@@ -380,8 +380,9 @@ struct PublishedUnit {
   double factor;
 };
 constexpr PublishedUnit kPublishedUnits[] = {
-    {"s", "s", 1},     {"ms", "s", 1e-3}, {"us", "s", 1e-6},           {"GPU-h", "GPU-h", 1},
-    {"USD", "USD", 1}, {"%", "1", 0.01},  {"TFLOP/s", "FLOP/s", 1e12}, {"MWh", "MWh", 1},
+    {"s", "s", 1},         {"ms", "s", 1e-3},           {"us", "s", 1e-6},
+    {"GPU-h", "GPU-h", 1}, {"USD", "USD", 1},           {"tokens/s", "tokens/s", 1},
+    {"%", "1", 0.01},      {"TFLOP/s", "FLOP/s", 1e12}, {"MWh", "MWh", 1},
     {"W", "W", 1},
 };
 
@@ -399,9 +400,10 @@ core::PublishedRow read_published_row(const ConfigNode& node) {
     return row;
   }
   if (node.has("value"))
-    node.at("value").fail(fmt::format(
-        "found '{}'; expected a number with a unit: s, ms, us, GPU-h, USD, %, TFLOP/s, MWh or W",
-        text));
+    node.at("value").fail(
+        fmt::format("found '{}'; expected a number with a unit: s, ms, us, tokens/s, GPU-h, USD, "
+                    "%, TFLOP/s, MWh or W",
+                    text));
   return row;
 }
 

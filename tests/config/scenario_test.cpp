@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "models/training/legality.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "sim/core/spelling.hpp"
 
@@ -86,8 +87,11 @@ TEST_CASE("the shipped scenarios are read and agree with themselves", "[config][
     INFO(name);
     const Scenario scenario = read_scenario(name);
     CHECK(scenario.name == name);
-    CHECK(scenario.job.gpus == 2048);
-    CHECK(scenario.job.sequences == 15360);
+    CHECK(training::contradictions(scenario.job).empty());
+    if (name.starts_with("deepseek_v3")) {
+      CHECK(scenario.job.gpus == 2048);
+      CHECK(scenario.job.sequences == 15360);
+    }
     CHECK(scenario.cost.rental.value.value > 0);
     CHECK_FALSE(scenario.title.empty());
   }
@@ -101,6 +105,16 @@ TEST_CASE("the shipped scenarios are read and agree with themselves", "[config][
   REQUIRE(main.published.size() >= 9);
   CHECK(main.published[0].quantity == "step_time");
   CHECK(main.published[0].published == 19.926);
+  const training::TrainingJob llama = read_scenario("llama3_405b_h100").job;
+  CHECK(llama.precision.linear == core::DataType::fp8);
+  CHECK(llama.sequence_parallel);
+  CHECK(llama.virtual_stages == 8);
+  CHECK(llama.reduction == training::ReductionOverlap::bucketed);
+  CHECK(llama.gather == training::GatherOverlap::overlapped);
+  const training::TrainingJob mpt = read_scenario("mpt_30b_fsdp_h100").job;
+  CHECK(mpt.sharding == training::Sharding::fsdp);
+  CHECK(mpt.recompute.full);
+  CHECK(mpt.reduce_in == core::DataType::fp32);
   const Scenario h20 = read_scenario("deepseek_v3_pretrain_h20");
   CHECK_FALSE(h20.rental_is_stated);
   CHECK(h20.published.empty());
@@ -240,6 +254,33 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "s.yaml:2:32: error: parallelism.data.sharding: found 'zero9'; expected one of none, zero1, "
        "zero2, zero3, fsdp or hsdp (did you mean 'zero1'?)"},
       {"extends: base\n"
+       "parallelism: {virtual: 0}\n",
+       "s.yaml:2:24: error: parallelism.virtual: found '0'; expected an integer in [1, 10000000]"},
+      {"extends: base\n"
+       "parallelism: {sequence: maybe}\n",
+       "s.yaml:2:25: error: parallelism.sequence: found 'maybe'; expected true or false"},
+      {"extends: base\n"
+       "parallelism: {context_kind: tree}\n",
+       "s.yaml:2:29: error: parallelism.context_kind: found 'tree'; expected one of ring or "
+       "all_to_all"},
+      {"extends: base\n"
+       "parallelism: {data: {overlap: {gradients: always}}}\n",
+       "s.yaml:2:43: error: parallelism.data.overlap.gradients: found 'always'; expected one of "
+       "exposed, overlapped or bucketed"},
+      {"extends: base\n"
+       "parallelism: {data: {reduce_in: fp8}}\n",
+       "s.yaml:2:33: error: parallelism.data.reduce_in: found 'fp8'; expected one of fp32 or "
+       "bf16"},
+      {"extends: base\n"
+       "parallelism: {data: {sharding: fsdp}}\n",
+       "s.yaml:2:32: error: parallelism.data.sharding: found fsdp with pipeline 16: weights and "
+       "gradients would move for every micro-batch of every stage; nearest legal: zero1, or "
+       "pipeline 1 (parallelism.pipeline: base.yaml:6:36)"},
+      {"extends: base\n"
+       "schedule: {balance: even}\n",
+       "s.yaml:2:21: error: schedule.balance: found 'even'; expected one of automatic, layers or "
+       "work"},
+      {"extends: base\n"
        "architecture: deepseek_v4\n",
        "s.yaml:2:15: error: architecture: " +
            core::unknown_name("deepseek_v4", core::names_in("workloads/architectures"))},
@@ -308,7 +349,7 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
       {"extends: base\n"
        "published: [{quantity: step_time, value: 19.9, source: x}]\n",
        "s.yaml:2:42: error: published.0.value: found '19.9'; expected a number with a unit: s, ms, "
-       "us, GPU-h, USD, %, TFLOP/s, MWh or W"},
+       "us, tokens/s, GPU-h, USD, %, TFLOP/s, MWh or W"},
       {"extends: base\n"
        "published: [{quantity: step_time, value: 19.9 s}]\n",
        "s.yaml:2:13: error: published.0.source: missing; expected text"},

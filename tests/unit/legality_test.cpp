@@ -124,8 +124,8 @@ TEST_CASE("each impossible combination is told with the nearest legal value", "[
        "parallelism.data.reshard: found false with zero1 sharding, which never gives weights up; "
        "nearest legal: true, or fsdp"},
       {[](J& j) { j.prefetch = Prefetch::none, j.sharding = Sharding::zero2; },
-       "parallelism.data.prefetch: found false with zero2 sharding, which gathers no layer; "
-       "nearest legal: true, or fsdp"},
+       "parallelism.data.prefetch: found a choice with zero2 sharding, which gathers no layer; "
+       "nearest legal: both (the default), or fsdp"},
       {[](J& j) { j.bucket = 1e6; },
        "parallelism.data.overlap.bucket: found a bucket size, which only bucketed gradients and "
        "overlapped parameters have; nearest legal: gradients: bucketed"},
