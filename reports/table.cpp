@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "reports/aggregate.hpp"
+#include "reports/anatomy.hpp"
 #include "reports/format.hpp"
 
 namespace tessera::reports {
@@ -170,6 +171,21 @@ Section kernels(const core::Result& result, const TableOptions& options) {
   return section;
 }
 
+Section anatomy(const core::Result& result) {
+  const std::vector<AnatomyRow> rows = precision_anatomy(result);
+  double all = 0;
+  for (const AnatomyRow& row : rows) all += row.seconds();
+  Section section{"What number formats cost: kernel time of the busiest rank in a step",
+                  "lrrrrrr",
+                  0,
+                  {"kernels", "forward", "input grad.", "weight grad.", "a step", "share", "HBM"}};
+  for (const AnatomyRow& row : rows)
+    section.add({label(row.line), quantity(row.forward, "s"), quantity(row.input_gradient, "s"),
+                 quantity(row.weight_gradient, "s"), quantity(row.seconds(), "s"),
+                 fmt::format("{:.1f} %", 100 * row.seconds() / all), quantity(row.hbm_bytes, "B")});
+  return section;
+}
+
 Section network(const core::Result& result) {
   Section section{"Communication of one rank in a step",
                   "llrrrrl",
@@ -250,7 +266,7 @@ std::string to_table(const core::Result& result, const TableOptions& options) {
   std::string text = head(result);
   for (const Section& section :
        {summary(result), published(result), phases(result), memory(result), kernels(result, within),
-        network(result), bill("Cost", result.cost), bill("Energy", result.energy),
+        anatomy(result), network(result), bill("Cost", result.cost), bill("Energy", result.energy),
         sensitivity(result)})
     if (!section.empty()) text += section.text(within);
   text += sentences("Alternatives that are refused", refused_alternatives(result), within);
