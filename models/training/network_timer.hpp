@@ -43,9 +43,9 @@ struct ExpertExchange {
 /// Answers how long communication takes. The fabric behind an adapter is one; tests have others.
 ///
 /// Collectives are asked for one group of GPUs, in the order of its ranks, wherever they lie; every
-/// other GPU of the same domains is taken to be in a group of the same shape that runs the same
-/// collective at the same time, so groups that share NICs or switches slow each other. A group of
-/// one GPU costs nothing.
+/// other GPU of the cluster is taken to be in a group of the same shape that runs the same
+/// collective at the same time, so groups that share NICs or switches slow each other, and the
+/// slowest of them gives the time. A group of one GPU costs nothing.
 class NetworkTimer {
  public:
   virtual ~NetworkTimer() = default;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace tessera::app {
 namespace {
 
@@ -53,8 +55,9 @@ training::NetworkCost FabricNetworkTimer::exchange(const training::ExpertExchang
   request.routing.seed = job_.routing.seed;
   if (job_.routing.kind != workload::RoutingSpec::Kind::uniform)
     request.routing.expert_load.assign(exchange.load->rows.begin(), exchange.load->rows.end());
-  const bool crosses =
-      topology_.domain_of(exchange.gpus.front()) != topology_.domain_of(exchange.gpus.back());
+  const bool crosses = std::any_of(exchange.gpus.begin(), exchange.gpus.end(), [&](int gpu) {
+    return topology_.domain_of(gpu) != topology_.domain_of(exchange.gpus.front());
+  });
   if (crosses) request.network_share = collectives_.network_share(exchange.gpus);
   const fabric::ExchangeResult r = exchanges_.run(request);
   // A dispatch first exchanges how many tokens go where; a combine returns along known paths.
