@@ -212,6 +212,11 @@ Layout::Layout(const TrainingJob& job)
 }
 
 void Layout::check() const {
+  if (job_.offload != Offload::none) {
+    refuse(core::RefusalKind::outside_model,
+           fmt::format("offload of {} to the host is not modelled; sharding and recomputation are",
+                       job_.offload == Offload::optimizer ? "optimizer state" : "activations"));
+  }
   if (job_.sharding == Sharding::hsdp && job_.expert > 1) {
     refuse(core::RefusalKind::outside_model,
            "hsdp of models whose experts are split is not modelled; fsdp is");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "models/training/memory_advice.hpp"
 #include "models/training/shard_traffic.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -234,18 +235,6 @@ RankMemory memory_of(const TrainingJob& job, const Layout& layout,
   return memory;
 }
 
-std::string advice(const TrainingJob& job) {
-  std::vector<std::string> ways;
-  if (!job.recompute.rms_norm || !job.recompute.mla_up_projection || !job.recompute.swiglu) {
-    ways.push_back("recompute more (rms_norm, mla_up_projection, swiglu)");
-  }
-  if (job.sharding == Sharding::none) ways.push_back("shard optimizer state (zero1)");
-  if (job.precision.linear == core::DataType::bf16) ways.push_back("the fp8_block recipe");
-  if (job.precision.moments == core::DataType::fp32) ways.push_back("bf16 moments");
-  ways.push_back("more pipeline or expert ranks, or a device with more memory");
-  return fmt::format("{}", fmt::join(ways, "; "));
-}
-
 }  // namespace
 
 std::vector<RankMemory> plan_memory(const TrainingJob& job, const Layout& layout,
@@ -283,7 +272,7 @@ void require_fit(const TrainingJob& job, const std::vector<RankMemory>& memory) 
       fmt::format("pipeline rank {} needs {:.1f} GB of memory, {} has {:.1f} GB ({} GB); what "
                   "would help: {}",
                   fullest->rank, fullest->total() / kGigabyte, job.device.name,
-                  available / kGigabyte, fmt::join(parts, ", "), advice(job)));
+                  available / kGigabyte, fmt::join(parts, ", "), what_fits(job)));
 }
 
 }  // namespace tessera::training

@@ -70,6 +70,13 @@ enum class StageBalance {
   work,       ///< assumed_stages().
 };
 
+/// What is kept in the host's memory instead of the GPU's.
+enum class Offload {
+  none,
+  optimizer,    ///< Refused: not modelled.
+  activations,  ///< Refused: not modelled.
+};
+
 /// Where the next layer's weights are gathered beside a layer's computation.
 enum class Prefetch {
   none,
@@ -133,6 +140,7 @@ struct TrainingJob {
   double tokens = 0;  ///< Of the whole run; 0: no GPU-hours are given.
   /// Memory that no tensor of the model accounts for: CUDA context, libraries, fragmentation.
   core::Bytes reserved{4LL << 30};  // assumed
+  Offload offload = Offload::none;
   bool must_fit = true;  ///< Refuse what does not fit; otherwise its memory is only reported.
 };
 

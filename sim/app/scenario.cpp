@@ -551,6 +551,12 @@ class ScenarioReader {
     const auto memory = root_.optional_object("memory");
     job().reserved = memory.quantity_or<core::Bytes>("reserved", core::Bytes{0},
                                                      core::Bytes{INT64_MAX / 2}, job().reserved);
+    using training::Offload;
+    job().offload = memory.choice_or<Offload>("offload",
+                                              {{"none", Offload::none},
+                                               {"optimizer", Offload::optimizer},
+                                               {"activations", Offload::activations}},
+                                              job().offload);
     // Ask for the key, so that it counts as known when the checks below are not reached.
     (void)parallelism.optional_object("data").has("degree");
     if (!root_.sound()) return;

@@ -120,6 +120,23 @@ TEST_CASE("a model that does not fit is refused with the rank and the gap", "[tr
   }
 }
 
+TEST_CASE("what is said to fit does", "[training]") {
+  TrainingJob job = deepseek_job();
+  job.recompute = {};
+  job.device.hbm.size = core::Bytes{72LL << 30};
+  std::string said;
+  try {
+    run(job);
+    FAIL("expected a refusal");
+  } catch (const core::Refusal& refusal) {
+    said = refusal.what();
+  }
+  INFO(said);
+  CHECK_THAT(said, ContainsSubstring("it fits with recompute: full ("));
+  job.recompute.full = true;
+  CHECK(run(job).step.value > 0);
+}
+
 TEST_CASE("contradictions are refused", "[training]") {
   const auto refused = [](auto change) {
     TrainingJob job = deepseek_job();
@@ -133,6 +150,8 @@ TEST_CASE("contradictions are refused", "[training]") {
   };
   using enum core::RefusalKind;
   CHECK(refused([](TrainingJob& j) { j.tensor = 2; }) == illegal_combination);
+  CHECK(refused([](TrainingJob& j) { j.offload = Offload::optimizer; }) == outside_model);
+  CHECK(refused([](TrainingJob& j) { j.offload = Offload::activations; }) == outside_model);
   CHECK(refused([](TrainingJob& j) { j.gpus = 2047; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) { j.expert = 48; }) == illegal_combination);
   CHECK(refused([](TrainingJob& j) { j.sequences = 15361; }) == illegal_combination);
