@@ -55,7 +55,8 @@ Degrees checked_degrees(const TrainingJob& job) {
 Schedule schedule_of(const TrainingJob& job, int micro_batches) {
   if (job.custom) return job.custom->schedule;
   return make_schedule(job.schedule,
-                       {job.pipeline, micro_batches, job.virtual_stages, job.micro_batch_group});
+                       {job.pipeline, micro_batches, job.virtual_stages, job.micro_batch_group,
+                        job.overlap_exchanges});
 }
 
 bool holds(const Stage& stage, Kind kind) {

@@ -124,17 +124,19 @@ struct CustomSchedule {
 [[nodiscard]] Schedule gpipe(int ranks, int micro_batches);
 
 /// Rank r runs ranks - 1 - r forward chunks ahead, then one forward and one backward in turn (arXiv
-/// 2104.04473, section 2.2.1). micro_batches >= ranks.
-[[nodiscard]] Schedule one_forward_one_backward(int ranks, int micro_batches);
+/// 2104.04473, section 2.2.1). micro_batches >= ranks. `paired`: the two run as one, so that the
+/// exchanges of one hide behind the other's kernels, and rank r is 2 (ranks - 1 - r) + 1 chunks
+/// ahead (Megatron-Core's overlap_moe_expert_parallel_comm, combined_1f1b.py).
+[[nodiscard]] Schedule one_forward_one_backward(int ranks, int micro_batches, bool paired = false);
 
 /// Interleaved 1F1B (arXiv 2104.04473, section 2.2.2) in the order of Megatron-LM's
 /// forward_backward_pipelining_with_interleaving: a rank runs `group` micro-batches (0: as many as
 /// ranks) on its first stage, then on its second ..., backwards in reverse, and is
 /// 2 (ranks - 1 - r) + (stages_per_rank - 1) group chunks ahead. At least 2 ranks and 2 stages a
 /// rank, group >= ranks; micro-batches beyond full groups are none or at least `ranks`, as
-/// Megatron-LM demands.
-[[nodiscard]] Schedule interleaved(int ranks, int stages_per_rank, int micro_batches,
-                                   int group = 0);
+/// Megatron-LM demands. `paired` as above, one chunk more ahead.
+[[nodiscard]] Schedule interleaved(int ranks, int stages_per_rank, int micro_batches, int group = 0,
+                                   bool paired = false);
 
 /// ZB-H1 (arXiv 2401.10241, section 2.3): 1F1B's order and memory with input and weight gradients
 /// apart; rank r keeps r weight gradients for the tail. micro_batches >= ranks.

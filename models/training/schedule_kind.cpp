@@ -38,10 +38,10 @@ Schedule make_schedule(ScheduleKind kind, const ScheduleShape& shape) {
     case ScheduleKind::gpipe:
       return gpipe(shape.ranks, shape.micro_batches);
     case ScheduleKind::one_f_one_b:
-      return one_forward_one_backward(shape.ranks, shape.micro_batches);
+      return one_forward_one_backward(shape.ranks, shape.micro_batches, shape.paired);
     case ScheduleKind::interleaved:
       return interleaved(shape.ranks, shape.stages_per_rank, shape.micro_batches,
-                         shape.micro_batch_group);
+                         shape.micro_batch_group, shape.paired);
     case ScheduleKind::zb_h1:
       return zero_bubble_h1(shape.ranks, shape.micro_batches);
     case ScheduleKind::zb_v:

@@ -28,6 +28,7 @@ struct ScheduleShape {
   int micro_batches = 1;      ///< Of one pipeline and step.
   int stages_per_rank = 1;    ///< Of interleaved; the others have their own.
   int micro_batch_group = 0;  ///< Of interleaved; 0: as many as ranks.
+  bool paired = false;        ///< Of 1f1b and interleaved: forward and backward run as one.
 };
 
 /// Requires kind != custom.

@@ -36,6 +36,21 @@ struct InterleavedOrder {
   }
 };
 
+/// A rank's forward chunk of a visit and the backward chunk `ahead` visits before it, as far as
+/// they are there: one after the other, or as a pair.
+template <class ChunkAt>
+void visit_both(Program& program, int visit, int ahead, int visits, bool paired,
+                const ChunkAt& chunk_at) {
+  const bool forward = visit < visits;
+  const bool backward = visit >= ahead;
+  if (forward && backward && paired) {
+    program.push_back({Action::overlapped, chunk_at(visit, false), chunk_at(visit - ahead, true)});
+    return;
+  }
+  if (forward) program.push_back({Action::forward, chunk_at(visit, false), {}});
+  if (backward) program.push_back({Action::backward, {}, chunk_at(visit - ahead, true)});
+}
+
 }  // namespace
 
 Schedule gpipe(int ranks, int micro_batches) {
@@ -49,24 +64,23 @@ Schedule gpipe(int ranks, int micro_batches) {
   return schedule;
 }
 
-Schedule one_forward_one_backward(int ranks, int micro_batches) {
+Schedule one_forward_one_backward(int ranks, int micro_batches, bool paired) {
   require_enough("1F1B", ranks, micro_batches, ranks);
   Schedule schedule{StagePlacement::one_each(ranks), {}};
   for (int rank = 0; rank < ranks; ++rank) {
     Program& program = schedule.programs.emplace_back();
-    const int ahead = ranks - 1 - rank;
-    for (int m = 0; m < ahead; ++m) program.push_back({Action::forward, {rank, m, 0}, {}});
-    for (int m = 0; m < micro_batches; ++m) {
-      if (m + ahead < micro_batches) {
-        program.push_back({Action::forward, {rank, m + ahead, 0}, {}});
-      }
-      program.push_back({Action::backward, {}, {rank, m, 0}});
-    }
+    // A pair ends as a whole: a rank is two chunks ahead of the next instead of one.
+    const int wanted = paired ? 2 * (ranks - 1 - rank) + 1 : ranks - 1 - rank;
+    const int ahead = std::min(micro_batches, wanted);
+    for (int visit = 0; visit < micro_batches + ahead; ++visit)
+      visit_both(program, visit, ahead, micro_batches, paired, [&](int m, bool) {
+        return Chunk{rank, m, 0};
+      });
   }
   return schedule;
 }
 
-Schedule interleaved(int ranks, int stages_per_rank, int micro_batches, int group) {
+Schedule interleaved(int ranks, int stages_per_rank, int micro_batches, int group, bool paired) {
   if (group == 0) group = ranks;
   if (ranks < 2) refuse("interleaved 1F1B needs at least 2 pipeline ranks, not 1");
   if (stages_per_rank < 2) {
@@ -95,12 +109,12 @@ Schedule interleaved(int ranks, int stages_per_rank, int micro_batches, int grou
   const int visits = micro_batches * stages_per_rank;
   for (int rank = 0; rank < ranks; ++rank) {
     const InterleavedOrder order{rank, ranks, stages_per_rank, group, micro_batches};
-    const int ahead = std::min(visits, 2 * (ranks - 1 - rank) + (stages_per_rank - 1) * group);
+    const int wanted = 2 * (ranks - 1 - rank) + (stages_per_rank - 1) * group + (paired ? 1 : 0);
+    const int ahead = std::min(visits, wanted);
     Program& program = schedule.programs.emplace_back();
-    for (int visit = 0; visit < visits + ahead; ++visit) {
-      if (visit < visits) program.push_back({Action::forward, order.at(visit, false), {}});
-      if (visit >= ahead) program.push_back({Action::backward, {}, order.at(visit - ahead, true)});
-    }
+    for (int visit = 0; visit < visits + ahead; ++visit)
+      visit_both(program, visit, ahead, visits, paired,
+                 [&](int at, bool backward) { return order.at(at, backward); });
   }
   return schedule;
 }

@@ -122,7 +122,10 @@ struct TrainingJob {
   Prefetch prefetch = Prefetch::both;  ///< zero3, fsdp, hsdp.
 
   ScheduleKind schedule = ScheduleKind::dualpipe;
-  int micro_batch_group = 0;             ///< Of interleaved; 0: `pipeline`.
+  int micro_batch_group = 0;  ///< Of interleaved; 0: `pipeline`.
+  /// Of one_f_one_b and interleaved: a forward chunk and another's backward run as a pair, so that
+  /// exchanges with experts hide behind kernels.
+  bool overlap_exchanges = false;
   std::optional<CustomSchedule> custom;  ///< Exactly for ScheduleKind::custom.
   int communication_sms = 20;            ///< Of every GPU, while it exchanges tokens with experts.
   ReductionOverlap reduction = ReductionOverlap::exposed;

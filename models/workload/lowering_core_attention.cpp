@@ -59,21 +59,6 @@ void PartBuilder::core_saved(const Heads& heads) {
   save("attention probabilities after dropout", scores, job_.sequence_length, DataType::bf16);
 }
 
-/// FlashAttention's backward kernels give a tile of keys to every query head; where query heads
-/// share keys, the heads' gradients are added up afterwards (flash_attn_interface.cpp of
-/// FlashAttention 2: dk_expanded; FlashAttention 3 adds in FP32 and converts).
-void PartBuilder::attend(Steps& list, Pass pass, const std::string& name, Attention attention) {
-  const int64_t shared = attention.heads / attention.kv_heads;
-  attention.backward = pass == Pass::input_gradient;
-  if (!attention.backward || shared == 1) return kernel(list, pass, name, attention);
-  const int64_t keys = attention.kv_heads;
-  attention.kv_heads = attention.heads;
-  kernel(list, pass, name, attention);
-  stream(list, pass, name + " head sum", StreamKind::unpermute,
-         attention.batch * attention.kv_length, keys * (attention.qk_dim + attention.v_dim),
-         DataType::bf16, DataType::bf16, static_cast<int>(shared));
-}
-
 /// Every token of the micro-batch is here.
 void PartBuilder::whole_core(Steps& list, Pass pass, const std::string& name, const Heads& heads) {
   Attention whole{.batch = job_.sequences,
@@ -85,19 +70,20 @@ void PartBuilder::whole_core(Steps& list, Pass pass, const std::string& name, co
                   .v_dim = heads.v_dim,
                   .window = heads.window,
                   .type = p_.attention,
-                  .cache_type = p_.attention};
-  if (!heads.chunked || heads.window == 0) return attend(list, pass, name, whole);
+                  .cache_type = p_.attention,
+                  .backward = pass == Pass::input_gradient};
+  if (!heads.chunked || heads.window == 0) return kernel(list, pass, name, whole);
   // Chunks are sequences of their own, the last one perhaps shorter.
   const int64_t rest = job_.sequence_length % heads.window;
   Attention chunk = whole;
   chunk.window = 0;
   chunk.batch = job_.sequences * (job_.sequence_length / heads.window);
   chunk.q_length = chunk.kv_length = heads.window;
-  attend(list, pass, name, chunk);
+  kernel(list, pass, name, chunk);
   if (rest == 0) return;
   chunk.batch = job_.sequences;
   chunk.q_length = chunk.kv_length = rest;
-  attend(list, pass, name + " rest", chunk);
+  kernel(list, pass, name + " rest", chunk);
 }
 
 /// All tokens of some heads: heads of queries, keys and values go out, heads of outputs come back;
@@ -141,8 +127,7 @@ void PartBuilder::ring_core(Steps& list, Pass pass, const std::string& name, con
     const bool keys_travel = step + 1 < ranks;
     const bool gradients_travel = gradient && step > 0;
     // The products of this step, and the sums after it, run beside what the next step reads.
-    const int sums = step == 0 ? 0 : gradient ? 2 : 1;
-    const int kernels = 1 + sums + (gradient && heads.queries > heads.keys ? 1 : 0);
+    const int kernels = step == 0 ? 1 : gradient ? 3 : 2;
     if (keys_travel || gradients_travel)
       transfer(list, pass, name + " keys and values", Kind::send, Group::context,
                block * ((keys_travel ? 1 : 0) + (gradients_travel ? 1 : 0)),
@@ -157,8 +142,9 @@ void PartBuilder::ring_core(Steps& list, Pass pass, const std::string& name, con
                          .v_dim = heads.v_dim,
                          .causal = step == 0,
                          .type = p_.attention,
-                         .cache_type = p_.attention};
-    attend(list, pass, name, part);
+                         .cache_type = p_.attention,
+                         .backward = gradient};
+    kernel(list, pass, name, part);
     if (step > 0) ring_corrections(list, pass, name, heads, part);
   }
 }

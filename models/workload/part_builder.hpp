@@ -204,7 +204,6 @@ class PartBuilder {
   void ring_core(Steps& list, Pass pass, const std::string& name, const Heads& heads);
   void ring_corrections(Steps& list, Pass pass, const std::string& name, const Heads& heads,
                         const Attention& step);
-  void attend(Steps& list, Pass pass, const std::string& name, Attention attention);
   void unfused_core(Steps& list, Pass pass, const std::string& suffix, const Heads& heads);
   void unfused_core_gradient(Steps& list, const Heads& heads);
   [[nodiscard]] Linear qkv(const GroupedQueryAttention& attention) const;

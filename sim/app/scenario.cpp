@@ -351,6 +351,8 @@ void read_schedule(const ConfigNode& node, training::TrainingJob& job) {
   if (job.schedule == ScheduleKind::interleaved)
     job.micro_batch_group =
         static_cast<int>(node.integer_or("micro_batch_group", 1, kMaxMicroBatchGroup, 0));
+  if (job.schedule == ScheduleKind::interleaved || job.schedule == ScheduleKind::one_f_one_b)
+    job.overlap_exchanges = node.boolean_or("overlap_exchanges", false);
   job.communication_sms =
       static_cast<int>(node.integer_or("communication_sms", 0, job.device.sm.count - 1,
                                        std::min(job.communication_sms, job.device.sm.count - 1)));
