@@ -309,5 +309,21 @@ TEST_CASE_METHOD(TensorFixture, "weight gradients follow their input gradients",
                                           "qkv weight_gradient"});
 }
 
+TEST_CASE_METHOD(TensorFixture, "kernels wait for the host that launches them", "[chunk]") {
+  const ChunkPlan plan = planner.forward(stage({}));
+  const auto kernels = static_cast<std::int64_t>(
+      std::count_if(plan.nodes.begin(), plan.nodes.end(),
+                    [](const Node& node) { return node.lane == Lane::compute; }));
+  const ChunkRun graph = run_chunk(plan, kWide);
+  CHECK(graph.host.value() == 0);
+  // A host that is slower than every kernel sets the pace: the last kernel starts when it comes.
+  const Time slow = graph.duration;
+  const ChunkRun paced = run_chunk(plan, kWide, {}, 0, slow);
+  CHECK(paced.spans.back().first.value() == (slow * (kernels - 1)).value());
+  CHECK(paced.host.value() > 0);
+  // One that is faster than all of them costs nothing.
+  CHECK(run_chunk(plan, kWide, {}, 0, Time{1}).duration.value() == graph.duration.value());
+}
+
 }  // namespace
 }  // namespace tessera::training
