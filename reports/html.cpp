@@ -117,6 +117,12 @@ std::string energy_section(const Result& result) {
   return result.energy.empty() ? "" : section("Energy", bill_table("energy", result.energy));
 }
 
+std::string goodput_section(const Result& result) {
+  return result.goodput.empty()
+             ? ""
+             : section("Weeks of training, with failures", bill_table("goodput", result.goodput));
+}
+
 std::string memory_section(const Result& result) {
   if (result.memory.empty()) return "";
   const MemoryUse use = memory_over_ranks(result);

@@ -108,6 +108,7 @@ std::string to_json(const core::Result& result) {
   });
   json["cost"] = list(result.cost, cost_json);
   json["energy"] = list(result.energy, cost_json);
+  if (!result.goodput.empty()) json["goodput"] = list(result.goodput, cost_json);
   json["published"] = list(result.published, published_json);
   json["sensitivity"] = list(result.sensitivity, sensitivity_json);
   json["warnings"] = result.warnings;

@@ -267,7 +267,7 @@ std::string to_table(const core::Result& result, const TableOptions& options) {
   for (const Section& section :
        {summary(result), published(result), phases(result), memory(result), kernels(result, within),
         anatomy(result), network(result), bill("Cost", result.cost), bill("Energy", result.energy),
-        sensitivity(result)})
+        bill("Weeks of training, with failures", result.goodput), sensitivity(result)})
     if (!section.empty()) text += section.text(within);
   text += sentences("Alternatives that are refused", refused_alternatives(result), within);
   text += sentences("Warnings", result.warnings, within);

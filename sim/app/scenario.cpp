@@ -14,6 +14,7 @@
 #include "models/training/schedule_file.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "models/workload/hf_config.hpp"
+#include "sim/app/reliability_section.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::app {
@@ -382,10 +383,12 @@ struct PublishedUnit {
   double factor;
 };
 constexpr PublishedUnit kPublishedUnits[] = {
-    {"s", "s", 1},         {"ms", "s", 1e-3},           {"us", "s", 1e-6},
-    {"GPU-h", "GPU-h", 1}, {"USD", "USD", 1},           {"tokens/s", "tokens/s", 1},
-    {"%", "1", 0.01},      {"TFLOP/s", "FLOP/s", 1e12}, {"MWh", "MWh", 1},
-    {"W", "W", 1},
+    {"s", "s", 1},     {"ms", "s", 1e-3},
+    {"us", "s", 1e-6}, {"GPU-h", "GPU-h", 1},
+    {"USD", "USD", 1}, {"tokens/s", "tokens/s", 1},
+    {"%", "1", 0.01},  {"TFLOP/s", "FLOP/s", 1e12},
+    {"MWh", "MWh", 1}, {"W", "W", 1},
+    {"d", "d", 1},     {"times", "1", 1},
 };
 
 core::PublishedRow read_published_row(const ConfigNode& node) {
@@ -404,7 +407,7 @@ core::PublishedRow read_published_row(const ConfigNode& node) {
   if (node.has("value"))
     node.at("value").fail(
         fmt::format("found '{}'; expected a number with a unit: s, ms, us, tokens/s, GPU-h, USD, "
-                    "%, TFLOP/s, MWh or W",
+                    "%, TFLOP/s, MWh, W, d or times",
                     text));
   return row;
 }
@@ -571,6 +574,12 @@ class ScenarioReader {
   void read_bill() {
     if (root_.has("run")) job().tokens = root_.object("run").number("tokens", 1, kMaxTokens);
     read_cost(root_.object("cost"), job().device.name, !options_.other_cluster, scenario_);
+    if (root_.has("sites")) scenario_.sites = read_sites(root_.object("sites"));
+    if (root_.has("reliability")) {
+      scenario_.reliability = read_reliability(root_.object("reliability"), job());
+      if (job().tokens <= 0)
+        root_.at("reliability").fail("found without run.tokens; expected them");
+    }
     scenario_.sensitivity = root_.boolean_or("sensitivity", false);
     for (const ConfigNode& row : root_.optional_list("published"))
       scenario_.published.push_back(read_published_row(row.object()));

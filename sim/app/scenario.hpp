@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "models/device/cluster_spec.hpp"
+#include "models/training/goodput.hpp"
+#include "models/training/outer_steps.hpp"
 #include "models/training/training.hpp"
 #include "reports/cost.hpp"
 #include "sim/core/config.hpp"
@@ -23,6 +25,8 @@ struct Scenario {
   std::vector<core::PublishedRow> published;  ///< Without predictions.
   /// Kernel implementations instead of the device's defaults, the first that can run an operator.
   std::vector<std::string> kernels;
+  std::optional<training::ReliabilitySpec> reliability;  ///< Of a run of `job.tokens`.
+  std::optional<training::OuterStepSpec> sites;          ///< The cluster is one of several.
   bool sensitivity = false;  ///< `run` also repeats it with each unpublished choice changed.
   std::string resolved;  ///< JSON of every value with its origin, and of overrides below cluster
                          ///< and architecture.

@@ -129,6 +129,15 @@ void add_bill(core::Result& result, const Scenario& scenario,
   reports::add_cost(result, run, scenario.cost, scenario.cluster);
 }
 
+/// What happens beyond one step: outer steps across sites, or weeks with failures.
+void add_weeks(core::Result& result, const Scenario& scenario, const Estimate& step) {
+  const training::TrainingJob& job = scenario.job;
+  if (scenario.sites) training::add_outer_steps(result, *scenario.sites, job, step);
+  const double tokens = static_cast<double>(job.sequences * job.sequence_length);
+  if (scenario.reliability)
+    training::add_goodput(result, *scenario.reliability, {job.tokens / tokens, step, job.gpus});
+}
+
 /// What routing sends to each expert of the job's mixture.
 void add_routing(core::Result& result, const training::TrainingJob& job) {
   if (job.architecture.moe.experts == 0) return;
@@ -248,6 +257,7 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
       result.assumptions.push_back(std::move(note));
     add_routing(result, scenario.job);
     add_bill(result, scenario, trained);
+    add_weeks(result, scenario, trained.step);
     add_published(result, scenario);
     if (options.sensitivity)
       add_sensitivity(result, scenario, kernels, network, options, statistics);

@@ -125,6 +125,7 @@ struct Result {
   std::vector<RoutingRow> routing;  ///< In order of experts; empty without a mixture of experts.
   std::vector<CostRow> cost;
   std::vector<CostRow> energy;
+  std::vector<CostRow> goodput;  ///< Where a long run's time goes; empty without `reliability`.
   std::vector<PublishedRow> published;
   std::vector<SensitivityRow> sensitivity;
   std::vector<std::string> warnings;

@@ -349,7 +349,7 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
       {"extends: base\n"
        "published: [{quantity: step_time, value: 19.9, source: x}]\n",
        "s.yaml:2:42: error: published.0.value: found '19.9'; expected a number with a unit: s, ms, "
-       "us, tokens/s, GPU-h, USD, %, TFLOP/s, MWh or W"},
+       "us, tokens/s, GPU-h, USD, %, TFLOP/s, MWh, W, d or times"},
       {"extends: base\n"
        "published: [{quantity: step_time, value: 19.9 s}]\n",
        "s.yaml:2:13: error: published.0.source: missing; expected text"},

@@ -232,4 +232,28 @@ TEST_CASE("--draw adds the picture to the terminal, the page and the folder", "[
   CHECK(content(folder / "r" / "report.html").find(svg) != std::string::npos);
 }
 
+TEST_CASE("failures of weeks and outer steps across sites are told beside the step", "[run]") {
+  const std::string weeks =
+      " --set 'reliability={components: [{name: node, per: node, mtbf: 30 d}], restart: 5 min, "
+      "checkpoint: {write: 10 s, interval: simulate}, spares: 1, repair: 1 d, runs: 50}' "
+      "--set run.tokens=1e12";
+  const Outcome once = run_tessera("run" + kSmall + kClosedForm + weeks + " --format json");
+  REQUIRE(once.exit_code == 0);
+  const auto json = nlohmann::json::parse(once.output);
+  const auto days = json["quantities"]["days_to_train"];
+  CHECK(days["lower"] < days["value"]);
+  CHECK(days["value"] < days["upper"]);
+  CHECK(json["quantities"]["effective_training_fraction"]["value"] < 1);
+  CHECK(json["goodput"].size() == 13);
+  CHECK(run_tessera("run" + kSmall + kClosedForm + weeks + " --format json").output == once.output);
+  const std::string sites =
+      " --set 'sites={count: 2, link: 10 Gb/s, latency: 20 ms, inner_steps: 100}'";
+  const Outcome outer = run_tessera("run" + kSmall + kClosedForm + sites + " --format json");
+  REQUIRE(outer.exit_code == 0);
+  const auto across = nlohmann::json::parse(outer.output)["quantities"];
+  CHECK(across["step_time_across_sites"]["value"] > across["step_time"]["value"]);
+  const Outcome both = run_tessera("run" + kSmall + kClosedForm + weeks + sites);
+  CHECK(both.exit_code == 2);
+}
+
 }  // namespace tessera::end_to_end
