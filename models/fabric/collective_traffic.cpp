@@ -231,6 +231,9 @@ Throughput CollectiveTraffic::pairs(const TrafficQuery& query, const Groups& gro
   std::vector<double> load(topology_.links().size(), 0);
   Throughput result;
   double own_pairs = 0, own_senders = 0;
+  // A message waits for those that its neighbours send, not for every pipeline stage's.
+  const bool one_message = query.pattern == TrafficPattern::first_pair;
+  std::vector<char> asked(topology_.links().size(), one_message ? 0 : 1);
   const auto send = [&](int from, int to, bool own) {
     // Across domains by the rail of the receiver: NVLink to the GPU that shares its rail first.
     const bool inside = topology_.domain_of(to) == topology_.domain_of(from);
@@ -239,6 +242,8 @@ Throughput CollectiveTraffic::pairs(const TrafficQuery& query, const Groups& gro
     append(links, topology_.route(relay, to));
     for (const int link : links) {
       load[static_cast<std::size_t>(link)] += 1;
+      if (topology_.domain_of(from) == topology_.domain_of(query.ranks[0]))
+        asked[static_cast<std::size_t>(link)] = 1;
       if (own)
         result.crossings[topology_.links()[static_cast<std::size_t>(link)].link_class] += 0.5;
     }
@@ -250,7 +255,7 @@ Throughput CollectiveTraffic::pairs(const TrafficQuery& query, const Groups& gro
   };
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const std::vector<int>& ranks = groups[g];
-    const std::size_t senders = query.pattern == TrafficPattern::first_pair ? 1 : ranks.size();
+    const std::size_t senders = one_message ? 1 : ranks.size();
     for (std::size_t s = 0; s < senders; ++s) {
       // One domain's sends fill its links as all domains' fill theirs.
       if (fold.domains && topology_.domain_of(ranks[s]) != topology_.domain_of(ranks[0])) continue;
@@ -268,6 +273,7 @@ Throughput CollectiveTraffic::pairs(const TrafficQuery& query, const Groups& gro
     // Between switches nothing fills up where traffic may be folded, and not all of it was counted.
     if (fold.siblings && link.link_class == LinkClass::network) continue;
     if (rails && !of_network(link.link_class)) continue;
+    if (!asked[static_cast<std::size_t>(link.id)]) continue;
     const double seconds = load[static_cast<std::size_t>(link.id)] / capacities.capacity(link.id);
     if (seconds <= seconds_per_unit) continue;
     seconds_per_unit = seconds;

@@ -31,7 +31,7 @@ struct TrafficQuery {
   TrafficPattern pattern = TrafficPattern::ring;
   std::vector<int> ranks;
   /// Groups that send at the same time. With `tiled`, also all siblings of `ranks`, and the slowest
-  /// of them is asked for: what follows in a step waits for all.
+  /// of them is asked for (of a first pair those of the same domain): what follows waits for all.
   std::vector<std::vector<int>> beside;
   bool tiled = false;
   LinkEfficiency efficiency;

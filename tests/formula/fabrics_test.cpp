@@ -255,6 +255,15 @@ TEST_CASE("sites: what crosses the line shares it and pays its way", "[sites]") 
   CHECK(core::to_microseconds(topology.route(0, 31).latency) < 10);
   // Eight rings cross each way.
   CHECK_THAT(time_of(spec, ring(first(64))), WithinRel(kGiB * 63 / 64 / 10e9, 0.01));
+  // Messages of a stage inside a site do not wait for those of the stage at its edge.
+  const auto message = [&](int from) {
+    return time_of(spec, {.kind = CollectiveKind::send_receive,
+                          .ranks = {from, from + 8},
+                          .bytes = 1_GiB,
+                          .tiled = true});
+  };
+  CHECK_THAT(message(0), WithinRel(kGiB / 50e9, 0.01));
+  CHECK_THAT(message(24), WithinRel(kGiB * 8 / 10e9, 0.01));
   // A sibling in the other site does not share it.
   CHECK_THAT(time_of(spec, ring(first(32))), WithinRel(kGiB * 31 / 32 / 400e9, 0.01));
 }
