@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "models/workload/lowering.hpp"
+
 namespace tessera::training {
 namespace {
 
@@ -75,6 +77,25 @@ const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool 
   return kernels_.emplace(key, std::move(cost)).first->second;
 }
 
+NetworkCost CostTable::exchanged(workload::Exchange::Direction direction, std::int64_t tokens,
+                                 core::DataType type) {
+  if (job_.framework.dispatcher == workload::Dispatcher::once_a_place)
+    return network_.exchange({.direction = direction,
+                              .gpus = groups_.expert,
+                              .tokens_per_rank = tokens,
+                              .hidden = job_.architecture.hidden,
+                              .type = type,
+                              .load = &load_,
+                              .sms = job_.communication_sms});
+  const double rows =
+      static_cast<double>(tokens * job_.architecture.moe.top_k) * std::max(1.0, load_.skew);
+  const double bytes =
+      rows * static_cast<double>(job_.architecture.hidden) * workload::activation_bytes(type);
+  NetworkCost cost = network_.all_to_all(groups_.expert, core::Bytes{std::llround(bytes)});
+  cost.sms_included = true;
+  return cost;
+}
+
 const ExchangeCost& CostTable::exchange(workload::Exchange::Direction direction) {
   const auto found = exchanges_.find(direction);
   if (found != exchanges_.end()) return found->second;
@@ -84,13 +105,7 @@ const ExchangeCost& CostTable::exchange(workload::Exchange::Direction direction)
       job_.micro_batch * job_.sequence_length / (job_.tensor * job_.context);
   const core::DataType type = dispatch ? job_.precision.dispatch : job_.precision.combine;
   ExchangeCost cost;
-  cost.network = network_.exchange({.direction = direction,
-                                    .gpus = groups_.expert,
-                                    .tokens_per_rank = tokens,
-                                    .hidden = job_.architecture.hidden,
-                                    .type = type,
-                                    .load = &load_,
-                                    .sms = job_.communication_sms});
+  cost.network = exchanged(direction, tokens, type);
   cost.kernel = timer_.run(workload::Exchange{.direction = direction,
                                               .tokens = tokens,
                                               .hidden = job_.architecture.hidden,

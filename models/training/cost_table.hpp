@@ -75,7 +75,8 @@ class CostTable {
 
   /// `promoted`: workload::Work::promoted.
   const KernelCost& kernel(const workload::Operator& op, int sms, bool promoted = false);
-  /// Wire type by direction as the job's precision says; the same forward and backward.
+  /// Wire type by direction as the job's precision says; the same forward and backward. By
+  /// all-to-all, a rank's rows are as many as the hottest one's and spread evenly over the others.
   const ExchangeCost& exchange(workload::Exchange::Direction direction);
   /// A collective or message inside of a layer; one that copy engines move takes no SMs.
   const NetworkCost& transfer(const workload::Transfer& transfer);
@@ -88,6 +89,9 @@ class CostTable {
   }
 
  private:
+  [[nodiscard]] NetworkCost exchanged(workload::Exchange::Direction direction, std::int64_t tokens,
+                                      core::DataType type);
+
   const TrainingJob& job_;
   const workload::RoutedLoad& load_;
   CommunicationGroups groups_;

@@ -137,6 +137,15 @@ void PartBuilder::gate(const MixtureOfExperts& moe) {
   save("gate choice", shard_rows(), 2 * moe.top_k, DataType::fp32);  // ids and weights
 }
 
+/// One row for each expert of a token, sorted by the experts' ranks, before an all-to-all; or the
+/// other way round after it.
+void PartBuilder::sort_tokens(Steps& list, Pass pass, const std::string& name,
+                              const MixtureOfExperts& moe, bool before) {
+  if (job_.kernels.dispatcher != Dispatcher::all_to_all || split_.expert == 1) return;
+  stream(list, pass, name, before ? StreamKind::permute : StreamKind::unpermute, shard_rows(),
+         a_.hidden, DataType::bf16, DataType::bf16, static_cast<int>(moe.top_k));
+}
+
 void PartBuilder::grouped(Steps& list, Pass pass, const std::string& name, int64_t n, int64_t k) {
   swizzle_scales(list, pass, name, routed_ + n * static_cast<int64_t>(job_.expert_rows.size()), k);
   kernel(list, pass, name,
@@ -239,6 +248,8 @@ void PartBuilder::moe_forward(const MixtureOfExperts& moe) {
   norm(part_.before_dispatch, Pass::forward, "mlp_norm", shard_rows(), a_.hidden,
        casts_apart() ? DataType::bf16 : norm_output());
   gate(moe);
+  sort_tokens(part_.before_dispatch, Pass::forward, "token permute", moe, true);
+  sort_tokens(part_.after_combine, Pass::forward, "token unpermute", moe, false);
   if (!recompute_.rms_norm)
     save("mlp_norm", shard_rows(), a_.hidden, block() ? linear_ : DataType::bf16);
   if (moe.shared_experts > 0) {
@@ -255,6 +266,7 @@ void PartBuilder::moe_forward(const MixtureOfExperts& moe) {
 void PartBuilder::moe_gradient(const MixtureOfExperts& moe) {
   if (block())  // read by the shared expert and sent to the others
     cast_gradient(part_.start_gradient, "mlp gradient", shard_rows(), a_.hidden, gathers());
+  sort_tokens(part_.start_gradient, Pass::input_gradient, "token unpermute gradient", moe, true);
   const Gradients g = experts();
   if (recompute_.rms_norm)
     weight_norm(g, "mlp_norm recompute", shard_rows(), a_.hidden,
@@ -271,6 +283,7 @@ void PartBuilder::moe_gradient(const MixtureOfExperts& moe) {
   routed_gradient(moe);
   // What the exchange brings back meets the shared expert's, the gate's and the residual's.
   Steps& list = part_.finish_gradient;
+  sort_tokens(list, Pass::input_gradient, "token permute gradient", moe, false);
   kernel(list, Pass::input_gradient, "gate input_gradient",
          Gemm{.m = shard_rows(), .n = a_.hidden, .k = moe.experts});
   weight_kernel(finish(), "gate weight_gradient",

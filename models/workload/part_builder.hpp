@@ -235,6 +235,8 @@ class PartBuilder {
   void moe_forward(const MixtureOfExperts& moe);
   void moe_gradient(const MixtureOfExperts& moe);
   void gate(const MixtureOfExperts& moe);
+  void sort_tokens(Steps& list, Pass pass, const std::string& name, const MixtureOfExperts& moe,
+                   bool before);
   void routed_forward(const MixtureOfExperts& moe);
   void routed_gradient(const MixtureOfExperts& moe);
   void routed_weight_gradient(const MixtureOfExperts& moe);

@@ -68,11 +68,19 @@ struct RecomputeChoice {
   bool full = false;  ///< A layer's whole forward pass from its input, whatever else is chosen.
 };
 
+/// How tokens reach the ranks of their experts.
+enum class Dispatcher {
+  once_a_place,  ///< A row for each rank, and each node, that a token goes to (DeepEP, HybridEP).
+  all_to_all,  ///< A row for each expert of a token, sorted by rank first (Megatron-Core's alltoall
+               ///< token dispatcher over NCCL).
+};
+
 /// Choices of a training framework that change which kernels run.
 struct KernelChoice {
   /// FlashAttention; otherwise batched products and a softmax that keeps its output (Megatron
   /// before FlashAttention: arXiv 2205.05198, figure 3).
   bool flash_attention = true;
+  Dispatcher dispatcher = Dispatcher::once_a_place;
   /// Dropout after softmax, attention and MLP, as models of 2022 had: its masks are kept.
   bool dropout = false;
 };

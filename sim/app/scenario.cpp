@@ -124,6 +124,11 @@ void read_framework(const ConfigNode& node, training::TrainingJob& job) {
   workload::KernelChoice& choice = job.framework;
   choice.flash_attention = node.boolean_or("flash_attention", choice.flash_attention);
   choice.dropout = node.boolean_or("dropout", choice.dropout);
+  using workload::Dispatcher;
+  choice.dispatcher = node.choice_or<Dispatcher>(
+      "dispatcher",
+      {{"once_a_place", Dispatcher::once_a_place}, {"all_to_all", Dispatcher::all_to_all}},
+      choice.dispatcher);
   job.enqueue = node.quantity_or<core::Time>("enqueue", core::Time{0}, 1_ms, job.enqueue);
 }
 

@@ -1,6 +1,7 @@
 #include "models/training/chunk.hpp"
 
 #include <algorithm>
+#include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 
 #include "tests/unit/fake_timers.hpp"
@@ -184,6 +185,30 @@ TEST_CASE_METHOD(StageFixture, "a pair hides exchanges behind the other chunk", 
   CHECK(order == std::vector<std::string>{"combine gradient", "dispatch", "dispatch gradient",
                                           "combine", "combine gradient", "dispatch",
                                           "dispatch gradient", "combine"});
+}
+
+TEST_CASE("an all-to-all sends a row for each expert of a token", "[chunk]") {
+  TrainingJob job = deepseek_job();
+  job.framework.dispatcher = workload::Dispatcher::all_to_all;
+  RooflineTimer timer;
+  FixedRateNetwork network;
+  const workload::RoutedLoad load =
+      workload::route(job.architecture.moe, job.routing, job.sequence_length, 64, 8);
+  CostTable costs{job, load, {.expert = std::vector<int>(64)}, timer, network};
+  const auto& combine = costs.exchange(workload::Exchange::Direction::combine);
+  // 4096 tokens of 7168 in BF16, eight times; 63 of 64 parts leave.
+  CHECK(combine.network.rdma_bytes == Catch::Approx(4096.0 * 8 * 7168 * 2 * 63 / 64));
+
+  workload::LoweringJob layer{
+      .architecture = job.architecture, .precision = job.precision, .split = {.expert = 64}};
+  layer.kernels = job.framework;
+  layer.sequence_length = 4096;
+  layer.expert_rows = load.rows_on(0);
+  const workload::PartWork part = workload::Lowering(layer).layer(10);
+  const auto* first = part.before_dispatch.back().work();
+  REQUIRE(first);
+  CHECK(first->name == "token permute");
+  CHECK(std::get<workload::Stream>(first->op).fan == 8);
 }
 
 /// One layer of grouped-query attention and a gated MLP on four tensor ranks.
