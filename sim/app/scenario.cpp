@@ -582,6 +582,11 @@ class ScenarioReader {
     if (root_.has("sites")) scenario_.sites = read_sites(root_.object("sites"));
     if (root_.has("reliability")) {
       scenario_.reliability = read_reliability(root_.object("reliability"), job());
+      if (scenario_.sites)
+        root_.at("reliability")
+            .fail_against(root_.at("sites"),
+                          "failures of several sites together are not modelled; expected one of "
+                          "them");
       if (job().tokens <= 0)
         root_.at("reliability").fail("found without run.tokens; expected them");
     }
