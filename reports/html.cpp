@@ -312,12 +312,13 @@ std::string waterfall_json(const Result& result) {
 
 std::string to_html(const Result& result, const std::string& schedule_svg) {
   const TimelineWindow window = timeline_window(result.timeline, kMostSpansDrawn);
-  const std::string body =
-      header(result) + more_quantities(result) + published_section(result) +
-      phases_section(result) + schedule_section(schedule_svg) + cost_section(result) +
-      energy_section(result) + memory_section(result) + timeline_section(result, window) +
-      kernels_section(result) + network_section(result) + routing_section(result) +
-      sensitivity_section(result) + scenario_section(result) + page_footer(result);
+  const std::string body = header(result) + more_quantities(result) + published_section(result) +
+                           phases_section(result) + schedule_section(schedule_svg) +
+                           cost_section(result) + energy_section(result) + goodput_section(result) +
+                           memory_section(result) + timeline_section(result, window) +
+                           kernels_section(result) + network_section(result) +
+                           routing_section(result) + sensitivity_section(result) +
+                           scenario_section(result) + page_footer(result);
   const std::string data = "{\"result\":" + to_json(result) + ",\"timeline\":" + window.json +
                            ",\"cost\":" + waterfall_json(result) + "}";
   return page(result.title.empty() ? result.job : result.title, body, data);
