@@ -168,6 +168,90 @@ TEST_CASE("overlapping the gradients' reduction never takes longer", "[training]
   }
 }
 
+/// Llama 3.1 8B in BF16 on 64 GPUs, one micro-batch of one sequence each.
+TrainingJob sharded_job(Sharding sharding) {
+  TrainingJob job = deepseek_job();
+  job.architecture = workload::load_architecture("llama3.1_8b");
+  job.precision = {};
+  job.recompute = {};
+  job.schedule = ScheduleKind::one_f_one_b;
+  job.gpus = 64;
+  job.pipeline = job.expert = 1;
+  job.sequences = 128;
+  job.sharding = sharding;
+  job.device.hbm.size = core::Bytes{1LL << 40};
+  return job;
+}
+
+TEST_CASE("gathering ahead never takes longer, and giving weights up never less",
+          "[training][sharding]") {
+  for (const Sharding sharding : {Sharding::zero3, Sharding::fsdp, Sharding::hsdp}) {
+    for (const double rate : {20e9, 400e9}) {
+      FixedRateNetwork network;
+      network.rate = rate;
+      TrainingJob job = sharded_job(sharding);
+      const double both = step(job, {}, network);
+      job.prefetch = Prefetch::forward;
+      const double forward = step(job, {}, network);
+      job.prefetch = Prefetch::none;
+      const double none = step(job, {}, network);
+      CHECK(both <= forward);
+      CHECK(forward <= none);
+      job.prefetch = Prefetch::both;
+      job.reshard_after_forward = false;
+      CHECK(step(job, {}, network) <= both);
+    }
+  }
+}
+
+TEST_CASE("with a network that costs nothing, sharding only shortens the update",
+          "[training][sharding]") {
+  FixedRateNetwork free;
+  free.rate = 1e30;
+  const double none = step(sharded_job(Sharding::none), {}, free);
+  const double zero1 = step(sharded_job(Sharding::zero1), {}, free);
+  CHECK(zero1 < none);
+  for (const Sharding sharding : {Sharding::zero2, Sharding::zero3, Sharding::fsdp}) {
+    CHECK(std::abs(step(sharded_job(sharding), {}, free) / zero1 - 1) < 1e-6);
+  }
+}
+
+TEST_CASE("a network slow enough decides the step of sharded weights", "[training][sharding]") {
+  FixedRateNetwork slow;
+  slow.rate = 1e6;
+  const TrainingJob job = sharded_job(Sharding::fsdp);
+  const workload::ParameterCount all = workload::main_parameters(job.architecture);
+  const workload::ParameterCount root = [&] {
+    workload::ParameterCount count = workload::embedding_parameters(job.architecture);
+    return count += workload::head_parameters(job.architecture);
+  }();
+  // Two micro-batches, each: weights twice but the root once, in bf16; gradients once, in fp32.
+  const double bytes = 2 * (2 * (2 * all.total() - root.total()) + 4 * all.total()) * 63 / 64;
+  CHECK(std::abs(step(job, {}, slow) / (bytes / slow.rate) - 1) < 1e-3);
+}
+
+TEST_CASE("buckets beside backward chunks never take longer than reductions after them",
+          "[training][sharding]") {
+  for (const int pipeline : {1, 4}) {
+    for (const int virtual_stages : {1, 2}) {
+      if (pipeline == 1 && virtual_stages > 1) continue;
+      for (const double bucket : {10e6, 300e6, 1e10}) {
+        TrainingJob job = sharded_job(Sharding::zero1);
+        job.pipeline = pipeline;
+        job.virtual_stages = virtual_stages;
+        if (virtual_stages > 1) job.schedule = ScheduleKind::interleaved;
+        const double exposed = step(job);
+        job.reduction = ReductionOverlap::bucketed;
+        job.bucket = bucket;
+        const double bucketed = step(job);
+        CHECK(bucketed <= exposed * (1 + 1e-9));
+        job.gather = GatherOverlap::overlapped;
+        CHECK(step(job) <= bucketed * (1 + 1e-9));
+      }
+    }
+  }
+}
+
 TEST_CASE("the same job gives the same result", "[training]") {
   const TrainingJob job = small_job(4, 8, 16, ScheduleKind::dualpipe);
   RooflineTimer timer;
