@@ -54,9 +54,8 @@ Degrees checked_degrees(const TrainingJob& job) {
 /// The job's schedule. Throws core::Refusal.
 Schedule schedule_of(const TrainingJob& job, int micro_batches) {
   if (job.custom) return job.custom->schedule;
-  return make_schedule(job.schedule,
-                       {job.pipeline, micro_batches, job.virtual_stages, job.micro_batch_group,
-                        job.overlap_exchanges});
+  return make_schedule(job.schedule, {job.pipeline, micro_batches, job.virtual_stages,
+                                      job.micro_batch_group, job.overlap_exchanges});
 }
 
 bool holds(const Stage& stage, Kind kind) {
@@ -217,6 +216,10 @@ void Layout::check() const {
     refuse(core::RefusalKind::outside_model,
            fmt::format("offload of {} to the host is not modelled; sharding and recomputation are",
                        job_.offload == Offload::optimizer ? "optimizer state" : "activations"));
+  }
+  if (job_.overlap_exchanges && shards_weights(job_.sharding)) {
+    refuse(core::RefusalKind::outside_model,
+           "overlap_exchanges with weights gathered layer by layer is not modelled; zero1 is");
   }
   if (job_.sharding == Sharding::hsdp && job_.expert > 1) {
     refuse(core::RefusalKind::outside_model,

@@ -97,11 +97,12 @@ double bucket_elements(const TrainingJob& job, const Layout& layout) {
 /// Appends collectives to a plan and finds the nodes between which they lie.
 class ShardTraffic::Writer {
  public:
-  /// `backward`: looks at the nodes of the backward half.
-  Writer(ChunkPlan& plan, bool backward) : plan_(plan), backward_(backward) {
+  /// Of a `pair` of chunks, the writer sees the nodes of one half.
+  Writer(ChunkPlan& plan, bool backward, bool pair) : plan_(plan), backward_(backward) {
     for (std::size_t i = 0; i < plan.nodes.size(); ++i) {
       const Node& node = plan.nodes[i];
       if (node.lane != Lane::compute) continue;
+      if (pair && backward == (node.pass == workload::Pass::forward)) continue;
       const auto [at, is_new] = parts_.try_emplace(node.part, i, i);
       if (!is_new) at->second.second = i;
     }
@@ -285,13 +286,12 @@ ChunkTraffic ShardTraffic::of(const Instruction& instruction) const {
 
 void ShardTraffic::add(ChunkPlan& plan, const ChunkTraffic& traffic, int forward_stage,
                        int backward_stage) {
+  if (traffic == ChunkTraffic{}) return;
   const bool pair = forward_stage >= 0 && backward_stage >= 0;
-  assert(!(pair && traffic != ChunkTraffic{}) &&
-         "a stage's first forward and last backward chunk are never one half of a pair");
-  if (pair || traffic == ChunkTraffic{}) return;
   const bool units = shards_weights(job_.sharding);
-  Writer writer(plan, backward_stage >= 0);
+  assert(!(pair && units) && "weights are not gathered for pairs of chunks");
   if (traffic.forward_gather) {
+    Writer writer(plan, false, pair);
     units ? gather_units_forward(writer, forward_stage)
           : gather_buckets_forward(writer, forward_stage);
   }
@@ -299,6 +299,7 @@ void ShardTraffic::add(ChunkPlan& plan, const ChunkTraffic& traffic, int forward
   // Nothing that follows waits for these gradients before the update; under fsdp the next chunk's
   // weights come behind them.
   plan.sharding_trails = !units;
+  Writer writer(plan, true, pair);
   shards_gradients(job_.sharding) ? move_units_backward(writer, backward_stage, traffic)
                                   : reduce_buckets_backward(writer, backward_stage);
 }
