@@ -75,8 +75,11 @@ void of_weights(const TrainingJob& job, Sentences& list) {
         job.reshard_after_forward ? " and again before its backward" : "",
         job.prefetch == Prefetch::none   ? "and nothing runs meanwhile"
         : job.prefetch == Prefetch::both ? "the next one's beside its computation, two at most"
-                                         : "forward the next one's beside its computation, two at "
-                                           "most; backward after the reduction of the one before"));
+        : job.prefetch == Prefetch::after
+            ? "forward the next one's beside its computation; backward when the gradients of the "
+              "one before are computed, ahead of their reduction"
+            : "forward the next one's beside its computation; backward after the reduction of the "
+              "one before"));
   } else if (job.gather == GatherOverlap::exposed) {
     list.push_back("Gathering parameters is not overlapped with the next step's forward chunks.");
   } else {

@@ -319,8 +319,8 @@ void ShardTraffic::gather_units_forward(Writer& writer, int stage) {
 void ShardTraffic::move_units_backward(Writer& writer, int stage, const ChunkTraffic& traffic) {
   const std::vector<TrafficUnit> units = layer_units(layout_, stage);
   const char* name = job_.sharding == Sharding::hsdp ? kReduce : kScatter;
-  const bool prefetches = job_.prefetch == Prefetch::both;
-  const std::size_t ahead = prefetches ? 2 : 1;
+  const bool before_reduction = job_.prefetch == Prefetch::both || job_.prefetch == Prefetch::after;
+  const std::size_t ahead = job_.prefetch == Prefetch::both ? 2 : 1;
   const auto fetch = [&](std::size_t u) {
     if (!traffic.backward_gather || u == 0) return;  // the root is still there
     const bool waits = u + ahead < units.size();
@@ -332,9 +332,9 @@ void ShardTraffic::move_units_backward(Writer& writer, int stage, const ChunkTra
   const std::size_t last = units.size() - 1;
   if (last > 0) fetch(last);
   for (std::size_t u = units.size(); u-- > 0;) {
-    if (u > 0 && prefetches) fetch(u - 1);
+    if (u > 0 && before_reduction) fetch(u - 1);
     if (traffic.reduce) writer.reduce(reduce(stage, units[u].held), units[u], name);
-    if (u > 0 && !prefetches) fetch(u - 1);
+    if (u > 0 && !before_reduction) fetch(u - 1);
   }
 }
 

@@ -81,8 +81,10 @@ enum class Offload {
 enum class Prefetch {
   none,
   forward,  ///< Backward, a layer's gather waits for the reduction of the layer before (PyTorch
-            ///< FSDP's BACKWARD_POST, whose forward gathers run ahead all the same).
-  both,
+            ///< FSDP without backward prefetch: arXiv 2304.11277, section 3.3.2).
+  after,    ///< Backward, it goes before that reduction, once the gradients are computed (PyTorch
+            ///< FSDP's BACKWARD_POST; forward gathers run ahead by themselves).
+  both,     ///< Beside the computation of the layer before (BACKWARD_PRE).
 };
 
 /// One training run of one model on one cluster. Plain values; the scenario reader fills it.

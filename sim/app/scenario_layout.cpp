@@ -61,6 +61,7 @@ void read_data(const ConfigNode& node, training::TrainingJob& job) {
   job.prefetch = node.choice_or<training::Prefetch>("prefetch",
                                                     {{"none", training::Prefetch::none},
                                                      {"forward", training::Prefetch::forward},
+                                                     {"after", training::Prefetch::after},
                                                      {"both", training::Prefetch::both}},
                                                     job.prefetch);
   read_overlap(node.optional_object("overlap"), job);
