@@ -220,7 +220,7 @@ TEST_CASE("compare puts clusters side by side", "[run]") {
   CHECK(nlohmann::json::parse(content(folder / "r" / "comparison.json")).size() == 1);
 }
 
-TEST_CASE("--draw adds the picture to the terminal, the page and the folder", "[run]") {
+TEST_CASE("a drawn schedule is added to the terminal, the page and the folder", "[run]") {
   const Folder folder;
   const Outcome drawn = run_tessera("run" + kSmall + kClosedForm +
                                     "--draw --set schedule.kind=zb_v" + out(folder / "r"));
