@@ -36,7 +36,8 @@ std::vector<int> ring_links(const Topology& topology, const Placement& at,
                             const std::vector<std::vector<int>>& heads, int ring) {
   std::vector<int> links;
   std::size_t d = 0;
-  for (const auto& [domain, ranks] : at.by_domain) {
+  for (const auto& domain : at.by_domain) {
+    const std::vector<int>& ranks = domain.second;
     const int head = heads[d][static_cast<std::size_t>(ring)];
     const int next = heads[(d + 1) % heads.size()][static_cast<std::size_t>(ring)];
     ++d;

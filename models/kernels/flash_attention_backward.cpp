@@ -460,7 +460,8 @@ std::vector<std::unique_ptr<TileKernel>> make_attention_passes(const Attention& 
   if (gradients == KeyGradients::own) return launches;
   // Per key: dK and dV of its query heads, or their sums, which were cleared before.
   const bool sums = gradients == KeyGradients::summed;
-  const auto group = static_cast<double>(attention.heads / attention.kv_heads);
+  const std::int64_t group_heads = attention.heads / attention.kv_heads;  // a divisor
+  const auto group = static_cast<double>(group_heads);
   const double width = qk + stored_v;
   add({.name = "attention key gradients",
        .units = keys,

@@ -156,7 +156,10 @@ void GroupedGemmKernel::describe_switches(const std::vector<int>& gpc_sizes) {
   if (groups_.empty() || switch_cycles_ == 0) return;
   plan_.prologue_cycles += static_cast<double>(switch_cycles_);  // of the first group
   double slots = 0;
-  for (const int size : gpc_sizes) slots += size * tile_.ctas_per_sm / tile_.cluster;
+  for (const int size : gpc_sizes) {
+    const int clusters = size * tile_.ctas_per_sm / tile_.cluster;  // whole ones
+    slots += clusters;
+  }
   const double of_group = static_cast<double>(plan_.tiles) / static_cast<double>(groups_.size());
   plan_.switch_cycles =
       static_cast<double>(switch_cycles_) * std::min(1.0, slots / std::max(1.0, of_group));

@@ -159,7 +159,8 @@ void IndexKernel::describe_launch(const Implementation& implementation, std::int
   const double pairs = workload::index_pairs(scores_);
   plan_.store_bytes = pairs * kLogitBytes / items;
   const auto sequences = static_cast<double>(scores_.batch);
-  const auto pool = static_cast<double>(scores_.kv_length / scores_.compression) * key_bytes_;
+  const std::int64_t keys = scores_.kv_length / scores_.compression;
+  const auto pool = static_cast<double>(keys) * key_bytes_;
   const auto queries = static_cast<double>(scores_.batch * scores_.q_length * scores_.heads);
   plan_.read_bytes = queries * key_bytes_ + sequences * pool;
   plan_.warm_bytes = residency_.activations_part * plan_.read_bytes;

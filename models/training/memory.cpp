@@ -149,7 +149,8 @@ double largest_operands(const StageWork& stage) {
 double buffer_bytes(const TrainingJob& job, const Layout& layout,
                     const workload::RoutedLoad& load) {
   const std::int64_t parts = std::int64_t{job.context} * (job.sequence_parallel ? job.tensor : 1);
-  const double tokens = static_cast<double>(job.micro_batch * job.sequence_length / parts);
+  const std::int64_t rows = job.micro_batch * job.sequence_length / parts;
+  const auto tokens = static_cast<double>(rows);
   const double row = static_cast<double>(job.architecture.hidden);
   double experts = 0;
   if (job.architecture.has_experts()) {

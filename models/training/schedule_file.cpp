@@ -183,7 +183,7 @@ CustomSchedule read_schedule(const core::ConfigDocument& document) {
   return {document.name(), std::move(*schedule), reader.micro_batches()};
 }
 
-CustomSchedule load_schedule(const std::string& path_or_name, core::LoadOptions options) {
+CustomSchedule load_schedule(const std::string& path_or_name, const core::LoadOptions& options) {
   return read_schedule(core::ConfigDocument::load(path_or_name, options));
 }
 

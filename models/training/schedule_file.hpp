@@ -27,7 +27,7 @@ inline constexpr const char* kScheduleFolder = "workloads/schedules";
 [[nodiscard]] CustomSchedule read_schedule(const core::ConfigDocument& document);
 /// By path or bare name of workloads/schedules.
 [[nodiscard]] CustomSchedule load_schedule(const std::string& path_or_name,
-                                           core::LoadOptions options = schedule_options());
+                                           const core::LoadOptions& options = schedule_options());
 
 /// The schedule as such a file.
 [[nodiscard]] std::string to_yaml(const Schedule& schedule, int micro_batches);

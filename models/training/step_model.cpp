@@ -140,8 +140,8 @@ void StepModel::prepare_optimizer() {
 void StepModel::prepare_sends() {
   // Context ranks, and tensor ranks where norms are split along the sequence, send their own part.
   const std::int64_t parts = job_.context * (job_.sequence_parallel ? job_.tensor : 1);
-  const auto elements = static_cast<double>(job_.micro_batch * job_.sequence_length / parts *
-                                            job_.architecture.hidden);
+  const std::int64_t rows = job_.micro_batch * job_.sequence_length / parts;
+  const auto elements = static_cast<double>(rows * job_.architecture.hidden);
   const Bytes size = bytes(elements, core::DataType::bf16);
   for (const auto& [from, to] : layout_.placement().links()) {
     sends_[{from, to}] = network_.send(layout_.gpu(from, 0), layout_.gpu(to, 0), size);
