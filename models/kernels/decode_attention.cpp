@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "models/kernels/attention_place.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/stream.hpp"
 
@@ -16,11 +17,6 @@ using workload::Attention;
 
 namespace {
 
-constexpr std::uint32_t kQueries = 1;
-constexpr std::uint32_t kKeys = 2;
-constexpr std::uint32_t kValues = 3;
-constexpr std::uint32_t kOutputs = 4;
-constexpr std::uint32_t kPartials = 5;
 constexpr double kBarrierBytes = 1024;   ///< Of shared memory. // assumed
 constexpr double kEpilogueValues = 128;  ///< Of a row, for which the cost of the epilogue is.
 constexpr double kPartialBytes = 4;      ///< Parts are kept in FP32.

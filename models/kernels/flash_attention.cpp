@@ -1,4 +1,5 @@
 #include "models/kernels/flash_attention.hpp"
+#include "models/kernels/attention_place.hpp"
 
 #include <fmt/format.h>
 
@@ -15,11 +16,6 @@ using workload::Attention;
 
 namespace {
 
-constexpr std::uint32_t kQueries = 1;
-constexpr std::uint32_t kKeys = 2;
-constexpr std::uint32_t kValues = 3;
-constexpr std::uint32_t kOutputs = 4;
-constexpr std::uint32_t kPartials = 5;
 constexpr double kBarrierBytes = 1024;  ///< Of shared memory. // assumed
 constexpr std::int64_t kMaxStages = 4;
 /// Keys and values of the heads that are worked on together may take this much of L2; the tile
@@ -59,16 +55,6 @@ struct AttentionConfiguration {
   std::int64_t stages = 1;      ///< Of values.
   std::int64_t key_stages = 1;  ///< One more where the rest of shared memory holds it.
   std::int64_t split = 1;
-};
-
-/// Where a work item lies.
-struct AttentionPlace {
-  std::int64_t sequence = 0;
-  std::int64_t head = 0;  ///< Of queries; of keys when heads are packed.
-  std::int64_t tile = 0;
-  std::int64_t split = 0;
-  std::int64_t rows = 0;
-  KeyRange keys;
 };
 
 class AttentionForward : public TileKernel {

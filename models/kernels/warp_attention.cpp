@@ -9,6 +9,7 @@
 #include <numeric>
 #include <queue>
 
+#include "models/kernels/attention_place.hpp"
 #include "models/kernels/flash_attention.hpp"
 
 namespace tessera::kernels {
@@ -17,11 +18,6 @@ using workload::Attention;
 
 namespace {
 
-constexpr std::uint32_t kQueries = 1;
-constexpr std::uint32_t kKeys = 2;
-constexpr std::uint32_t kValues = 3;
-constexpr std::uint32_t kOutputs = 4;
-constexpr std::uint32_t kPartials = 5;
 /// Turns in which a product of a CTA with neighbours is simulated: fine enough that neither waits
 /// for a whole product of the other. assumed
 constexpr std::int64_t kTurns = 4;
@@ -48,16 +44,6 @@ struct WarpGrid {
   std::int64_t parts = 1;
 };
 
-/// Where a work item lies.
-struct WarpPlace {
-  std::int64_t sequence = 0;
-  std::int64_t head = 0;  ///< Of queries; of keys when heads are packed.
-  std::int64_t tile = 0;
-  std::int64_t part = 0;
-  std::int64_t rows = 0;
-  KeyRange keys;
-};
-
 class WarpAttention : public TileKernel {
  public:
   WarpAttention(const Attention& attention, const device::DeviceSpec& device,
@@ -71,16 +57,16 @@ class WarpAttention : public TileKernel {
   TileProgram copies(const Cta& cta) const;
   TileProgram warps(const Cta& cta) const;
 
-  [[nodiscard]] WarpPlace place(std::int64_t tile) const;
+  [[nodiscard]] AttentionPlace place(std::int64_t tile) const;
   [[nodiscard]] std::int64_t keys_inside(std::int64_t tile) const {
     return std::clamp<std::int64_t>(attention_.kv_length - tile * grid_.tile.n, 0, grid_.tile.n);
   }
-  [[nodiscard]] std::uint32_t row_of(const WarpPlace& at) const {
+  [[nodiscard]] std::uint32_t row_of(const AttentionPlace& at) const {
     return static_cast<std::uint32_t>(at.sequence * heads_ + at.head);
   }
-  [[nodiscard]] Box query_box(const WarpPlace& at) const;
-  [[nodiscard]] Box key_box(const WarpPlace& at, std::int64_t tile, bool values) const;
-  [[nodiscard]] Box output_box(const WarpPlace& at, std::int64_t part) const;
+  [[nodiscard]] Box query_box(const AttentionPlace& at) const;
+  [[nodiscard]] Box key_box(const AttentionPlace& at, std::int64_t tile, bool values) const;
+  [[nodiscard]] Box output_box(const AttentionPlace& at, std::int64_t part) const;
   void describe_costs(const device::DeviceSpec& device, const Implementation& implementation);
   void describe_steps(std::int64_t slots);
   void describe_launch(const device::DeviceSpec& device, const Implementation& implementation);
@@ -161,7 +147,7 @@ void WarpAttention::describe_steps(std::int64_t slots) {
   std::vector<double> lengths;
   double keys_read = 0;
   for (std::int64_t tile = 0; tile < tiles_ * grid_.parts; ++tile) {
-    const WarpPlace at = place(tile);
+    const AttentionPlace at = place(tile);
     lengths.push_back(static_cast<double>(at.keys.last - at.keys.first));
     for (std::int64_t k = at.keys.first; k < at.keys.last; ++k)
       keys_read += static_cast<double>(keys_inside(k));
@@ -220,9 +206,9 @@ void WarpAttention::describe_launch(const device::DeviceSpec& device,
 }
 
 /// Heads one after another, each from its first queries on.
-WarpPlace WarpAttention::place(std::int64_t tile) const {
-  WarpPlace at;
-  at.part = tile % grid_.parts;
+AttentionPlace WarpAttention::place(std::int64_t tile) const {
+  AttentionPlace at;
+  at.split = tile % grid_.parts;
   at.tile = tile / grid_.parts % tiles_;
   const std::int64_t head = tile / grid_.parts / tiles_;
   at.sequence = head / heads_;
@@ -235,13 +221,13 @@ WarpPlace WarpAttention::place(std::int64_t tile) const {
   if (grid_.parts > 1) {
     const std::int64_t part = grid_.part_keys / grid_.tile.n;
     const std::int64_t end = at.keys.last;
-    at.keys.first = std::min(std::max(at.keys.first, at.part * part), end);
-    at.keys.last = std::max(at.keys.first, std::min(end, (at.part + 1) * part));
+    at.keys.first = std::min(std::max(at.keys.first, at.split * part), end);
+    at.keys.last = std::max(at.keys.first, std::min(end, (at.split + 1) * part));
   }
   return at;
 }
 
-Box WarpAttention::query_box(const WarpPlace& at) const {
+Box WarpAttention::query_box(const AttentionPlace& at) const {
   return {.tensor = kQueries,
           .row = row_of(at),
           .column = static_cast<std::uint32_t>(at.tile),
@@ -249,7 +235,7 @@ Box WarpAttention::query_box(const WarpPlace& at) const {
                                               element_bytes_)};
 }
 
-Box WarpAttention::key_box(const WarpPlace& at, std::int64_t tile, bool values) const {
+Box WarpAttention::key_box(const AttentionPlace& at, std::int64_t tile, bool values) const {
   const std::int64_t width = values ? attention_.v_dim : attention_.qk_dim;
   const std::int64_t head = at.head * attention_.kv_heads / heads_;
   return {.tensor = values ? kValues : kKeys,
@@ -259,7 +245,7 @@ Box WarpAttention::key_box(const WarpPlace& at, std::int64_t tile, bool values) 
                                               key_bytes_)};
 }
 
-Box WarpAttention::output_box(const WarpPlace& at, std::int64_t part) const {
+Box WarpAttention::output_box(const AttentionPlace& at, std::int64_t part) const {
   const double bytes = part < 0 ? element_bytes_ : 4;
   return {.tensor = part < 0 ? kOutputs : kPartials,
           .row = row_of(at),
@@ -278,7 +264,7 @@ std::vector<TileProgram> WarpAttention::roles(const Cta& cta) const {
 /// Asynchronous copies: keys once the last ones are multiplied, values likewise.
 TileProgram WarpAttention::copies(const Cta& cta) const {
   co_await delay(std::llround(plan_.prologue_cycles));
-  const WarpPlace at = place(cta.tile(0));
+  const AttentionPlace at = place(cta.tile(0));
   co_await load(query_box(at), kQueriesFull);
   for (std::int64_t k = at.keys.first; k < at.keys.last; ++k) {
     const std::int64_t use = k - at.keys.first;
@@ -291,7 +277,7 @@ TileProgram WarpAttention::copies(const Cta& cta) const {
 
 TileProgram WarpAttention::warps(const Cta& cta) const {
   const std::int64_t tile = cta.tile(0);
-  const WarpPlace at = place(tile);
+  const AttentionPlace at = place(tile);
   const auto operand = static_cast<std::uint32_t>(
       static_cast<double>(grid_.tile.n * (attention_.qk_dim + attention_.v_dim)) * element_bytes_ /
       static_cast<double>(2 * turns_));
@@ -318,7 +304,7 @@ TileProgram WarpAttention::warps(const Cta& cta) const {
   }
   co_await delay(std::llround(plan_.epilogue_cycles) - merge_cycles_);
   if (grid_.parts > 1) {
-    co_await store(output_box(at, at.part));
+    co_await store(output_box(at, at.split));
     if (cta.source->arrive(tile / grid_.parts) < grid_.parts - 1) co_return;
     co_await delay(merge_cycles_);
     for (std::int64_t part = 0; part < grid_.parts; ++part)
@@ -333,11 +319,11 @@ std::vector<WarmBox> WarpAttention::warm_boxes() const {
   std::vector<WarmBox> boxes;
   if (!residency_.activations) return boxes;
   for (std::int64_t tile = 0; tile < plan_.tiles; tile += grid_.parts) {
-    const WarpPlace at = place(tile);
+    const AttentionPlace at = place(tile);
     if (residency_.outputs) boxes.push_back({output_box(at, -1), true});
     boxes.push_back({query_box(at), false});
   }
-  WarpPlace at;
+  AttentionPlace at;
   for (at.sequence = 0; at.sequence < attention_.batch; ++at.sequence)
     for (std::int64_t head = 0; head < attention_.kv_heads; ++head)
       for (std::int64_t k = 0; k < divide_up(attention_.kv_length, grid_.tile.n); ++k) {

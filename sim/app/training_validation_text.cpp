@@ -8,6 +8,7 @@
 #include "calibrate/csv_table.hpp"
 #include "calibrate/scoreboard.hpp"
 #include "reports/validation_page.hpp"
+#include "sim/app/percent_text.hpp"
 #include "sim/app/training_validation.hpp"
 
 namespace tessera::app {
@@ -45,13 +46,6 @@ const std::vector<std::pair<const char*, Key>> kGroupings{
     {"device", [](const PublishedRun& run) { return run.device; }},
     {"architecture", [](const PublishedRun& run) { return run.architecture; }},
 };
-
-std::string percent(double share) {
-  return std::isfinite(share) ? fmt::format("{:.1f} %", 100 * share) : "-";
-}
-std::string signed_percent(double share) {
-  return std::isfinite(share) ? fmt::format("{:+.1f} %", 100 * share) : "-";
-}
 
 std::string score_line(const std::string& kind, const std::string& name, const Score& s) {
   return fmt::format(

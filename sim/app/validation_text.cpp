@@ -2,9 +2,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "models/gpu/gpu.hpp"
+#include "sim/app/percent_text.hpp"
 #include "sim/app/validation.hpp"
 
 namespace tessera::app {
@@ -17,12 +17,6 @@ using calibrate::Use;
 
 constexpr std::size_t kWorstRows = 10;
 constexpr double kAboveFloor = 2;
-
-std::string percent(double share, const char* format = "{:.1f} %") {
-  return std::isfinite(share) ? fmt::format(fmt::runtime(format), 100 * share) : "-";
-}
-
-std::string signed_percent(double share) { return percent(share, "{:+.1f} %"); }
 
 const char* name_of(gpu::Fidelity fidelity) {
   return fidelity == gpu::Fidelity::cycle ? "cycle" : "analytical";
