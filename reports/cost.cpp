@@ -11,6 +11,7 @@ namespace {
 using core::Estimate;
 
 constexpr double kSecondsPerHour = 3600;
+constexpr double kTokensPerMillion = 1e6;
 constexpr double kJoulesPerKilowattHour = 3.6e6;
 constexpr double kJoulesPerMegawattHour = 3.6e9;
 
@@ -93,6 +94,11 @@ Estimate product(const Estimate& a, const Estimate& b, const std::string& unit) 
           core::worst(a.grade, b.grade)};
 }
 
+Estimate ratio(const Estimate& a, const Estimate& b, const std::string& unit) {
+  const Estimate inverse{1 / b.value, 1 / b.upper, 1 / b.lower, "1/" + b.unit, b.grade};
+  return product(a, inverse, unit);
+}
+
 Estimate scaled(const Estimate& a, double factor, const std::string& unit) {
   return {a.value * factor, a.lower * factor, a.upper * factor, unit, a.grade};
 }
@@ -124,6 +130,45 @@ void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions
       "megawatt_hours_per_trillion_tokens",
       scaled(energy.facility, 1 / kJoulesPerMegawattHour / trillion_tokens_per_step, "MWh"));
   result.quantities.emplace_back("gpu_power", scaled(run.joules_per_gpu, 1 / run.step.value, "W"));
+}
+
+GpuHour gpu_hour(const CostAssumptions& assumptions,
+                 const std::optional<Estimate>& /*a rent holds whatever is drawn*/) {
+  const device::Price& rent = assumptions.rental;
+  return {.total = rent.value, .parts = {{"rental rate", rent.value, source_of(rent)}}};
+}
+
+Estimate machine_watts(const Estimate& watts, const device::ClusterSpec& cluster) {
+  const double rest = cluster.node.overhead_power.value() / cluster.node.gpus +
+                      cluster.fabric.power_per_gpu.value();
+  if (rest == 0) return watts;
+  return sum(watts, {rest, rest / kOverheadPowerFactor, rest * kOverheadPowerFactor, "W",
+                     core::Grade::assumed});
+}
+
+void add_token_cost(core::Result& result, const TokenFigures& tokens,
+                    const CostAssumptions& assumptions, const device::ClusterSpec& cluster) {
+  const Estimate machines = machine_watts(tokens.watts_per_gpu, cluster);
+  const GpuHour hour = gpu_hour(assumptions, machines);
+  const Estimate& rate = tokens.tokens_per_second_per_gpu;
+  const double millions_an_hour = kSecondsPerHour / kTokensPerMillion;
+  const auto per_million = [&](const Estimate& dollars_an_hour) {
+    return ratio(dollars_an_hour, scaled(rate, millions_an_hour, "Mtoken/h"), "USD");
+  };
+  const Estimate dollars = per_million(hour.total);
+  const Estimate joules = ratio(product(machines, assumptions.pue.value, "W"), rate, "J");
+  result.quantities.emplace_back("dollars_per_million_tokens", dollars);
+  result.quantities.emplace_back("joules_per_token", joules);
+  result.quantities.emplace_back("gpu_power", scaled(tokens.watts_per_gpu, 1, "W"));
+  for (const core::CostRow& part : hour.parts) result.cost.push_back(part);
+  if (hour.parts.size() > 1) result.cost.push_back({"GPU-hour", hour.total, "sum of the above"});
+  result.cost.push_back({"a million tokens", dollars, "GPU-hour / tokens of an hour"});
+  result.energy.push_back({"GPU", ratio(tokens.watts_per_gpu, rate, "J"), "J per token"});
+  result.energy.push_back(
+      {"GPU with its part of node and network", ratio(machines, rate, "J"),
+       "J per token; overhead_power and power_per_gpu of the cluster's description"});
+  result.energy.push_back({"PUE", assumptions.pue.value, source_of(assumptions.pue)});
+  result.energy.push_back({"facility", joules, "J per token, all of the above x PUE"});
 }
 
 }  // namespace tessera::reports

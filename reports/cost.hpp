@@ -1,6 +1,8 @@
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "models/device/cluster_spec.hpp"
 #include "models/device/price_list.hpp"
@@ -25,10 +27,34 @@ struct RunFigures {
   int gpus = 0;
 };
 
+/// What the simulation says about serving, prefill or decode, at steady state.
+struct TokenFigures {
+  core::Estimate tokens_per_second_per_gpu;
+  core::Estimate watts_per_gpu;  ///< Drawn by one GPU, idle power included; the node's rest apart.
+};
+
+/// What one GPU costs for one hour, and of what that is made.
+struct GpuHour {
+  core::Estimate total;              ///< USD per GPU and hour.
+  std::vector<core::CostRow> parts;  ///< Sum to `total`; rented: one row.
+};
+
+/// The hour of a rented GPU. `watts`: IT power per GPU, the node's and the network's part included,
+/// where the simulation knows it; a rent does not depend on it.
+[[nodiscard]] GpuHour gpu_hour(const CostAssumptions& assumptions,
+                               const std::optional<core::Estimate>& watts = std::nullopt);
+
+/// IT power of one GPU with its part of node and network, W, when the GPU itself draws `watts`.
+[[nodiscard]] core::Estimate machine_watts(const core::Estimate& watts,
+                                           const device::ClusterSpec& cluster);
+
 /// a * b. Relative errors are taken as independent: the logarithms of upper over value (and value
 /// over lower) add in quadrature. Grade: the worse. Requires: both intervals are positive.
 [[nodiscard]] core::Estimate product(const core::Estimate& a, const core::Estimate& b,
                                      const std::string& unit);
+/// a / b, with errors as in product().
+[[nodiscard]] core::Estimate ratio(const core::Estimate& a, const core::Estimate& b,
+                                   const std::string& unit);
 /// Exact factor.
 [[nodiscard]] core::Estimate scaled(const core::Estimate& a, double factor,
                                     const std::string& unit);
@@ -45,5 +71,11 @@ struct RunFigures {
 /// facility.
 void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions& assumptions,
               const device::ClusterSpec& cluster);
+
+/// Adds the bill of tokens: the quantities `dollars_per_million_tokens`, `joules_per_token` (of the
+/// facility: GPUs, nodes, switches, times PUE) and `gpu_power`, and the rows of result.cost and
+/// result.energy. Requires: positive throughput and power.
+void add_token_cost(core::Result& result, const TokenFigures& tokens,
+                    const CostAssumptions& assumptions, const device::ClusterSpec& cluster);
 
 }  // namespace tessera::reports

@@ -89,3 +89,24 @@ TEST_CASE("without the run's length only a step is priced", "[cost]") {
   CHECK_THAT(result.cost[1].amount.value, WithinRel(160.0 / 3600 * 2, kTight));
   CHECK(result.find("megawatt_hours_per_trillion_tokens") != nullptr);
 }
+
+TEST_CASE("a million tokens cost the hour of a GPU over its tokens", "[cost]") {
+  core::Result result;
+  // 2 USD an hour over 1,000 tokens/s: 3.6 M tokens
+  reports::add_token_cost(result, {exact(1000, "token/s"), exact(400, "W")}, assumptions(),
+                          cluster());
+  CHECK_THAT(result.find("dollars_per_million_tokens")->value, WithinRel(2 / 3.6, kTight));
+  CHECK(result.find("dollars_per_million_tokens")->grade == Grade::assumed);
+  // 400 W + 800 W over eight GPUs + 50 W of network, times 1.25
+  CHECK_THAT(result.find("joules_per_token")->value, WithinRel(550 * 1.25 / 1000, kTight));
+  CHECK_THAT(result.find("gpu_power")->value, WithinRel(400.0, kTight));
+}
+
+TEST_CASE("a quotient's errors add in quadrature, its bounds changing sides", "[cost]") {
+  const Estimate a{10, 8, 13, "USD", Grade::fitted};
+  const Estimate b{2, 1, 4, "h", Grade::assumed};
+  const Estimate c = reports::ratio(a, b, "USD/h");
+  CHECK_THAT(c.value, WithinRel(5.0, kTight));
+  CHECK_THAT(c.upper, WithinRel(5 * std::exp(std::hypot(std::log(1.3), std::log(2))), kTight));
+  CHECK_THAT(c.lower, WithinRel(5 * std::exp(-std::hypot(std::log(1.25), std::log(2))), kTight));
+}
