@@ -250,11 +250,11 @@ std::string resolved_json(const ConfigDocument& document,
   nlohmann::ordered_json json = document.resolved(true);
   nlohmann::ordered_json below = nlohmann::ordered_json::object();
   for (const core::Override& change : overrides) {
-    if (change.path.size() < 2 || (change.path[0] != "cluster" && change.path[0] != "architecture"))
-      continue;
     std::string path;
     for (const std::string& step : change.path) path += (path.empty() ? "" : ".") + step;
-    below[path] = change.value;
+    const auto is_below = [&](const std::string& key) { return path.starts_with(key + '.'); };
+    if (is_below("cluster") || is_below("architecture") || is_below("cost.prices"))
+      below[path] = change.value;
   }
   if (!below.empty()) json["overrides"] = below;
   return json.dump();
@@ -356,7 +356,8 @@ Scenario read_scenario(const std::string& path_or_name, const ScenarioOptions& o
   load.kind = "scenario";
   load.folder = "workloads/scenarios";
   load.overrides = core::parse_overrides(options.set);
-  load.references = {"cluster", "architecture"};
+  load.overrides.insert(load.overrides.end(), options.overrides.begin(), options.overrides.end());
+  load.references = {"cluster", "architecture", "cost.prices"};
   const ConfigDocument document = ConfigDocument::load(path_or_name, load);
   Scenario scenario = ScenarioReader{document, options}.read();
   document.finish();

@@ -34,9 +34,10 @@ struct Scenario {
 
 /// How a scenario is changed on its way in.
 struct ScenarioOptions {
-  std::vector<std::string> set;              ///< "path=value" of the command line.
-  std::optional<std::string> other_cluster;  ///< Instead of the scenario's own; its stated rental
-                                             ///< then does not apply, market prices do.
+  std::vector<std::string> set;                ///< "path=value" of the command line.
+  std::optional<std::string> other_cluster;    ///< Instead of the scenario's own; its stated rental
+                                               ///< then does not apply, market prices do.
+  std::vector<core::Override> overrides = {};  ///< Further changes, after `set`.
 };
 
 /// Reads a scenario by path or bare name of workloads/scenarios, with everything that it names, and

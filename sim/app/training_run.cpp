@@ -213,6 +213,12 @@ KernelSource::KernelSource(const device::DeviceSpec& device, const RunOptions& o
       timer_(gpu_, options.fidelity == gpu::Fidelity::cycle ? options.cache : nullptr,
              identity(device, fits_, options.fidelity)) {}
 
+KernelSource& KernelSources::of(const device::DeviceSpec& device, const RunOptions& options) {
+  std::unique_ptr<KernelSource>& source = sources_[{key_text(device), options.fidelity}];
+  if (!source) source = std::make_unique<KernelSource>(device, options);
+  return *source;
+}
+
 training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernels,
                                   training::NetworkTimer& network, const RunOptions& options,
                                   RunStatistics& statistics) {
@@ -238,7 +244,9 @@ training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernel
 
 core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
                           RunStatistics& statistics) {
-  KernelSource kernels{scenario.job.device, options};
+  KernelSources own;
+  KernelSource& kernels =
+      (options.sources ? *options.sources : own).of(scenario.job.device, options);
   core::Result head = headed(scenario, kernels.fits());
   try {
     FabricNetworkTimer network{scenario.cluster, scenario.job,

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "models/gpu/gpu.hpp"
 #include "models/kernels/implementation_library.hpp"
@@ -15,13 +16,16 @@
 /// From a scenario to its result: kernels on worker processes, the job over them, the bill.
 namespace tessera::app {
 
+class KernelSources;
+
 struct RunOptions {
   gpu::Fidelity fidelity = gpu::Fidelity::cycle;
-  int jobs = 1;                  ///< Worker processes for kernels.
-  KernelCache* cache = nullptr;  ///< Null: nothing is kept between runs.
-  bool check_fidelity = true;    ///< Warn where the closed form is far from the cycle model.
-  bool sensitivity = false;      ///< Also repeat the job with each unpublished choice changed.
-  bool unfold = false;           ///< Route the traffic of every GPU, alike or not.
+  int jobs = 1;                      ///< Worker processes for kernels.
+  KernelCache* cache = nullptr;      ///< Null: nothing is kept between runs.
+  bool check_fidelity = true;        ///< Warn where the closed form is far from the cycle model.
+  bool sensitivity = false;          ///< Also repeat the job with each unpublished choice changed.
+  bool unfold = false;               ///< Route the traffic of every GPU, alike or not.
+  KernelSources* sources = nullptr;  ///< Kept from run to run; null: each run has its own.
 };
 
 /// For --verbose; never part of a result.
@@ -48,6 +52,16 @@ class KernelSource {
   gpu::Gpu gpu_;
   gpu::Gpu estimates_;  ///< Analytical.
   CachedKernelTimer timer_;
+};
+
+/// The kernels of every device that runs of one process have asked about.
+class KernelSources {
+ public:
+  /// That of the device at the options' fidelity. Requires: the same options.cache each time.
+  [[nodiscard]] KernelSource& of(const device::DeviceSpec& device, const RunOptions& options);
+
+ private:
+  std::map<std::pair<std::string, gpu::Fidelity>, std::unique_ptr<KernelSource>> sources_;
 };
 
 /// Simulates the job. `network` is of the scenario's cluster; jobs that differ in neither cluster

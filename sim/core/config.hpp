@@ -35,6 +35,12 @@ struct Override {
   int path_column = 1;            ///< Where `path` starts in the argument, from 1.
   std::string value;              ///< YAML text.
   int value_column = 1;
+
+  /// A change that stands in a file instead of on the command line: its value, and where its path
+  /// stands; `value` then only says it to people.
+  std::optional<YamlNode> written;
+  SourcePosition written_path;
+  [[nodiscard]] SourcePosition path_position() const;
 };
 
 /// Splits "path=value" arguments. Throws ConfigError with every malformed one.
@@ -278,6 +284,16 @@ class ConfigDocument {
 /// Names that resolve in a folder below the data root, sorted.
 [[nodiscard]] std::vector<std::string> names_in(const std::string& folder,
                                                 const std::filesystem::path& root = {});
+
+/// While one lives, this process reads and parses each file once: for many readings of almost the
+/// same configuration. A change of a file meanwhile is not seen. Requires: one at a time.
+class ParsedFiles {
+ public:
+  ParsedFiles();
+  ~ParsedFiles();
+  ParsedFiles(const ParsedFiles&) = delete;
+  ParsedFiles& operator=(const ParsedFiles&) = delete;
+};
 
 /// What a path or bare name stands for: the file, and how messages name it. Throws ConfigError as
 /// ConfigDocument::load does.

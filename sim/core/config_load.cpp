@@ -1,9 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <charconv>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <optional>
+#include <utility>
 
 #include "sim/core/config.hpp"
 #include "sim/core/config_state.hpp"
@@ -123,14 +127,24 @@ void merge(YamlNode& base, YamlNode child) {
   }
 }
 
+/// Trees by path and shown name, while a ParsedFiles lives.
+std::optional<std::map<std::pair<std::string, std::string>, YamlNode>> remembered_trees;
+
+YamlNode parsed(const ResolvedFile& file) {
+  if (!remembered_trees) return parse_yaml(read_text_file(file), file.shown);
+  const std::pair key{file.path.string(), file.shown};
+  auto found = remembered_trees->find(key);
+  if (found == remembered_trees->end())
+    found = remembered_trees->emplace(key, parse_yaml(read_text_file(file), file.shown)).first;
+  return found->second;
+}
+
 /// Loads a file and what it extends into one tree.
 class TreeLoader {
  public:
   explicit TreeLoader(const LoadOptions& options) : options_(options) {}
 
-  YamlNode load(const ResolvedFile& file) {
-    return resolve(parse_yaml(read_text_file(file), file.shown), file.path);
-  }
+  YamlNode load(const ResolvedFile& file) { return resolve(parsed(file), file.path); }
 
   /// Replaces the `extends:` of a parsed document by what it names.
   YamlNode resolve(YamlNode tree, const fs::path& path) {
@@ -214,7 +228,7 @@ bool goes_through(const Override& change, const std::vector<std::string>& refere
 /// The value at one more step of an override's path, made when a map lacks it.
 YamlNode& step_into(YamlNode& node, const Override& change, std::size_t step) {
   const std::string& key = change.path[step];
-  const SourcePosition where{kOverrideFile, change.number, change.path_column};
+  const SourcePosition where = change.path_position();
   const std::string path = dotted(change.path, step + 1);
   if (node.kind == YamlNode::Kind::list) {
     std::size_t index = 0;
@@ -263,7 +277,9 @@ Override with_dotted_keys(const YamlNode& root, Override change) {
 
 void apply(YamlNode& root, const Override& given) {
   const Override change = with_dotted_keys(root, given);
-  YamlNode value = parse_yaml(change.value, kOverrideFile, change.number, change.value_column);
+  YamlNode value =
+      change.written ? *change.written
+                     : parse_yaml(change.value, kOverrideFile, change.number, change.value_column);
   YamlNode* target = &root;
   for (std::size_t step = 0; step < change.path.size(); ++step)
     target = &step_into(*target, change, step);
@@ -306,6 +322,16 @@ void apply_overrides(detail::ConfigState& state, const LoadOptions& options) {
 }
 
 }  // namespace
+
+SourcePosition Override::path_position() const {
+  return written ? written_path : SourcePosition{kOverrideFile, number, path_column};
+}
+
+ParsedFiles::ParsedFiles() {
+  assert(!remembered_trees && "one ParsedFiles at a time");
+  remembered_trees.emplace();
+}
+ParsedFiles::~ParsedFiles() { remembered_trees.reset(); }
 
 ResolvedFile resolve_file(const std::string& path_or_name, const LoadOptions& options) {
   if (!is_path(path_or_name)) return resolve_name(path_or_name, options, {});
