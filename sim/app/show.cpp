@@ -7,6 +7,7 @@
 #include "sim/app/architecture_report.hpp"
 #include "sim/app/catalogue.hpp"
 #include "sim/app/command.hpp"
+#include "sim/app/show_cache.hpp"
 #include "sim/app/show_schedule.hpp"
 
 namespace tessera::app {
@@ -19,6 +20,7 @@ struct ShowArguments {
   std::vector<std::string> set;
   std::string format;  ///< Empty: yaml; of schedules: text.
   ScheduleArguments schedule;
+  CacheQuestion cache;
 };
 
 /// A description and, after it, the descriptions that it names.
@@ -76,10 +78,12 @@ std::string wiring_of(const std::string& name) {
 void show(const ShowArguments& arguments) {
   if (arguments.kind == "schedule" || arguments.kind == "schedules")
     return show_schedule(arguments.name, arguments.format, arguments.schedule);
-  if (arguments.format == "text" || arguments.format == "svg")
+  if (arguments.kind == "cache" || arguments.kind == "caches")
+    return show_cache(arguments.name, arguments.format, arguments.cache);
+  if (arguments.format == "text" || arguments.format == "svg" || arguments.format == "csv")
     throw core::ConfigError(
         {"tessera", 0, 0},
-        fmt::format("--format: only schedules are drawn as {}", arguments.format));
+        fmt::format("--format: only schedules and caches are shown as {}", arguments.format));
   const Kind& kind = kind_of(arguments.kind);
   core::LoadOptions options = kind.options();
   const bool as_written =
@@ -109,7 +113,10 @@ void show(const ShowArguments& arguments) {
 void add_show_command(CLI::App& program) {
   auto arguments = std::make_shared<ShowArguments>();
   CLI::App* command = program.add_subcommand("show", "Print a description, checked");
-  command->add_option("kind", arguments->kind, "device, node, cluster, schedule, ... (see list)")
+  command
+      ->add_option(
+          "kind", arguments->kind,
+          "device, node, cluster, schedule, ... (see list); cache of an architecture or all")
       ->required();
   command->add_option("name", arguments->name, "A name of that kind, or a path")->required();
   command->add_flag("--resolved", arguments->resolved,
@@ -119,9 +126,11 @@ void add_show_command(CLI::App& program) {
       ->allow_extra_args(false);
   command
       ->add_option("--format", arguments->format,
-                   "json prints the resolved description; schedules: text, svg or yaml")
-      ->check(CLI::IsMember({"yaml", "json", "text", "svg"}));
+                   "json prints the resolved description; schedules: text, svg or yaml; caches: "
+                   "text, csv or json")
+      ->check(CLI::IsMember({"yaml", "json", "text", "svg", "csv"}));
   add_schedule_options(*command, arguments->schedule);
+  add_cache_options(*command, arguments->cache);
   command->callback([arguments] { show(*arguments); });
 }
 
