@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "sim/app/routed_reach.hpp"
+
 namespace tessera::app {
 namespace {
 
@@ -53,8 +55,12 @@ training::NetworkCost FabricNetworkTimer::exchange(const training::ExpertExchang
   request.routing.groups = static_cast<int>(moe.groups);
   request.routing.group_limit = static_cast<int>(job_.routing.node_limit);
   request.routing.seed = job_.routing.seed;
-  if (job_.routing.kind != workload::RoutingSpec::Kind::uniform)
+  if (exchange.load->placed) {
+    request.routing.experts = static_cast<int>(exchange.load->rows.size());
+    request.reach = reach_of(*exchange.load, topology_, exchange.gpus);
+  } else if (job_.routing.kind != workload::RoutingSpec::Kind::uniform) {
     request.routing.expert_load.assign(exchange.load->rows.begin(), exchange.load->rows.end());
+  }
   const bool crosses = std::any_of(exchange.gpus.begin(), exchange.gpus.end(), [&](int gpu) {
     return topology_.domain_of(gpu) != topology_.domain_of(exchange.gpus.front());
   });

@@ -11,6 +11,7 @@
 #include "models/workload/architecture_file.hpp"
 #include "models/workload/hf_config.hpp"
 #include "sim/app/reliability_section.hpp"
+#include "sim/app/routing_section.hpp"
 #include "sim/app/scenario_layout.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -137,22 +138,6 @@ std::vector<std::string> read_kernels(const ConfigNode& root) {
     names.push_back(name);
   }
   return names;
-}
-
-workload::RoutingSpec read_routing(const ConfigNode& node, std::uint64_t seed) {
-  using Kind = workload::RoutingSpec::Kind;
-  constexpr double kMaxAlpha = 10;
-  workload::RoutingSpec routing;
-  routing.kind =
-      node.choice<Kind>("kind", {{"uniform", Kind::uniform}, {"power_law", Kind::power_law}});
-  routing.seed = seed;
-  if (routing.kind == Kind::power_law) {
-    routing.alpha = node.number("alpha", 0.01, kMaxAlpha);
-    routing.seed = static_cast<std::uint64_t>(
-        node.integer_or("seed", 0, INT64_MAX, static_cast<std::int64_t>(seed)));
-  }
-  routing.node_limit = node.integer_or("node_limit", 0, kMaxGpus, 0);
-  return routing;
 }
 
 /// Units of published figures, as the factor to the unit in which results are kept.
@@ -316,7 +301,13 @@ class ScenarioReader {
     read_framework(root_.optional_object("framework"), job());
     scenario_.kernels = read_kernels(root_);
     const auto seed = static_cast<std::uint64_t>(root_.integer_or("seed", 0, INT64_MAX, 1));
-    if (root_.has("routing")) job().routing = read_routing(root_.object("routing"), seed);
+    if (!root_.has("routing")) return;
+    const ConfigNode routing = root_.object("routing");
+    job().routing = read_routing(routing, job().architecture, seed);
+    if (job().routing.placement != workload::RoutingSpec::Placement::linear)
+      routing.fail("placement",
+                   "found 'eplb' in training; expected linear, since optimizer states stay where "
+                   "they are");
   }
 
   void read_bill() {

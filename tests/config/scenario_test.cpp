@@ -307,7 +307,35 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "list kernels` names"},
       {"extends: base\n"
        "routing: {kind: recorded}\n",
-       "s.yaml:2:17: error: routing.kind: found 'recorded'; expected one of uniform or power_law"},
+       "s.yaml:2:1: error: routing.file: missing; expected text"},
+      {"extends: base\n"
+       "routing: {kind: recorded, file: nowhere.csv}\n",
+       "s.yaml:2:33: error: routing.file: found './nowhere.csv', which does not exist"},
+      {"extends: base\n"
+       "routing: {kind: published, mean: 128, standard_deviation: 164, ranks: 32}\n",
+       "s.yaml:2:71: error: routing.ranks: found without rank_standard_deviation; expected both or "
+       "none"},
+      {"extends: base\n"
+       "routing: {kind: published, mean: 128, standard_deviation: 164, rank_standard_deviation: "
+       "490, "
+       "ranks: 33}\n",
+       "s.yaml:2:101: error: routing.ranks: found '33'; expected a divisor of the 256 experts"},
+      {"extends: base\n"
+       "routing: {kind: uniform, redundant_experts: 32}\n",
+       "s.yaml:2:45: error: routing.redundant_experts: found with linear placement; expected "
+       "placement: eplb"},
+      {"extends: base\n"
+       "routing: {kind: power_law, alpha: 1.2, placement: eplb, placement_seed: 2, "
+       "placement_window: "
+       "4096}\n",
+       "s.yaml:2:51: error: routing.placement: found 'eplb' in training; expected linear, since "
+       "optimizer states stay where they are\n"
+       "s.yaml:2:73: error: routing.placement_seed: found two things that the balancer knows; "
+       "expected one of them (routing.placement_window: s.yaml:2:94)"},
+      {"extends: base\n"
+       "routing: {kind: uniform, placement: eplb, redundant_experts: 32}\n",
+       "s.yaml:2:37: error: routing.placement: found 'eplb' in training; expected linear, since "
+       "optimizer states stay where they are"},
       {"extends: base\n"
        "routing: {kind: power_law}\n",
        "s.yaml:2:1: error: routing.alpha: missing; expected a number in [0.01, 10]"},
