@@ -242,6 +242,27 @@ TEST_CASE("unequal stages of a V, both of a rank and both directions", "[pipelin
   CHECK(ends(turns, 0) == Ends{1, 2, 4, 6, 12, 17, 19, 21});
 }
 
+TEST_CASE("unequal stages under DualPipe and DualPipeV", "[pipeline]") {
+  using Ends = std::vector<std::int64_t>;
+  const auto ends = [](const PipelineRun& result, std::size_t rank) {
+    std::vector<std::int64_t> ends;
+    for (const Execution& e : result.ranks[rank]) ends.push_back(e.end.value() / 1'000'000);
+    return ends;
+  };
+  // Stage 0: F 1, Bi 2, W 1; stage 1: F 3, Bi 4, W 2; a pair with a forward of stage 1 takes 9.
+  const std::vector<StageTimes> two{{1_us, 2_us, 1_us, 4_us}, {3_us, 4_us, 2_us, 9_us}};
+  // Two ranks, four micro-batches: 0 and 1 enter at rank 0, 0' and 1' at rank 1, and the ranks do
+  // the same at the same time. Rank 0 and, with the marks changed, rank 1:
+  //   F0s0 F0's1 F1s0 B0's1 F1's1&B0s0 B1's1 Bi1s0 W1s0
+  // F0's1 waits for rank 1's F0's0 (1), the pair for its B0s1 (11), Bi1s0 for its B1s1 (26).
+  const PipelineRun mirrored = run_unequal(dual_pipe(2, 4), two);
+  CHECK(ends(mirrored, 0) == Ends{1, 4, 5, 11, 20, 26, 28, 29});
+  CHECK(ends(mirrored, 1) == ends(mirrored, 0));
+  // A V on one rank, two micro-batches: F0s0 F0s1 F1s0 B0s1 F1s1&B0s0 B1s1 Bi1s0 W1s0.
+  const PipelineRun v = run_unequal(dual_pipe_v(1, 2), two);
+  CHECK(ends(v, 0) == Ends{1, 4, 5, 11, 20, 26, 28, 29});
+}
+
 TEST_CASE("a late message is waited for, and messages of one rank leave one by one", "[pipeline]") {
   const StageTimes times{10_us, 10_us, 0_us, 0_us};
   const PipelineRun result = run_pipeline(
