@@ -53,6 +53,15 @@ StreamFacts stream_facts(const Stream& s) {
            .row_steps = kReduction,
            .whole_rows = true};
       break;
+    case StreamKind::add_rms_norm:
+      // The same of a sum, which is written back.
+      f = {.read_bytes = 2 * in,
+           .write_bytes = in + (scaled(s.output) ? in + out : out),
+           .fp32 = 4 + 2 * unpack(s.input) + scaling(s.output),
+           .conversions = pack(s.input) + (scaled(s.output) ? pack(s.input) + 1 : pack(s.output)),
+           .row_steps = kReduction,
+           .whole_rows = true};
+      break;
     case StreamKind::rms_norm_backward:
       // dy*w*x summed, dx from x, dy and the sum; dw summed over rows in registers.
       f = {.read_bytes = 2 * in,

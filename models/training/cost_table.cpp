@@ -7,30 +7,6 @@
 #include "models/workload/lowering.hpp"
 
 namespace tessera::training {
-namespace {
-
-using core::Time;
-
-Family family_of(const workload::Operator& op) {
-  struct Visitor {
-    Family operator()(const workload::Gemm&) const { return Family::gemm; }
-    Family operator()(const workload::GroupedGemm&) const { return Family::grouped_gemm; }
-    Family operator()(const workload::Attention&) const { return Family::attention; }
-    Family operator()(const workload::AbsorbedAttention&) const { return Family::attention; }
-    Family operator()(const workload::Stream&) const { return Family::stream; }
-    Family operator()(const workload::Exchange&) const { return Family::exchange; }
-    Family operator()(const workload::IndexScores&) const { return Family::attention; }
-    Family operator()(const workload::SelectTopK&) const { return Family::stream; }
-  };
-  return std::visit(Visitor{}, op);
-}
-
-}  // namespace
-
-Time TimeRange::at(const Variation& variation) const {
-  if (variation.side == Variation::Side::nominal || variation.family != family) return value;
-  return variation.side == Variation::Side::lower ? lower : upper;
-}
 
 const std::vector<int>& CommunicationGroups::of(workload::Transfer::Group group) const {
   switch (group) {
@@ -40,6 +16,8 @@ const std::vector<int>& CommunicationGroups::of(workload::Transfer::Group group)
       return context;
     case workload::Transfer::Group::expert_tensor:
       return expert_tensor;
+    case workload::Transfer::Group::expert:
+      return expert;
   }
   return tensor;
 }

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "models/gpu/kernel_timer.hpp"
-#include "models/training/network_timer.hpp"
+#include "models/streams/costs.hpp"
+#include "models/streams/network_timer.hpp"
 #include "models/training/training.hpp"
 #include "models/workload/operators.hpp"
 #include "models/workload/part_work.hpp"
@@ -16,45 +17,15 @@
 
 namespace tessera::training {
 
-/// What an uncertain time belongs to: errors inside a family go together, between families they are
-/// independent.
-enum class Family { gemm, grouped_gemm, attention, stream, exchange, network };
-inline constexpr Family kFamilies[] = {Family::gemm,   Family::grouped_gemm, Family::attention,
-                                       Family::stream, Family::exchange,     Family::network};
-
-/// Which end of its interval one family is moved to; the others stay at their best value.
-struct Variation {
-  enum class Side { nominal, lower, upper };
-  Side side = Side::nominal;
-  Family family = Family::gemm;
-};
-
-/// A time with its 90 % interval.
-struct TimeRange {
-  core::Time value{};
-  core::Time lower{};
-  core::Time upper{};
-  Family family = Family::stream;
-
-  [[nodiscard]] core::Time at(const Variation& variation) const;
-};
-
-/// One kernel on a given number of SMs.
-struct KernelCost {
-  workload::Operator op;
-  int sms = 0;  ///< As asked; 0: all.
-  gpu::KernelResult result;
-  TimeRange time;
-};
-
-/// One dispatch or combine: SMs and wire work at the same time, the slower one decides. The kernel
-/// also tells what the exchange asks of HBM.
-struct ExchangeCost {
-  gpu::KernelResult kernel;  ///< On the communication SMs.
-  NetworkCost network;
-  TimeRange time;
-  double hbm_bytes = 0;
-};
+using streams::ExchangeCost;
+using streams::Family;
+using streams::family_of;
+using streams::KernelCost;
+using streams::kFamilies;
+using streams::NetworkCost;
+using streams::NetworkTimer;
+using streams::TimeRange;
+using streams::Variation;
 
 /// GPUs that one GPU's layers talk to, in the order of ranks, itself included.
 struct CommunicationGroups {

@@ -8,7 +8,7 @@
 
 #include "models/training/chunk.hpp"
 #include "models/training/layout.hpp"
-#include "models/training/network_timer.hpp"
+#include "models/streams/network_timer.hpp"
 #include "models/training/training.hpp"
 
 /// What ranks that hold the same parameters send each other: weights gathered, gradients reduced.

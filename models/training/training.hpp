@@ -7,7 +7,7 @@
 
 #include "models/device/device_spec.hpp"
 #include "models/gpu/kernel_timer.hpp"
-#include "models/training/network_timer.hpp"
+#include "models/streams/network_timer.hpp"
 #include "models/training/rank_grid.hpp"
 #include "models/training/schedule_kind.hpp"
 #include "models/workload/architecture.hpp"
@@ -17,6 +17,8 @@
 #include "sim/core/result.hpp"
 
 namespace tessera::training {
+
+using streams::NetworkTimer;
 
 /// One thing that a pipeline stage computes.
 struct StageEntry {

@@ -91,6 +91,8 @@ std::string to_string(StreamKind kind) {
   switch (kind) {
     case StreamKind::rms_norm:
       return "rms_norm";
+    case StreamKind::add_rms_norm:
+      return "add_rms_norm";
     case StreamKind::rms_norm_backward:
       return "rms_norm_backward";
     case StreamKind::rotary:

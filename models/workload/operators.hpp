@@ -111,6 +111,7 @@ struct SelectTopK {
 enum class StreamKind {
   rms_norm,  ///< y = x / rms(x) * w. Reads x, writes y (and its quantised copy when `output` is
              ///< block-scaled).
+  add_rms_norm,  ///< r += x; y = r / rms(r) * w. Reads x, r; writes r, y.
   rms_norm_backward,   ///< Reads x, dy; writes dx; reduces dw.
   rotary,              ///< In place on the rotary part of q and k.
   swiglu,              ///< y[m,n] = silu(a[m,n]) b[m,n]. Reads 2mn, writes mn.

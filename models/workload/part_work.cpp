@@ -36,6 +36,8 @@ std::string to_string(Transfer::Group group) {
       return "context";
     case Transfer::Group::expert_tensor:
       return "expert_tensor";
+    case Transfer::Group::expert:
+      return "expert";
   }
   return "tensor";
 }

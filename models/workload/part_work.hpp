@@ -22,7 +22,7 @@ struct Work {
 struct Transfer {
   enum class Kind { all_gather, reduce_scatter, all_reduce, all_to_all, send };
   /// Which ranks beside this one; the job's layout knows their GPUs.
-  enum class Group { tensor, context, expert_tensor };
+  enum class Group { tensor, context, expert_tensor, expert };
   std::string name;  ///< "qkv input gather", ...
   Kind kind = Kind::all_gather;
   Group group = Group::tensor;

@@ -9,7 +9,7 @@
 namespace tessera::app {
 namespace {
 
-training::NetworkCost cost_of(core::Time time, core::Time lower, core::Time upper,
+streams::NetworkCost cost_of(core::Time time, core::Time lower, core::Time upper,
                               core::Grade grade, const std::map<fabric::LinkClass, double>& bytes) {
   const auto on = [&](fabric::LinkClass link) {
     const auto found = bytes.find(link);
@@ -21,13 +21,17 @@ training::NetworkCost cost_of(core::Time time, core::Time lower, core::Time uppe
 }  // namespace
 
 FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
-                                       const training::TrainingJob& job, fabric::Folding folding)
-    : job_(job),
+                                       const workload::MixtureOfExperts& moe,
+                                       const workload::RoutingSpec& routing,
+                                       fabric::Folding folding)
+    : moe_(moe),
+      routing_(routing),
       folding_(folding),
       topology_(fabric::topology_of(cluster)),
       parameters_(fabric::load_parameters(cluster.node.device)),
       collectives_(topology_, parameters_, folding),
-      exchanges_(topology_, parameters_) {}
+      exchanges_(topology_, parameters_),
+      direct_(topology_, parameters_, cluster.node.device.hbm.peak_rate) {}
 
 std::string FabricNetworkTimer::folding_note() const {
   if (topology_.spec().network == fabric::NetworkKind::none) return "";
@@ -39,26 +43,26 @@ std::string FabricNetworkTimer::folding_note() const {
          "faulty, so two domains stand for a group's; --unfold routes every GPU's.";
 }
 
-training::NetworkCost FabricNetworkTimer::exchange(const training::ExpertExchange& exchange) {
-  const workload::MixtureOfExperts& moe = job_.architecture.moe;
+streams::NetworkCost FabricNetworkTimer::exchange(const streams::ExpertExchange& exchange) {
   fabric::ExchangeRequest request;
   request.direction = exchange.direction == workload::Exchange::Direction::dispatch
                           ? fabric::ExchangeDirection::dispatch
                           : fabric::ExchangeDirection::combine;
+  if (exchange.low_latency) request.kind = fabric::ExchangeKind::low_latency;
   request.ranks = exchange.gpus;
   request.tokens = static_cast<double>(exchange.tokens_per_rank);
   request.hidden = static_cast<int>(exchange.hidden);
   request.type = exchange.type;
   request.sms = exchange.sms;
-  request.routing.experts = static_cast<int>(moe.experts);
-  request.routing.top_k = static_cast<int>(moe.top_k);
-  request.routing.groups = static_cast<int>(moe.groups);
-  request.routing.group_limit = static_cast<int>(job_.routing.node_limit);
-  request.routing.seed = job_.routing.seed;
+  request.routing.experts = static_cast<int>(moe_.experts);
+  request.routing.top_k = static_cast<int>(moe_.top_k);
+  request.routing.groups = static_cast<int>(moe_.groups);
+  request.routing.group_limit = static_cast<int>(routing_.node_limit);
+  request.routing.seed = routing_.seed;
   if (exchange.load->placed) {
     request.routing.experts = static_cast<int>(exchange.load->rows.size());
     request.reach = reach_of(*exchange.load, topology_, exchange.gpus);
-  } else if (job_.routing.kind != workload::RoutingSpec::Kind::uniform) {
+  } else if (routing_.kind != workload::RoutingSpec::Kind::uniform) {
     request.routing.expert_load.assign(exchange.load->rows.begin(), exchange.load->rows.end());
   }
   const bool crosses = std::any_of(exchange.gpus.begin(), exchange.gpus.end(), [&](int gpu) {
@@ -67,12 +71,13 @@ training::NetworkCost FabricNetworkTimer::exchange(const training::ExpertExchang
   if (crosses) request.network_share = collectives_.network_share(exchange.gpus);
   const fabric::ExchangeResult r = exchanges_.run(request);
   // A dispatch first exchanges how many tokens go where; a combine returns along known paths.
-  const core::Time notify =
-      exchange.direction == workload::Exchange::Direction::dispatch ? r.notify : core::Time{};
+  // Low-latency buffers hold the most that may come, so that nothing is asked first.
+  const bool asks = exchange.direction == workload::Exchange::Direction::dispatch;
+  const core::Time notify = asks && !exchange.low_latency ? r.notify : core::Time{};
   return cost_of(r.time + notify, r.lower + notify, r.upper + notify, r.grade, r.bytes_per_rank);
 }
 
-training::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind,
+streams::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind,
                                                      const std::vector<int>& gpus,
                                                      core::Bytes size) {
   fabric::CollectiveRequest request;
@@ -81,37 +86,49 @@ training::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind
   request.bytes = size;
   request.tiled = true;
   const fabric::CollectiveResult r = collectives_.run(request);
-  training::NetworkCost cost = cost_of(r.time, r.lower, r.upper, r.grade, r.bytes_per_rank);
+  streams::NetworkCost cost = cost_of(r.time, r.lower, r.upper, r.grade, r.bytes_per_rank);
   cost.sms = r.channels;
   cost.hbm_bytes = r.hbm_bytes_per_rank;
   return cost;
 }
 
-training::NetworkCost FabricNetworkTimer::send(int from_gpu, int to_gpu, core::Bytes size) {
+streams::NetworkCost FabricNetworkTimer::send(int from_gpu, int to_gpu, core::Bytes size) {
   return collective(fabric::CollectiveKind::send_receive, {from_gpu, to_gpu}, size);
 }
 
-training::NetworkCost FabricNetworkTimer::ring_shift(const std::vector<int>& gpus,
+streams::NetworkCost FabricNetworkTimer::ring_shift(const std::vector<int>& gpus,
                                                      core::Bytes size) {
   return collective(fabric::CollectiveKind::ring_shift, gpus, size);
 }
 
-training::NetworkCost FabricNetworkTimer::all_reduce(const std::vector<int>& gpus,
+streams::NetworkCost FabricNetworkTimer::all_reduce(const std::vector<int>& gpus,
                                                      core::Bytes size) {
   return collective(fabric::CollectiveKind::all_reduce, gpus, size);
 }
 
-training::NetworkCost FabricNetworkTimer::reduce_scatter(const std::vector<int>& gpus,
+streams::NetworkCost FabricNetworkTimer::all_reduce_by(fabric::ReduceLibrary library,
+                                                       const std::vector<int>& gpus,
+                                                       core::Bytes size) {
+  // The libraries' own kernels stay inside a domain.
+  if (gpus.size() < 2 || !topology_.joined_by_nvlink(gpus)) return all_reduce(gpus, size);
+  const fabric::DirectReduceResult r = direct_.run({library, gpus, size});
+  if (r.method == fabric::ReduceMethod::nccl) return all_reduce(gpus, size);
+  const auto n = static_cast<double>(gpus.size());
+  const double bytes = 2 * static_cast<double>(size.value()) * (n - 1) / n;
+  return {r.time, r.lower, r.upper, r.grade, bytes, 0};
+}
+
+streams::NetworkCost FabricNetworkTimer::reduce_scatter(const std::vector<int>& gpus,
                                                          core::Bytes size) {
   return collective(fabric::CollectiveKind::reduce_scatter, gpus, size);
 }
 
-training::NetworkCost FabricNetworkTimer::all_gather(const std::vector<int>& gpus,
+streams::NetworkCost FabricNetworkTimer::all_gather(const std::vector<int>& gpus,
                                                      core::Bytes size) {
   return collective(fabric::CollectiveKind::all_gather, gpus, size);
 }
 
-training::NetworkCost FabricNetworkTimer::all_to_all(const std::vector<int>& gpus,
+streams::NetworkCost FabricNetworkTimer::all_to_all(const std::vector<int>& gpus,
                                                      core::Bytes size) {
   return collective(fabric::CollectiveKind::all_to_all, gpus, size);
 }

@@ -172,7 +172,7 @@ class Variants {
 }  // namespace
 
 void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSource& kernels,
-                     training::NetworkTimer& network, const RunOptions& options,
+                     streams::NetworkTimer& network, const RunOptions& options,
                      RunStatistics& statistics) {
   const double base = result.find("step_time")->value;
   RunOptions quietly = options;
@@ -183,7 +183,7 @@ void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSourc
       if (variant.scenario.cluster.node.nic.efficiency != scenario.cluster.node.nic.efficiency)
         changed.emplace(variant.scenario.cluster, variant.scenario.job,
                         options.unfold ? fabric::Folding::none : fabric::Folding::automatic);
-      training::NetworkTimer& used = changed ? *changed : network;
+      streams::NetworkTimer& used = changed ? *changed : network;
       const core::Estimate step =
           simulate(variant.scenario, kernels, used, quietly, statistics).step;
       result.sensitivity.push_back({variant.choice, variant.value, step, step.value / base - 1});

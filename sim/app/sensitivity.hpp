@@ -10,7 +10,7 @@ namespace tessera::app {
 /// alternative that the model refuses is a warning. Requires: `result` has `step_time`;
 /// `network` is the scenario's.
 void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSource& kernels,
-                     training::NetworkTimer& network, const RunOptions& options,
+                     streams::NetworkTimer& network, const RunOptions& options,
                      RunStatistics& statistics);
 
 }  // namespace tessera::app

@@ -178,7 +178,7 @@ void compare_fidelities(core::Result& result, const SurveyKernelTimer& survey,
 }
 
 training::TrainingResult simulate_known(const Scenario& scenario, KernelSource& kernels,
-                                        training::NetworkTimer& network) {
+                                        streams::NetworkTimer& network) {
   PreferringKernelTimer chosen{kernels.timer(), kernels.library(), scenario.job.device,
                                scenario.kernels};
   return training::simulate_training(scenario.job, chosen, network);
@@ -186,7 +186,7 @@ training::TrainingResult simulate_known(const Scenario& scenario, KernelSource& 
 
 training::TrainingResult simulate_surveyed(const Scenario& scenario, KernelSource& kernels,
                                            const RunOptions& options,
-                                           training::NetworkTimer& network) {
+                                           streams::NetworkTimer& network) {
   for (int pass = 0; pass < kMaxSurveys; ++pass) {
     SurveyKernelTimer survey{kernels.timer(), kernels.estimates()};
     PreferringKernelTimer chosen{survey, kernels.library(), scenario.job.device, scenario.kernels};
@@ -220,7 +220,7 @@ KernelSource& KernelSources::of(const device::DeviceSpec& device, const RunOptio
 }
 
 training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernels,
-                                  training::NetworkTimer& network, const RunOptions& options,
+                                  streams::NetworkTimer& network, const RunOptions& options,
                                   RunStatistics& statistics) {
   const KernelStatistics before = kernels.timer().statistics();
   const auto begin = std::chrono::steady_clock::now();

@@ -67,7 +67,7 @@ class KernelSources {
 /// Simulates the job. `network` is of the scenario's cluster; jobs that differ in neither cluster
 /// nor routing share it, and with it the routes that it has worked out. Throws core::Refusal.
 [[nodiscard]] training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernels,
-                                                training::NetworkTimer& network,
+                                                streams::NetworkTimer& network,
                                                 const RunOptions& options,
                                                 RunStatistics& statistics);
 

@@ -118,6 +118,8 @@ struct Result {
   std::string scenario_json;  ///< Resolved scenario with the origin of every value.
   MachineRow machine;
   std::vector<std::pair<std::string, Estimate>> quantities;
+  std::string binding;  ///< Of inference: what bounds most of an iteration, as KernelRow::binding,
+                        ///< or network, or host.
   std::vector<PhaseRow> phases;
   std::vector<MemoryRow> memory;
   std::vector<KernelRow> kernels;

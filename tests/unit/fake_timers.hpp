@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "models/gpu/kernel_timer.hpp"
-#include "models/training/network_timer.hpp"
+#include "models/streams/network_timer.hpp"
 #include "models/training/training.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "models/workload/parameters.hpp"

@@ -3,13 +3,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "models/fabric/fabric_parameters.hpp"
 #include "models/workload/operators.hpp"
 #include "models/workload/routing.hpp"
 #include "sim/core/data_type.hpp"
 #include "sim/core/result.hpp"
 #include "sim/core/units.hpp"
 
-namespace tessera::training {
+namespace tessera::streams {
 
 /// Time of one collective or message on the wire, on an otherwise idle fabric.
 struct NetworkCost {
@@ -38,6 +39,9 @@ struct ExpertExchange {
   core::DataType type = core::DataType::bf16;  ///< On the wire.
   const workload::RoutedLoad* load = nullptr;  ///< Never null; loads and places per token.
   int sms = 0;                                 ///< Given to the exchange on every GPU.
+  /// One copy an expert straight to its rank, whose SMs are free while it is on the wire (DeepEP's
+  /// low-latency kernels); row counts are then of rows an expert.
+  bool low_latency = false;
 };
 
 /// Answers how long communication takes. The fabric behind an adapter is one; tests have others.
@@ -58,6 +62,12 @@ class NetworkTimer {
   virtual NetworkCost ring_shift(const std::vector<int>& gpus, core::Bytes size) = 0;
   /// Every GPU of the group holds `size` and ends with the sum.
   virtual NetworkCost all_reduce(const std::vector<int>& gpus, core::Bytes size) = 0;
+  /// The same by the kernels that an inference library has of its own inside a domain, and by NCCL
+  /// where it leaves the sum to NCCL.
+  virtual NetworkCost all_reduce_by(fabric::ReduceLibrary /*library*/, const std::vector<int>& gpus,
+                                    core::Bytes size) {
+    return all_reduce(gpus, size);
+  }
   /// Every GPU of the group holds `size` and ends with its 1/n of the sum.
   virtual NetworkCost reduce_scatter(const std::vector<int>& gpus, core::Bytes size) = 0;
   /// Every GPU of the group holds 1/n of `size` and ends with all of it.
@@ -66,4 +76,4 @@ class NetworkTimer {
   virtual NetworkCost all_to_all(const std::vector<int>& gpus, core::Bytes size) = 0;
 };
 
-}  // namespace tessera::training
+}  // namespace tessera::streams

@@ -1,3 +1,5 @@
+#include "models/streams/lanes.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -6,9 +8,8 @@
 #include <optional>
 #include <utility>
 
-#include "models/training/chunk.hpp"
 
-namespace tessera::training {
+namespace tessera::streams {
 
 TimeRange Node::time() const {
   if (kernel) return kernel->time;
@@ -220,4 +221,4 @@ ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const V
   return Lanes(plan, hbm_rate, variation, sms, enqueue).finish();
 }
 
-}  // namespace tessera::training
+}  // namespace tessera::streams

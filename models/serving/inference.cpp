@@ -1,0 +1,141 @@
+#include "models/serving/inference.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/serving/iteration_model.hpp"
+#include "models/serving/legality.hpp"
+#include "models/serving/result_rows.hpp"
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::serving {
+namespace {
+
+double seconds(core::Time time) { return core::to_seconds(time).value(); }
+
+/// Quantities under the names that scenarios use.
+class QuantityWriter {
+ public:
+  QuantityWriter(const InferenceJob& job, const IterationEnsemble& ensemble, InferenceResult& served)
+      : job_(job), ensemble_(ensemble), served_(served) {}
+
+  void write() {
+    const auto time = [](const IterationRun& run) { return seconds(run.time); };
+    const double iterations = static_cast<double>(passes_of(job_).size());
+    served_.iteration = ensemble_.estimate(time, "s");
+    add("iteration_time", "s", [&](const IterationRun& run) { return time(run) / iterations; });
+    const double tokens = served_.tokens_per_gpu;
+    add("tokens_per_second_per_gpu", "tokens/s",
+        [&](const IterationRun& run) { return tokens / time(run); });
+    if (job_.phase == Phase::prefill) {
+      add("ttft", "s", time);
+      return;
+    }
+    const double each = job_.speculation.tokens_per_iteration();
+    add("tpot", "s", [&](const IterationRun& run) { return time(run) / each; });
+    add("tokens_per_second_per_user", "tokens/s",
+        [&](const IterationRun& run) { return each / time(run); });
+  }
+
+ private:
+  void add(const std::string& name, const std::string& unit,
+           const std::function<double(const IterationRun&)>& of) {
+    served_.result.quantities.emplace_back(name, ensemble_.estimate(of, unit));
+  }
+
+  const InferenceJob& job_;
+  const IterationEnsemble& ensemble_;
+  InferenceResult& served_;
+};
+
+/// New tokens of one GPU over the job's iterations.
+double tokens_of(const InferenceJob& job) {
+  double tokens = 0;
+  for (const workload::ForwardPass& pass : passes_of(job))
+    tokens += job.phase == Phase::prefill
+                  ? static_cast<double>(pass.tokens())
+                  : static_cast<double>(pass.sequences) * job.speculation.tokens_per_iteration();
+  // GPUs that share an attention rank share its tokens, and so do all that hold other layers.
+  return tokens / static_cast<double>(job.split.tensor * job.pipeline);
+}
+
+std::vector<std::string> assumptions(const InferenceJob& job) {
+  std::vector<std::string> list;
+  list.push_back(fmt::format(
+      "An instance is {} GPUs with {} attention rank{}; instances beside it do the same.",
+      job.instance_gpus(), job.split.attention_ranks(), job.split.attention_ranks() > 1 ? "s" : ""));
+  list.push_back(
+      "Kernels are replayed from a graph, one after the other; residuals are added by the norms "
+      "that read them, casts to narrower types are kernels of their own.");
+  if (job.two_batch_overlap)
+    list.push_back(
+        "Two halves of the batch alternate as in SGLang's two-batch overlap, which follows "
+        "DeepSeek's profile; layers before the first experts, embedding and head run for both.");
+  if (job.architecture.has_experts())
+    list.push_back(
+        "The GPU with the most rows for its experts sets the pace of all. Where uniform routing "
+        "leaves an expert fewer rows than one, as many experts are reached as independent choices "
+        "reach on average.");
+  if (job.phase == Phase::prefill && job.prefix > 0)
+    list.push_back("Throughput counts new tokens; those that the cache holds already are free.");
+  return list;
+}
+
+}  // namespace
+
+std::string to_string(Phase phase) { return phase == Phase::prefill ? "prefill" : "decode"; }
+
+double Speculation::tokens_per_iteration() const {
+  double sum = 1, chance = 1;
+  for (std::int64_t i = 0; i < tokens; ++i) sum += chance *= acceptance;
+  return sum;
+}
+
+std::vector<workload::ForwardPass> passes_of(const InferenceJob& job) {
+  if (job.phase == Phase::decode)
+    return {{.absorbed = true,
+             .sequences = job.sequences,
+             .queries = 1 + job.speculation.tokens,
+             .context = std::max(job.context, 1 + job.speculation.tokens)}};
+  const std::int64_t fresh = job.prompt - job.prefix;
+  if (fresh <= job.tokens)
+    return {{.absorbed = false,
+             .sequences = job.tokens / fresh,
+             .queries = fresh,
+             .context = job.prompt}};
+  std::vector<workload::ForwardPass> passes;
+  for (std::int64_t done = 0; done < fresh; done += job.tokens) {
+    const std::int64_t queries = std::min(job.tokens, fresh - done);
+    passes.push_back({.absorbed = false,
+                      .sequences = 1,
+                      .queries = queries,
+                      .context = job.prefix + done + queries});
+  }
+  return passes;
+}
+
+InferenceResult simulate_inference(const InferenceJob& job, gpu::KernelTimer& kernels,
+                                   streams::NetworkTimer& network) {
+  require_legal(job);
+  const IterationModel model(job, kernels, network);
+  const IterationEnsemble ensemble = run_ensemble(model);
+  InferenceResult served;
+  served.tokens_per_gpu = tokens_of(job);
+  served.joules_per_gpu = joules_per_gpu(model, ensemble.nominal, job.device.power.idle);
+  QuantityWriter(job, ensemble, served).write();
+  core::Result& result = served.result;
+  result.job = to_string(job.phase);
+  result.phases = phase_rows(ensemble);
+  const std::vector<core::PhaseRow> bound = binding_rows(model, ensemble);
+  result.binding = bound.front().phase;
+  result.phases.insert(result.phases.end(), bound.begin(), bound.end());
+  result.kernels = kernel_rows(model, job.device.sm.count);
+  result.network = network_rows(model, ensemble.nominal);
+  result.assumptions = assumptions(job);
+  result.timeline = iteration_timeline(model, ensemble.nominal);
+  return served;
+}
+
+}  // namespace tessera::serving

@@ -1,0 +1,73 @@
+#include "models/serving/iteration_model.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace tessera::serving {
+namespace {
+
+using core::Time;
+using streams::Lane;
+
+/// Kernels' time by group, transfers' as far as nothing computed.
+void add_stretches(const IterationPlan& plan, const streams::ChunkRun& run,
+                   std::map<std::string, Time>& stretches) {
+  for (std::size_t i = 0; i < plan.chunk.nodes.size(); ++i) {
+    const bool kernel = plan.chunk.nodes[i].lane == Lane::compute;
+    const auto& [start, end] = run.spans[i];
+    stretches[plan.groups[i]] += kernel ? end - start : run.exposed[i];
+  }
+}
+
+}  // namespace
+
+IterationModel::IterationModel(const InferenceJob& job, gpu::KernelTimer& kernels,
+                               streams::NetworkTimer& network)
+    : job_(job), costs_(job, kernels, network) {
+  for (const workload::ForwardPass& pass : passes_of(job))
+    plans_.push_back(plan_iteration(job, pass, costs_));
+}
+
+IterationRun IterationModel::run(const streams::Variation& variation) const {
+  const core::BytesPerSecond hbm{job_.device.hbm.peak_rate.value() * job_.device.hbm.reachable};
+  IterationRun run;
+  for (const IterationPlan& plan : plans_) {
+    run.chunks.push_back(
+        streams::run_chunk(plan.chunk, hbm, variation, job_.device.sm.count));
+    add_stretches(plan, run.chunks.back(), run.stretches);
+    run.time += run.chunks.back().duration + job_.host_overhead;
+    run.host += job_.host_overhead;
+  }
+  if (run.host > Time{}) run.stretches["host"] += run.host;
+  return run;
+}
+
+core::Estimate IterationEnsemble::estimate(const std::function<double(const IterationRun&)>& of,
+                                           std::string unit) const {
+  const double value = of(nominal);
+  double below = 0, above = 0;
+  for (std::size_t family = 0; family + 1 < varied.size(); family += 2) {
+    const double a = of(varied[family]) - value;
+    const double b = of(varied[family + 1]) - value;
+    const double down = std::min({a, b, 0.0});
+    const double up = std::max({a, b, 0.0});
+    below += down * down;
+    above += up * up;
+  }
+  return {value, std::max(0.0, value - std::sqrt(below)), value + std::sqrt(above),
+          std::move(unit), grade};
+}
+
+IterationEnsemble run_ensemble(const IterationModel& model) {
+  IterationEnsemble ensemble;
+  ensemble.nominal = model.run();
+  for (const streams::Family family : streams::kFamilies) {
+    ensemble.varied.push_back(model.run({streams::Variation::Side::lower, family}));
+    ensemble.varied.push_back(model.run({streams::Variation::Side::upper, family}));
+  }
+  ensemble.grade = model.costs().worst_grade();
+  return ensemble;
+}
+
+}  // namespace tessera::serving

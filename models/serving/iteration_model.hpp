@@ -1,0 +1,54 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/serving/inference.hpp"
+#include "models/serving/iteration_costs.hpp"
+#include "models/serving/iteration_plan.hpp"
+
+namespace tessera::serving {
+
+/// The job's iterations under one variation of the costs.
+struct IterationRun {
+  std::vector<streams::ChunkRun> chunks;  ///< One a plan.
+  core::Time host{};                      ///< Of all iterations.
+  core::Time time{};                      ///< Of all iterations, `host` included.
+
+  /// Stretches that do not overlap and sum to `time`: kernels by group; exchanges and collectives
+  /// by name as far as no kernel ran; "host".
+  std::map<std::string, core::Time> stretches;
+};
+
+/// A job made ready to run: passes lowered, kernels and exchanges timed.
+class IterationModel {
+ public:
+  /// Throws core::Refusal; `job`, `kernels` and `network` outlive the model.
+  IterationModel(const InferenceJob& job, gpu::KernelTimer& kernels, streams::NetworkTimer& network);
+
+  [[nodiscard]] IterationRun run(const streams::Variation& variation = {}) const;
+
+  [[nodiscard]] const std::vector<IterationPlan>& plans() const { return plans_; }
+  [[nodiscard]] const IterationCosts& costs() const { return costs_; }
+
+ private:
+  const InferenceJob& job_;
+  IterationCosts costs_;
+  std::vector<IterationPlan> plans_;
+};
+
+/// Iterations with all costs at their best value, and with each family at both ends.
+struct IterationEnsemble {
+  IterationRun nominal;
+  std::vector<IterationRun> varied;  ///< Two a family: lower, upper.
+  core::Grade grade = core::Grade::measured;
+
+  /// The effects of the families add in quadrature, inside a family all errors go together.
+  [[nodiscard]] core::Estimate estimate(const std::function<double(const IterationRun&)>& of,
+                                        std::string unit) const;
+};
+[[nodiscard]] IterationEnsemble run_ensemble(const IterationModel& model);
+
+}  // namespace tessera::serving

@@ -1,0 +1,52 @@
+#pragma once
+
+#include "models/gpu/kernel_timer.hpp"
+#include "models/streams/network_timer.hpp"
+#include "models/workload/operators.hpp"
+
+/// What runs on the streams of one GPU, and how long each piece takes when nothing is beside it.
+namespace tessera::streams {
+
+/// What an uncertain time belongs to: errors inside a family go together, between families they are
+/// independent.
+enum class Family { gemm, grouped_gemm, attention, stream, exchange, network };
+inline constexpr Family kFamilies[] = {Family::gemm,   Family::grouped_gemm, Family::attention,
+                                       Family::stream, Family::exchange,     Family::network};
+
+[[nodiscard]] Family family_of(const workload::Operator& op);
+
+/// Which end of its interval one family is moved to; the others stay at their best value.
+struct Variation {
+  enum class Side { nominal, lower, upper };
+  Side side = Side::nominal;
+  Family family = Family::gemm;
+};
+
+/// A time with its 90 % interval.
+struct TimeRange {
+  core::Time value{};
+  core::Time lower{};
+  core::Time upper{};
+  Family family = Family::stream;
+
+  [[nodiscard]] core::Time at(const Variation& variation) const;
+};
+
+/// One kernel on a given number of SMs.
+struct KernelCost {
+  workload::Operator op;
+  int sms = 0;  ///< As asked; 0: all.
+  gpu::KernelResult result;
+  TimeRange time;
+};
+
+/// One dispatch or combine: SMs and wire work at the same time, the slower one decides. The kernel
+/// also tells what the exchange asks of HBM.
+struct ExchangeCost {
+  gpu::KernelResult kernel;  ///< On the communication SMs.
+  NetworkCost network;
+  TimeRange time;
+  double hbm_bytes = 0;
+};
+
+}  // namespace tessera::streams
