@@ -34,12 +34,28 @@ class QuantityWriter {
       return;
     }
     const double each = job_.speculation.tokens_per_iteration();
+    const InferenceMemory memory(memory_job(job_));
     add("tpot", "s", [&](const IterationRun& run) { return time(run) / each; });
     add("tokens_per_second_per_user", "tokens/s",
         [&](const IterationRun& run) { return each / time(run); });
+    counted("largest_batch", "sequences",
+            static_cast<double>(memory.largest_batch(static_cast<double>(job_.context))));
+  }
+  void write_cache() {
+    const MemoryJob memory = memory_job(job_);
+    const workload::KvCache cache(job_.architecture, {.format = memory.cache,
+                                                      .tensor = memory.tensor,
+                                                      .block = memory.block,
+                                                      .mtp = memory.mtp});
+    counted("kv_cache_per_token", "B", cache.bytes_per_token());
   }
 
  private:
+  /// What follows from shapes alone.
+  void counted(const std::string& name, const std::string& unit, double value) {
+    served_.result.quantities.emplace_back(
+        name, core::Estimate{value, value, value, unit, core::Grade::transferred});
+  }
   void add(const std::string& name, const std::string& unit,
            const std::function<double(const IterationRun&)>& of) {
     served_.result.quantities.emplace_back(name, ensemble_.estimate(of, unit));
@@ -116,15 +132,75 @@ std::vector<workload::ForwardPass> passes_of(const InferenceJob& job) {
   return passes;
 }
 
+MemoryJob memory_job(const InferenceJob& job) {
+  MemoryJob memory;
+  memory.architecture = job.architecture;
+  memory.linear = job.precision.linear;
+  memory.experts = job.precision.experts;
+  // A narrow cache of latents beside wider products is FlashMLA's, widened as it is read.
+  const bool widened = job.precision.attention == core::DataType::bf16 &&
+                       !job.architecture.grouped_query();
+  if (job.precision.kv_cache == core::DataType::fp8)
+    memory.cache =
+        widened ? workload::CacheFormat::fp8_flashmla : workload::CacheFormat::fp8;
+  memory.tensor = job.split.tensor;
+  memory.expert = job.split.expert;
+  memory.expert_tensor = job.split.expert_tensor;
+  memory.pipeline = job.pipeline;
+  memory.redundant_experts = job.routing.redundant_experts;
+  if (job.split.path == workload::ExpertPath::low_latency && job.split.expert > 1)
+    memory.exchange = ExchangeBuffers::deepep_low_latency;
+  if (job.split.path == workload::ExpertPath::normal && job.split.expert > 1)
+    memory.exchange = ExchangeBuffers::deepep_normal;
+  memory.tokens_per_sequence = 1 + job.speculation.tokens;
+  memory.mtp = job.speculation.tokens > 0;
+  if (job.phase == Phase::prefill) memory.prompt_tokens = job.tokens;
+  memory.block = job.kv_block;
+  memory.memory_utilisation = job.memory_utilisation;
+  memory.device_memory = job.device.hbm.size;
+  memory.sms = job.device.sm.count;
+  return memory;
+}
+
+namespace {
+
+/// Sequences that an attention rank holds, and their mean length.
+std::pair<std::int64_t, double> held(const InferenceJob& job) {
+  if (job.phase == Phase::decode) return {job.sequences, static_cast<double>(job.context)};
+  const std::int64_t fresh = std::max<std::int64_t>(1, job.prompt - job.prefix);
+  return {std::max<std::int64_t>(1, job.tokens / fresh), static_cast<double>(job.prompt)};
+}
+
+}  // namespace
+
+std::vector<core::MemoryRow> memory_rows(const InferenceJob& job) {
+  const auto [sequences, context] = held(job);
+  const MemoryPlan plan = InferenceMemory(memory_job(job)).plan(sequences, context);
+  std::vector<core::MemoryRow> rows;
+  const std::string rank = std::to_string(plan.stage);
+  for (const MemoryKind& kind : plan.kinds) rows.push_back({rank, kind.kind, kind.bytes});
+  rows.push_back(
+      {rank, "free", static_cast<double>(job.device.hbm.size.value()) - plan.total()});
+  return rows;
+}
+
 InferenceResult simulate_inference(const InferenceJob& job, gpu::KernelTimer& kernels,
                                    streams::NetworkTimer& network) {
   require_legal(job);
+  if (job.must_fit) {
+    const auto [sequences, context] = held(job);
+    InferenceMemory(memory_job(job)).require_fit(sequences, context);
+  }
   const IterationModel model(job, kernels, network);
   const IterationEnsemble ensemble = run_ensemble(model);
   InferenceResult served;
   served.tokens_per_gpu = tokens_of(job);
   served.joules_per_gpu = joules_per_gpu(model, ensemble.nominal, job.device.power.idle);
-  QuantityWriter(job, ensemble, served).write();
+  QuantityWriter writer(job, ensemble, served);
+  writer.write();
+  writer.write_cache();
+  served.result.memory = memory_rows(job);
+  served.load = model.load();
   core::Result& result = served.result;
   result.job = to_string(job.phase);
   result.phases = phase_rows(ensemble);

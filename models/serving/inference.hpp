@@ -7,6 +7,7 @@
 #include "models/device/device_spec.hpp"
 #include "models/fabric/fabric_parameters.hpp"
 #include "models/gpu/kernel_timer.hpp"
+#include "models/serving/memory.hpp"
 #include "models/streams/network_timer.hpp"
 #include "models/workload/architecture.hpp"
 #include "models/workload/inference_lowering.hpp"
@@ -76,7 +77,14 @@ struct InferenceResult {
   core::Estimate iteration;            ///< Seconds; of chunked prefill, all iterations of a prompt.
   double joules_per_gpu = 0;           ///< In that time, from kernel energies and idle power.
   double tokens_per_gpu = 0;           ///< In that time: new prompt tokens, or generated ones.
+  workload::RoutedLoad load;           ///< Of an iteration's layers; empty without experts.
 };
+
+/// What the job's memory depends on.
+[[nodiscard]] MemoryJob memory_job(const InferenceJob& job);
+/// One GPU's memory by kind, with what is free ("free" is negative where it does not fit). Throws
+/// core::Refusal (illegal_combination).
+[[nodiscard]] std::vector<core::MemoryRow> memory_rows(const InferenceJob& job);
 
 /// Passes of an attention rank over which the job's iterations repeat: one, or as many as a prompt
 /// has chunks. Throws core::Refusal (illegal_combination) when whole prompts do not fill an

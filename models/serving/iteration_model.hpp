@@ -31,6 +31,7 @@ class IterationModel {
   [[nodiscard]] IterationRun run(const streams::Variation& variation = {}) const;
 
   [[nodiscard]] const std::vector<IterationPlan>& plans() const { return plans_; }
+  [[nodiscard]] const workload::RoutedLoad& load() const { return plans_.front().load; }
   [[nodiscard]] const IterationCosts& costs() const { return costs_; }
 
  private:

@@ -98,6 +98,8 @@ class Writer {
     pending_[0] = std::max(pending_[0], pending_[1]);
   }
 
+  void remember(const workload::RoutedLoad& load) { plan_.load = load; }
+
   IterationPlan take() { return std::move(plan_); }
 
  private:
@@ -262,6 +264,7 @@ std::vector<std::int64_t> local_rows(const InferenceJob& job, const ForwardPass&
 
 void write_layers(Writer& writer, const InferenceJob& job, const ForwardPass& pass) {
   const LoweredPass whole = lower_pass(job, pass);
+  writer.remember(whole.load);
   if (!job.two_batch_overlap) {
     for (const ForwardPart& part : whole.layers) write_alone(writer, part, whole);
     return;
@@ -310,7 +313,8 @@ std::vector<std::int64_t> expert_rows(const workload::MixtureOfExperts& moe,
   const auto local = static_cast<double>(rows.size());
   const double top_k = static_cast<double>(moe.top_k);
   const double hit = 1 - std::pow(1 - top_k / experts, tokens_of_all);
-  const double total = tokens_of_all * top_k / experts * local;
+  const auto slots = static_cast<double>(load.rows.size());
+  const double total = tokens_of_all * top_k / slots * local;
   const auto reached = std::clamp<std::int64_t>(std::llround(local * hit), 1,
                                                 static_cast<std::int64_t>(rows.size()));
   const auto whole = std::max<std::int64_t>(reached, std::llround(total));

@@ -35,6 +35,7 @@ struct LoweredPass {
 struct IterationPlan {
   streams::ChunkPlan chunk;
   std::vector<std::string> groups;  ///< Of every node: which operators of the model it belongs to.
+  workload::RoutedLoad load;        ///< Of a layer; empty without experts.
 };
 
 /// Two halves of a pass that alternate, so that one computes while the other exchanges. As many

@@ -46,10 +46,12 @@ class Finder {
       add("parallelism.expert", "architecture",
           fmt::format("found {}; expected 1, as {} has no experts", s.expert * s.expert_tensor,
                       job_.architecture.name));
-    if (moe.experts > 0 && moe.experts % s.expert != 0)
+    const std::int64_t slots = moe.experts + job_.routing.redundant_experts;
+    if (moe.experts > 0 && slots % s.expert != 0)
       add("parallelism.expert", "architecture",
-          fmt::format("found {}; expected a divisor of the {} experts, for example {}", s.expert,
-                      moe.experts, nearest_divisor(moe.experts, s.expert)));
+          fmt::format("found {}; expected a divisor of the {} experts{}, for example {}", s.expert,
+                      slots, slots > moe.experts ? ", redundant ones included" : "",
+                      nearest_divisor(slots, s.expert)));
     if (moe.experts > 0 && (s.expert * s.expert_tensor) % s.tensor != 0)
       add("parallelism.tensor", "parallelism.expert",
           fmt::format("found {}; expected a divisor of the {} GPUs that share the experts",

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <map>
+#include <type_traits>
 #include <utility>
 
 #include "models/device/cluster_file.hpp"
 #include "models/device/price_list.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "models/workload/hf_config.hpp"
+#include "sim/app/inference_layout.hpp"
 #include "sim/app/reliability_section.hpp"
 #include "sim/app/routing_section.hpp"
 #include "sim/app/scenario_layout.hpp"
@@ -30,15 +32,18 @@ constexpr std::string_view kYaml = ".yaml";
 
 enum class JobKind { training, prefill, decode, serving, study };
 
-void check_job(const ConfigNode& root) {
+JobKind read_job(const ConfigNode& root) {
   const auto job = root.choice<JobKind>("job", {{"training", JobKind::training},
                                                 {"prefill", JobKind::prefill},
                                                 {"decode", JobKind::decode},
                                                 {"serving", JobKind::serving},
                                                 {"study", JobKind::study}});
-  if (root.sound() && job != JobKind::training)
+  if (root.sound() && (job == JobKind::serving || job == JobKind::study))
     throw core::Refusal(core::RefusalKind::outside_model,
-                        fmt::format("job {} is not simulated; training is", root.text("job")));
+                        fmt::format("job {} is not simulated by itself; training, prefill and "
+                                    "decode are",
+                                    root.text("job")));
+  return job;
 }
 
 /// What a recipe is before its fields are changed one by one.
@@ -252,16 +257,26 @@ class ScenarioReader {
       : root_(document.root()), options_(options) {}
 
   Scenario read() {
-    check_job(root_);
+    const JobKind kind = read_job(root_);
+    if (kind == JobKind::prefill || kind == JobKind::decode)
+      scenario_.job = serving::InferenceJob{
+          .phase = kind == JobKind::prefill ? serving::Phase::prefill : serving::Phase::decode};
     read_machine();
-    read_model();
-    read_layout(root_, job());
+    scenario_.kernels = read_kernels(root_);
+    if (scenario_.trains()) {
+      read_model(job());
+      read_layout(root_, job());
+      read_weeks(job());
+    } else {
+      read_model(scenario_.inference());
+      read_inference(root_, scenario_.inference());
+    }
     read_bill();
     return std::move(scenario_);
   }
 
  private:
-  training::TrainingJob& job() { return scenario_.job; }
+  training::TrainingJob& job() { return scenario_.training(); }
 
   void read_machine() {
     const ConfigNode node = root_.at("cluster");
@@ -270,9 +285,13 @@ class ScenarioReader {
       return device::load_cluster(name, node.reference("cluster", "hw_configs/clusters"));
     });
     if (!root_.sound()) return;
-    job().device = scenario_.cluster.node.device;
-    job().gpus = scenario_.cluster.gpus();
-    job().gpus_per_node = scenario_.cluster.gpus_per_domain;
+    std::visit(
+        [&](auto& job) {
+          job.device = scenario_.cluster.node.device;
+          job.gpus = scenario_.cluster.gpus();
+          job.gpus_per_node = scenario_.cluster.gpus_per_domain;
+        },
+        scenario_.job);
   }
 
   /// A name, or {import: path to a config.json}.
@@ -291,46 +310,56 @@ class ScenarioReader {
     });
   }
 
-  void read_model() {
-    job().architecture = read_architecture();
-    job().precision = read_precision(root_.object("precision"));
-    // FP8 products on Hopper read both operands along k; later tensor cores read either way.
-    job().precision.transposed_copies = job().device.generation == device::Generation::hopper ||
-                                        job().device.generation == device::Generation::ampere;
-    job().recompute = read_recompute(root_);
-    read_framework(root_.optional_object("framework"), job());
-    scenario_.kernels = read_kernels(root_);
+  template <class Job>
+  void read_model(Job& job) {
+    job.architecture = read_architecture();
     const auto seed = static_cast<std::uint64_t>(root_.integer_or("seed", 0, INT64_MAX, 1));
-    if (!root_.has("routing")) return;
-    const ConfigNode routing = root_.object("routing");
-    job().routing = read_routing(routing, job().architecture, seed);
-    if (job().routing.placement != workload::RoutingSpec::Placement::linear)
-      routing.fail("placement",
-                   "found 'eplb' in training; expected linear, since optimizer states stay where "
-                   "they are");
+    if (root_.has("routing"))
+      job.routing = read_routing(root_.object("routing"), job.architecture, seed);
+    if constexpr (std::is_same_v<Job, training::TrainingJob>) {
+      job.precision = read_precision(root_.object("precision"));
+      // FP8 products on Hopper read both operands along k; later tensor cores read either way.
+      job.precision.transposed_copies = job.device.generation == device::Generation::hopper ||
+                                        job.device.generation == device::Generation::ampere;
+      job.recompute = read_recompute(root_);
+      read_framework(root_.optional_object("framework"), job);
+      if (job.routing.placement != workload::RoutingSpec::Placement::linear)
+        root_.at("routing").fail(
+            "placement",
+            "found 'eplb' in training; expected linear, since optimizer states stay where they "
+            "are");
+    }
+  }
+
+  void read_weeks(training::TrainingJob& job) {
+    if (root_.has("run")) job.tokens = root_.object("run").number("tokens", 1, kMaxTokens);
+    if (root_.has("sites")) scenario_.sites = read_sites(root_.object("sites"));
+    if (!root_.has("reliability")) return;
+    scenario_.reliability = read_reliability(root_.object("reliability"), job);
+    if (scenario_.sites)
+      root_.at("reliability")
+          .fail_against(root_.at("sites"),
+                        "failures of several sites together are not modelled; expected one of "
+                        "them");
+    if (job.tokens <= 0) root_.at("reliability").fail("found without run.tokens; expected them");
+  }
+
+  [[nodiscard]] std::string default_title() const {
+    const auto name = [](const auto& job) { return job.architecture.name; };
+    const std::string what =
+        scenario_.trains() ? "training" : serving::to_string(scenario_.inference().phase);
+    return fmt::format("{} {} on {}", std::visit(name, scenario_.job), what,
+                       scenario_.cluster.name);
   }
 
   void read_bill() {
-    if (root_.has("run")) job().tokens = root_.object("run").number("tokens", 1, kMaxTokens);
-    read_cost(root_.object("cost"), job().device.name, !options_.other_cluster, scenario_);
-    if (root_.has("sites")) scenario_.sites = read_sites(root_.object("sites"));
-    if (root_.has("reliability")) {
-      scenario_.reliability = read_reliability(root_.object("reliability"), job());
-      if (scenario_.sites)
-        root_.at("reliability")
-            .fail_against(root_.at("sites"),
-                          "failures of several sites together are not modelled; expected one of "
-                          "them");
-      if (job().tokens <= 0)
-        root_.at("reliability").fail("found without run.tokens; expected them");
-    }
+    read_cost(root_.object("cost"), scenario_.device().name, !options_.other_cluster, scenario_);
     scenario_.sensitivity = root_.boolean_or("sensitivity", false);
     for (const ConfigNode& row : root_.optional_list("published"))
       scenario_.published.push_back(read_published_row(row.object()));
     scenario_.title = root_.text_or("title", "");
     if (scenario_.title.empty())
-      scenario_.title =
-          fmt::format("{} training on {}", job().architecture.name, scenario_.cluster.name);
+      scenario_.title = default_title();
     else if (options_.other_cluster)
       scenario_.title += fmt::format(", on {}", *options_.other_cluster);
   }
@@ -353,7 +382,7 @@ Scenario read_scenario(const std::string& path_or_name, const ScenarioOptions& o
   Scenario scenario = ScenarioReader{document, options}.read();
   document.finish();
   scenario.name = document.name();
-  scenario.job.name = scenario.name;
+  std::visit([&](auto& job) { job.name = scenario.name; }, scenario.job);
   scenario.resolved = resolved_json(document, load.overrides);
   return scenario;
 }

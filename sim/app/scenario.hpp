@@ -2,9 +2,11 @@
 
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "models/device/cluster_spec.hpp"
+#include "models/serving/inference.hpp"
 #include "models/training/goodput.hpp"
 #include "models/training/outer_steps.hpp"
 #include "models/training/training.hpp"
@@ -18,7 +20,7 @@ namespace tessera::app {
 struct Scenario {
   std::string name;   ///< File stem.
   std::string title;  ///< For people.
-  training::TrainingJob job;
+  std::variant<training::TrainingJob, serving::InferenceJob> job;
   device::ClusterSpec cluster;
   reports::CostAssumptions cost;
   bool rental_is_stated = false;              ///< By the scenario itself, for its own cluster.
@@ -30,6 +32,18 @@ struct Scenario {
   bool sensitivity = false;  ///< `run` also repeats it with each unpublished choice changed.
   std::string resolved;  ///< JSON of every value with its origin, and of overrides below cluster
                          ///< and architecture.
+
+  [[nodiscard]] bool trains() const { return std::holds_alternative<training::TrainingJob>(job); }
+  /// Requires: the job is of this kind.
+  [[nodiscard]] training::TrainingJob& training() { return std::get<training::TrainingJob>(job); }
+  [[nodiscard]] const training::TrainingJob& training() const {
+    return std::get<training::TrainingJob>(job);
+  }
+  [[nodiscard]] serving::InferenceJob& inference() { return std::get<serving::InferenceJob>(job); }
+  [[nodiscard]] const serving::InferenceJob& inference() const {
+    return std::get<serving::InferenceJob>(job);
+  }
+  [[nodiscard]] const device::DeviceSpec& device() const { return cluster.node.device; }
 };
 
 /// How a scenario is changed on its way in.

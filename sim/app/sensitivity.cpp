@@ -108,7 +108,7 @@ class Variants {
   }
 
   void add_layouts() {
-    const training::TrainingJob& job = base_.job;
+    const training::TrainingJob& job = base_.training();
     for (const bool more_first : {true, false}) {
       std::vector<Stage> stages = even_stages(job, more_first);
       if (stages != stages_) add_layout(std::move(stages));
@@ -119,13 +119,13 @@ class Variants {
     const std::size_t now = stage_with(stages_, StageEntry::Kind::mtp);
     for (const std::size_t target : {last - std::min<std::size_t>(last, 1), last})
       if (now < stages_.size() && target != now)
-        add("MTP module", fmt::format("on stage {}, layers spread anew", target)).job.stages =
+        add("MTP module", fmt::format("on stage {}, layers spread anew", target)).training().stages =
             training::assumed_stages(job, static_cast<int>(target));
   }
 
   void add_layout(std::vector<Stage> stages) {
     std::string value = layout_text(stages);
-    add("layers per stage", std::move(value)).job.stages = std::move(stages);
+    add("layers per stage", std::move(value)).training().stages = std::move(stages);
   }
 
   /// The device's default kernels for one family instead of those that the scenario asks for.
@@ -145,12 +145,12 @@ class Variants {
   void add_placements() {
     using training::Placement;
     using training::ReductionOverlap;
-    const bool expert_first = base_.job.placement == Placement::expert_first;
+    const bool expert_first = base_.training().placement == Placement::expert_first;
     add("node placement of expert groups",
         expert_first ? "pipeline ranks side by side in a node" : "experts side by side in a node")
-        .job.placement = expert_first ? Placement::pipeline_first : Placement::expert_first;
-    const bool exposed = base_.job.reduction == ReductionOverlap::exposed;
-    add("gradient reduction", exposed ? "overlapped" : "exposed").job.reduction =
+        .training().placement = expert_first ? Placement::pipeline_first : Placement::expert_first;
+    const bool exposed = base_.training().reduction == ReductionOverlap::exposed;
+    add("gradient reduction", exposed ? "overlapped" : "exposed").training().reduction =
         exposed ? ReductionOverlap::overlapped : ReductionOverlap::exposed;
   }
 
@@ -181,7 +181,8 @@ void add_sensitivity(core::Result& result, const Scenario& scenario, KernelSourc
     try {
       std::optional<FabricNetworkTimer> changed;
       if (variant.scenario.cluster.node.nic.efficiency != scenario.cluster.node.nic.efficiency)
-        changed.emplace(variant.scenario.cluster, variant.scenario.job,
+        changed.emplace(variant.scenario.cluster, variant.scenario.training().architecture.moe,
+                        variant.scenario.training().routing,
                         options.unfold ? fabric::Folding::none : fabric::Folding::automatic);
       streams::NetworkTimer& used = changed ? *changed : network;
       const core::Estimate step =

@@ -45,14 +45,15 @@ class Simulator {
     set.insert(set.end(), others.begin(), others.end());
     Scenario scenario = read_scenario(scenario_of(published.recipe), {set, std::nullopt});
     // It ran; how far our sum of memory is off is said, and no reason to know nothing of its time.
-    scenario.job.must_fit = false;
-    std::unique_ptr<KernelSource>& kernels = kernels_[scenario.job.device.name];
-    if (!kernels) kernels = std::make_unique<KernelSource>(scenario.job.device, options_);
-    FabricNetworkTimer network{scenario.cluster, scenario.job};
+    scenario.training().must_fit = false;
+    std::unique_ptr<KernelSource>& kernels = kernels_[scenario.training().device.name];
+    if (!kernels) kernels = std::make_unique<KernelSource>(scenario.training().device, options_);
+    FabricNetworkTimer network{scenario.cluster, scenario.training().architecture.moe,
+                               scenario.training().routing};
     training::TrainingResult trained = simulate(scenario, *kernels, network, options_, statistics_);
-    tokens_ = static_cast<double>(scenario.job.sequences * scenario.job.sequence_length) /
-              scenario.job.gpus;
-    memory_size_ = static_cast<double>(scenario.job.device.hbm.size.value());
+    tokens_ = static_cast<double>(scenario.training().sequences * scenario.training().sequence_length) /
+              scenario.training().gpus;
+    memory_size_ = static_cast<double>(scenario.training().device.hbm.size.value());
     return trained;
   }
 

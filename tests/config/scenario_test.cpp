@@ -87,10 +87,10 @@ TEST_CASE("the shipped scenarios are read and agree with themselves", "[config][
     INFO(name);
     const Scenario scenario = read_scenario(name);
     CHECK(scenario.name == name);
-    CHECK(training::contradictions(scenario.job).empty());
+    CHECK(training::contradictions(scenario.training()).empty());
     if (name.starts_with("deepseek_v3")) {
-      CHECK(scenario.job.gpus == 2048);
-      CHECK(scenario.job.sequences == 15360);
+      CHECK(scenario.training().gpus == 2048);
+      CHECK(scenario.training().sequences == 15360);
     }
     CHECK(scenario.cost.rental.value.value > 0);
     CHECK_FALSE(scenario.title.empty());
@@ -98,20 +98,20 @@ TEST_CASE("the shipped scenarios are read and agree with themselves", "[config][
   const Scenario main = read_scenario("deepseek_v3_pretrain_h800");
   CHECK(main.rental_is_stated);
   CHECK(main.cost.rental.value.value == 2);
-  CHECK(main.job.precision.linear == core::DataType::fp8_block);
-  CHECK(main.job.precision.moments == core::DataType::bf16);
-  CHECK(main.job.recompute.mla_up_projection);
-  CHECK(main.job.tokens == 14.8e12);
+  CHECK(main.training().precision.linear == core::DataType::fp8_block);
+  CHECK(main.training().precision.moments == core::DataType::bf16);
+  CHECK(main.training().recompute.mla_up_projection);
+  CHECK(main.training().tokens == 14.8e12);
   REQUIRE(main.published.size() >= 9);
   CHECK(main.published[0].quantity == "step_time");
   CHECK(main.published[0].published == 19.926);
-  const training::TrainingJob llama = read_scenario("llama3_405b_h100").job;
+  const training::TrainingJob llama = read_scenario("llama3_405b_h100").training();
   CHECK(llama.precision.linear == core::DataType::fp8);
   CHECK(llama.sequence_parallel);
   CHECK(llama.virtual_stages == 8);
   CHECK(llama.reduction == training::ReductionOverlap::bucketed);
   CHECK(llama.gather == training::GatherOverlap::overlapped);
-  const training::TrainingJob mpt = read_scenario("mpt_30b_fsdp_h100").job;
+  const training::TrainingJob mpt = read_scenario("mpt_30b_fsdp_h100").training();
   CHECK(mpt.sharding == training::Sharding::fsdp);
   CHECK(mpt.recompute.full);
   CHECK(mpt.reduce_in == core::DataType::fp32);
@@ -123,7 +123,7 @@ TEST_CASE("the shipped scenarios are read and agree with themselves", "[config][
 
 TEST_CASE("another cluster brings its own prices", "[config][scenario]") {
   const Scenario moved = read_scenario("deepseek_v3_pretrain_h800", {{}, "b200_2048_multiplane"});
-  CHECK(moved.job.device.name == "b200_sxm");
+  CHECK(moved.training().device.name == "b200_sxm");
   CHECK_FALSE(moved.rental_is_stated);
   CHECK(moved.cost.rental.value.value > 2);
 }
@@ -133,7 +133,7 @@ TEST_CASE("changes reach through names into descriptions", "[config][scenario]")
       read_scenario("deepseek_v3_pretrain_h800",
                     {{"cluster.node.nic.efficiency=0.5", "architecture.layers=62"}, std::nullopt});
   CHECK(scenario.cluster.node.nic.efficiency == 0.5);
-  CHECK(scenario.job.architecture.layers == 62);
+  CHECK(scenario.training().architecture.layers == 62);
   CHECK(scenario.resolved.find("cluster.node.nic.efficiency") != std::string::npos);
 }
 
@@ -145,7 +145,7 @@ TEST_CASE("a table of learned positions is as long as the sequences", "[config][
                 "schedule: {kind: 1f1b}")};
     return read_scenario(file.path(), {{"batch.sequence_length=" + length, "batch.sequences=16384"},
                                        std::nullopt})
-        .job.architecture.learned_positions;
+        .training().architecture.learned_positions;
   };
   CHECK(rows("1024") == 2048);  // mpt_7b.yaml
   CHECK(rows("2048") == 2048);
@@ -161,9 +161,9 @@ TEST_CASE("an architecture is imported from a configuration beside the scenario"
   const ScenarioFile file{changed("architecture: {import: config.json}")};
   file.beside("config.json", config);
   const Scenario scenario = read_scenario(file.path(), {{"architecture.layers=30"}, std::nullopt});
-  CHECK(scenario.job.architecture.layers == 30);
-  CHECK(scenario.job.architecture.moe.experts == 64);
-  CHECK(scenario.job.architecture.grouped_query());
+  CHECK(scenario.training().architecture.layers == 30);
+  CHECK(scenario.training().architecture.moe.experts == 64);
+  CHECK(scenario.training().architecture.grouped_query());
   file.beside("config.json",
               "{\"model_type\": \"mixtral\",\n" + config.substr(config.find("\"vocab")));
   CHECK(file.mistakes() ==
@@ -180,20 +180,20 @@ TEST_CASE("an architecture is imported from a configuration beside the scenario"
 TEST_CASE("stages are read in order", "[config][scenario]") {
   const ScenarioFile file{changed(stages("[embedding, 0, 1, 2, 3]", "[60, mtp, head]"))};
   const Scenario scenario = read_scenario(file.path());
-  REQUIRE(scenario.job.stages.size() == 16);
-  CHECK(scenario.job.stages[0].size() == 5);
-  CHECK(training::to_string(scenario.job.stages[15][1]) == "mtp");
+  REQUIRE(scenario.training().stages.size() == 16);
+  CHECK(scenario.training().stages[0].size() == 5);
+  CHECK(training::to_string(scenario.training().stages[15][1]) == "mtp");
 }
 
 TEST_CASE("jobs that are not simulated are refused", "[config][scenario]") {
-  for (const char* job : {"prefill", "decode", "serving", "study"}) {
+  for (const char* job : {"serving", "study"}) {
     const ScenarioFile file{"job: " + std::string(job) + "\n"};
     try {
       (void)read_scenario(file.path());
       FAIL("not refused");
     } catch (const core::Refusal& refusal) {
       CHECK(refusal.kind() == core::RefusalKind::outside_model);
-      CHECK(refusal.what() == "job " + std::string(job) + " is not simulated; training is");
+      CHECK(refusal.what() == "job " + std::string(job) + " is not simulated by itself; training, prefill and decode are");
     }
   }
 }

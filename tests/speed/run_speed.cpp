@@ -30,7 +30,7 @@ void pipeline_timeline(benchmark::State& state) {
   for ([[maybe_unused]] auto _ : state) {
     training::RooflineTimer kernels;
     training::FixedRateNetwork network;
-    events += training::simulate_training(scenario.job, kernels, network).pipeline_events;
+    events += training::simulate_training(scenario.training(), kernels, network).pipeline_events;
   }
   state.counters["events/s"] =
       benchmark::Counter(static_cast<double>(events), benchmark::Counter::kIsRate);

@@ -1,0 +1,99 @@
+#include "sim/app/surveyed_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "sim/app/kernel_cache.hpp"
+#include "sim/app/preferred_kernels.hpp"
+#include "sim/app/progress.hpp"
+
+namespace tessera::app {
+namespace {
+
+/// Estimates that stand in for missing kernels can lead a model to ask for others, rarely twice.
+constexpr int kMaxSurveys = 3;
+/// From which difference on the two fidelities are reported to disagree.
+constexpr double kFidelityTolerance = 0.15;
+constexpr std::size_t kMaxNamedKernels = 4;
+
+/// Says on which kernels the two fidelities disagree by more than the tolerance.
+std::optional<std::string> compare_fidelities(const SurveyKernelTimer& survey,
+                                              KernelSource& kernels) {
+  std::vector<std::pair<double, std::string>> apart;  // signed difference, kernel
+  for (const KernelQuery& query : survey.asked()) {
+    const auto simulated = kernels.timer().find(query);
+    if (!simulated) continue;
+    const gpu::KernelResult closed =
+        kernels.estimates().run(query.op, query.context, query.implementation);
+    const double difference = closed.time / simulated->time - 1;
+    if (std::abs(difference) > kFidelityTolerance)
+      apart.emplace_back(difference, workload::describe(query.op));
+  }
+  if (apart.empty()) return std::nullopt;
+  std::stable_sort(apart.begin(), apart.end(), [](const auto& a, const auto& b) {
+    return std::abs(a.first) > std::abs(b.first);
+  });
+  std::string text = fmt::format(
+      "the closed form differs from the cycle model by more than {:.0f} % on {} of {} kernels:",
+      100 * kFidelityTolerance, apart.size(), survey.asked().size());
+  for (std::size_t i = 0; i < std::min(apart.size(), kMaxNamedKernels); ++i)
+    text += fmt::format("{} {} {:+.0f} %", i > 0 ? "," : "", apart[i].second, 100 * apart[i].first);
+  return text;
+}
+
+void run_known(const Scenario& scenario, KernelSource& kernels,
+               const std::function<void(gpu::KernelTimer&)>& engine) {
+  PreferringKernelTimer chosen{kernels.timer(), kernels.library(), scenario.device(),
+                               scenario.kernels};
+  engine(chosen);
+}
+
+std::optional<std::string> run_surveyed(const Scenario& scenario, KernelSource& kernels,
+                                        const RunOptions& options,
+                                        const std::function<void(gpu::KernelTimer&)>& engine) {
+  for (int pass = 0; pass < kMaxSurveys; ++pass) {
+    SurveyKernelTimer survey{kernels.timer(), kernels.estimates()};
+    PreferringKernelTimer chosen{survey, kernels.library(), scenario.device(), scenario.kernels};
+    engine(chosen);
+    if (survey.missing().empty())
+      return options.check_fidelity ? compare_fidelities(survey, kernels) : std::nullopt;
+    Progress progress{"kernels"};
+    kernels.timer().run_many(survey.missing(), options.jobs,
+                             [&](std::size_t done, std::size_t all) { progress.show(done, all); });
+  }
+  run_known(scenario, kernels, engine);
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> run_with_kernels(
+    const Scenario& scenario, KernelSource& kernels, const RunOptions& options,
+    RunStatistics& statistics, const std::function<void(gpu::KernelTimer&)>& engine) {
+  const KernelStatistics before = kernels.timer().statistics();
+  const auto begin = std::chrono::steady_clock::now();
+  std::optional<std::string> warning;
+  if (options.fidelity == gpu::Fidelity::cycle)
+    warning = run_surveyed(scenario, kernels, options, engine);
+  else
+    run_known(scenario, kernels, engine);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  const KernelStatistics& after = kernels.timer().statistics();
+  statistics.kernels.memory_hits += after.memory_hits - before.memory_hits;
+  statistics.kernels.disk_hits += after.disk_hits - before.disk_hits;
+  statistics.kernels.simulated += after.simulated - before.simulated;
+  statistics.kernels.events += after.events - before.events;
+  statistics.kernels.workers_memory =
+      std::max(statistics.kernels.workers_memory, after.workers_memory);
+  const double kernel_seconds = after.wall_seconds - before.wall_seconds;
+  statistics.kernels.wall_seconds += kernel_seconds;
+  statistics.pipeline_seconds += elapsed.count() - kernel_seconds;
+  return warning;
+}
+
+}  // namespace tessera::app
