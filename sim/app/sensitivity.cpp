@@ -91,7 +91,7 @@ std::size_t stage_with(const std::vector<Stage>& stages, StageEntry::Kind kind) 
 class Variants {
  public:
   Variants(const Scenario& base, const kernels::ImplementationLibrary& library)
-      : base_(base), library_(library), stages_(stages_of(base.job)) {}
+      : base_(base), library_(library), stages_(stages_of(base.training())) {}
 
   std::vector<Variant> all() {
     add_layouts();

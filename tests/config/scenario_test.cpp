@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "models/serving/legality.hpp"
 #include "models/training/legality.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "sim/core/spelling.hpp"
@@ -87,13 +88,17 @@ TEST_CASE("the shipped scenarios are read and agree with themselves", "[config][
     INFO(name);
     const Scenario scenario = read_scenario(name);
     CHECK(scenario.name == name);
+    CHECK(scenario.cost.rental.value.value > 0);
+    CHECK_FALSE(scenario.title.empty());
+    if (!scenario.trains()) {
+      CHECK(serving::contradictions(scenario.inference()).empty());
+      continue;
+    }
     CHECK(training::contradictions(scenario.training()).empty());
     if (name.starts_with("deepseek_v3")) {
       CHECK(scenario.training().gpus == 2048);
       CHECK(scenario.training().sequences == 15360);
     }
-    CHECK(scenario.cost.rental.value.value > 0);
-    CHECK_FALSE(scenario.title.empty());
   }
   const Scenario main = read_scenario("deepseek_v3_pretrain_h800");
   CHECK(main.rental_is_stated);
