@@ -18,7 +18,8 @@ double seconds(core::Time time) { return core::to_seconds(time).value(); }
 /// Quantities under the names that scenarios use.
 class QuantityWriter {
  public:
-  QuantityWriter(const InferenceJob& job, const IterationEnsemble& ensemble, InferenceResult& served)
+  QuantityWriter(const InferenceJob& job, const IterationEnsemble& ensemble,
+                 InferenceResult& served)
       : job_(job), ensemble_(ensemble), served_(served) {}
 
   void write() {
@@ -81,7 +82,8 @@ std::vector<std::string> assumptions(const InferenceJob& job) {
   std::vector<std::string> list;
   list.push_back(fmt::format(
       "An instance is {} GPUs with {} attention rank{}; instances beside it do the same.",
-      job.instance_gpus(), job.split.attention_ranks(), job.split.attention_ranks() > 1 ? "s" : ""));
+      job.instance_gpus(), job.split.attention_ranks(),
+      job.split.attention_ranks() > 1 ? "s" : ""));
   list.push_back(
       "Kernels are replayed from a graph, one after the other; residuals are added by the norms "
       "that read them, casts to narrower types are kernels of their own.");
@@ -138,11 +140,10 @@ MemoryJob memory_job(const InferenceJob& job) {
   memory.linear = job.precision.linear;
   memory.experts = job.precision.experts;
   // A narrow cache of latents beside wider products is FlashMLA's, widened as it is read.
-  const bool widened = job.precision.attention == core::DataType::bf16 &&
-                       !job.architecture.grouped_query();
+  const bool widened =
+      job.precision.attention == core::DataType::bf16 && !job.architecture.grouped_query();
   if (job.precision.kv_cache == core::DataType::fp8)
-    memory.cache =
-        widened ? workload::CacheFormat::fp8_flashmla : workload::CacheFormat::fp8;
+    memory.cache = widened ? workload::CacheFormat::fp8_flashmla : workload::CacheFormat::fp8;
   memory.tensor = job.split.tensor;
   memory.expert = job.split.expert;
   memory.expert_tensor = job.split.expert_tensor;
@@ -179,8 +180,7 @@ std::vector<core::MemoryRow> memory_rows(const InferenceJob& job) {
   std::vector<core::MemoryRow> rows;
   const std::string rank = std::to_string(plan.stage);
   for (const MemoryKind& kind : plan.kinds) rows.push_back({rank, kind.kind, kind.bytes});
-  rows.push_back(
-      {rank, "free", static_cast<double>(job.device.hbm.size.value()) - plan.total()});
+  rows.push_back({rank, "free", static_cast<double>(job.device.hbm.size.value()) - plan.total()});
   return rows;
 }
 

@@ -41,13 +41,14 @@ struct InferenceJob {
   workload::RoutingSpec routing;
   device::DeviceSpec device;
 
-  int gpus = 0;           ///< Of the cluster; instances beside the one that is simulated do the same.
+  int gpus = 0;  ///< Of the cluster; instances beside the one that is simulated do the same.
   int gpus_per_node = 8;  ///< GPUs of one NVLink domain in use.
 
   Phase phase = Phase::decode;
   // Decode, of an attention rank.
   std::int64_t sequences = 1;
-  std::int64_t context = 1;  ///< Mean tokens of a sequence that attention sees, the new one included.
+  std::int64_t context =
+      1;  ///< Mean tokens of a sequence that attention sees, the new one included.
   // Prefill.
   std::int64_t prompt = 1;
   std::int64_t prefix = 0;  ///< Tokens of the prompt that the cache holds already.
@@ -74,10 +75,10 @@ struct InferenceJob {
 /// to the caller.
 struct InferenceResult {
   core::Result result;
-  core::Estimate iteration;            ///< Seconds; of chunked prefill, all iterations of a prompt.
-  double joules_per_gpu = 0;           ///< In that time, from kernel energies and idle power.
-  double tokens_per_gpu = 0;           ///< In that time: new prompt tokens, or generated ones.
-  workload::RoutedLoad load;           ///< Of an iteration's layers; empty without experts.
+  core::Estimate iteration;   ///< Seconds; of chunked prefill, all iterations of a prompt.
+  double joules_per_gpu = 0;  ///< In that time, from kernel energies and idle power.
+  double tokens_per_gpu = 0;  ///< In that time: new prompt tokens, or generated ones.
+  workload::RoutedLoad load;  ///< Of an iteration's layers; empty without experts.
 };
 
 /// What the job's memory depends on.
@@ -93,8 +94,7 @@ struct InferenceResult {
 
 /// Simulates an iteration on the GPU with the most work. Throws core::Refusal
 /// (illegal_combination, does_not_fit, outside_model).
-[[nodiscard]] InferenceResult simulate_inference(const InferenceJob& job,
-                                                 gpu::KernelTimer& kernels,
+[[nodiscard]] InferenceResult simulate_inference(const InferenceJob& job, gpu::KernelTimer& kernels,
                                                  streams::NetworkTimer& network);
 
 }  // namespace tessera::serving

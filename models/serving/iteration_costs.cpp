@@ -84,17 +84,19 @@ const streams::ExchangeCost& IterationCosts::exchange(const ExchangeQuestion& qu
     cost.network = network_.all_to_all(groups_.expert, core::Bytes{std::llround(bytes)});
   } else {
     const bool low_latency = path == ExpertPath::low_latency;
-    cost.network = network_.exchange(
-        {.direction = question.direction,
-         .gpus = groups_.expert,
-         .tokens_per_rank = question.tokens,
-         .hidden = job_.architecture.hidden,
-         .type = type,
-         .load = &load,
-         .sms = low_latency ? job_.device.sm.count : job_.communication_sms,
-         .low_latency = low_latency});
+    cost.network =
+        network_.exchange({.direction = question.direction,
+                           .gpus = groups_.expert,
+                           .tokens_per_rank = question.tokens,
+                           .hidden = job_.architecture.hidden,
+                           .type = type,
+                           .load = &load,
+                           .sms = low_latency ? job_.device.sm.count : job_.communication_sms,
+                           .low_latency = low_latency});
   }
-  const auto wire = [&](core::Time time) { return std::max(core::Time{}, time - question.received); };
+  const auto wire = [&](core::Time time) {
+    return std::max(core::Time{}, time - question.received);
+  };
   cost.time = {wire(cost.network.time), wire(cost.network.lower), wire(cost.network.upper),
                streams::Family::network};
   return exchanges_.emplace(key, std::move(cost)).first->second;

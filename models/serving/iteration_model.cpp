@@ -33,8 +33,7 @@ IterationRun IterationModel::run(const streams::Variation& variation) const {
   const core::BytesPerSecond hbm{job_.device.hbm.peak_rate.value() * job_.device.hbm.reachable};
   IterationRun run;
   for (const IterationPlan& plan : plans_) {
-    run.chunks.push_back(
-        streams::run_chunk(plan.chunk, hbm, variation, job_.device.sm.count));
+    run.chunks.push_back(streams::run_chunk(plan.chunk, hbm, variation, job_.device.sm.count));
     add_stretches(plan, run.chunks.back(), run.stretches);
     run.time += run.chunks.back().duration + job_.host_overhead;
     run.host += job_.host_overhead;
@@ -55,8 +54,8 @@ core::Estimate IterationEnsemble::estimate(const std::function<double(const Iter
     below += down * down;
     above += up * up;
   }
-  return {value, std::max(0.0, value - std::sqrt(below)), value + std::sqrt(above),
-          std::move(unit), grade};
+  return {value, std::max(0.0, value - std::sqrt(below)), value + std::sqrt(above), std::move(unit),
+          grade};
 }
 
 IterationEnsemble run_ensemble(const IterationModel& model) {

@@ -26,7 +26,8 @@ struct IterationRun {
 class IterationModel {
  public:
   /// Throws core::Refusal; `job`, `kernels` and `network` outlive the model.
-  IterationModel(const InferenceJob& job, gpu::KernelTimer& kernels, streams::NetworkTimer& network);
+  IterationModel(const InferenceJob& job, gpu::KernelTimer& kernels,
+                 streams::NetworkTimer& network);
 
   [[nodiscard]] IterationRun run(const streams::Variation& variation = {}) const;
 

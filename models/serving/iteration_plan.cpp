@@ -69,8 +69,8 @@ class Writer {
   void leave(int batch, const ForwardPart& part, Exchange::Direction direction,
              const LoweredPass& pass) {
     const bool dispatch = direction == Exchange::Direction::dispatch;
-    const ExchangeQuestion question{
-        direction, pass.sent_tokens, received(dispatch ? part.received : part.returned)};
+    const ExchangeQuestion question{direction, pass.sent_tokens,
+                                    received(dispatch ? part.received : part.returned)};
     Node node;
     node.part = part.name;
     node.name = dispatch ? "dispatch" : "combine";
@@ -146,9 +146,7 @@ class Writer {
   IterationPlan plan_;
 };
 
-const char* home_of(const ForwardPart& part) {
-  return part.exchanges ? "routed experts" : "MLPs";
-}
+const char* home_of(const ForwardPart& part) { return part.exchanges ? "routed experts" : "MLPs"; }
 
 /// A part with nothing beside it.
 void write_alone(Writer& writer, const ForwardPart& part, const LoweredPass& pass) {
@@ -185,7 +183,8 @@ Stages low_latency_stages(Writer& writer, int batch, const LoweredPass& pass, st
       if (before) writer.add(batch, *before, before->finish, home_of(*before));
       writer.add(batch, part, part.project, "attention");
     });
-    stages.push_back([&writer, &part, batch] { writer.add(batch, part, part.attend, "attention"); });
+    stages.push_back(
+        [&writer, &part, batch] { writer.add(batch, part, part.attend, "attention"); });
     stages.push_back([&writer, &part, &pass, batch] {
       if (part.exchanges) writer.leave(batch, part, Exchange::Direction::dispatch, pass);
       writer.add(batch, part, part.send, "exchange buffers");

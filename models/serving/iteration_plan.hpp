@@ -43,8 +43,8 @@ struct IterationPlan {
 /// seeing the earlier one's tokens.
 [[nodiscard]] std::vector<workload::ForwardPass> halves(const workload::ForwardPass& pass);
 
-/// One iteration. With `two_batch_overlap` the layers before the first mixture of experts, embedding
-/// and head run for the whole batch; then stages of the halves alternate.
+/// One iteration. With `two_batch_overlap` the layers before the first mixture of experts,
+/// embedding and head run for the whole batch; then stages of the halves alternate.
 ///
 /// Low latency, a layer's stages: projections | core of attention to gate | dispatch leaves, shared
 /// experts | experts, combine leaves | combine arrives; the second half runs two stages behind, so

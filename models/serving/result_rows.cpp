@@ -19,9 +19,8 @@ constexpr std::size_t kShownNodes = 400;
 double seconds(Time time) { return core::to_seconds(time).value(); }
 
 std::vector<core::PhaseRow> longest_first(std::vector<core::PhaseRow> rows) {
-  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-    return a.time.value > b.time.value;
-  });
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const auto& a, const auto& b) { return a.time.value > b.time.value; });
   return rows;
 }
 
@@ -154,8 +153,12 @@ std::vector<core::NetworkRow> network_rows(const IterationModel& model, const It
     for (const auto& [fabric, bytes] :
          {std::pair{"rdma", t.rdma_bytes}, std::pair{"nvlink", t.nvlink_bytes}}) {
       if (bytes <= 0) continue;
-      rows.push_back({name, fabric, bytes, {t.value, t.lower, t.upper, "s", t.grade},
-                      t.value > 0 ? bytes / t.value : 0, first ? t.exposed : 0});
+      rows.push_back({name,
+                      fabric,
+                      bytes,
+                      {t.value, t.lower, t.upper, "s", t.grade},
+                      t.value > 0 ? bytes / t.value : 0,
+                      first ? t.exposed : 0});
       first = false;
     }
   }

@@ -11,8 +11,7 @@ namespace tessera::serving {
 
 /// One row a stretch, longest first; rank "0".
 [[nodiscard]] std::vector<core::PhaseRow> phase_rows(const IterationEnsemble& ensemble);
-[[nodiscard]] std::vector<core::KernelRow> kernel_rows(const IterationModel& model,
-                                                       int device_sms);
+[[nodiscard]] std::vector<core::KernelRow> kernel_rows(const IterationModel& model, int device_sms);
 [[nodiscard]] std::vector<core::NetworkRow> network_rows(const IterationModel& model,
                                                          const IterationRun& run);
 /// Time by what bounds it, longest first: of kernels their binding resource, "network" while only

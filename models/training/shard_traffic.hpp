@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "models/streams/network_timer.hpp"
 #include "models/training/chunk.hpp"
 #include "models/training/layout.hpp"
-#include "models/streams/network_timer.hpp"
 #include "models/training/training.hpp"
 
 /// What ranks that hold the same parameters send each other: weights gathered, gradients reduced.

@@ -10,8 +10,8 @@ using std::int64_t;
 using Kind = Transfer::Kind;
 using Group = Transfer::Group;
 
-/// Tokens that the queries of a pass see of one sequence, as kernels take them: a window's beginning
-/// is passed on; of chunks that start anew, the mean over where the last token lies.
+/// Tokens that the queries of a pass see of one sequence, as kernels take them: a window's
+/// beginning is passed on; of chunks that start anew, the mean over where the last token lies.
 Attention ForwardBuilder::core(int64_t heads, int64_t kv_heads, int64_t qk_dim, int64_t v_dim,
                                int64_t window, bool chunked) const {
   const ForwardPass& pass = job_.pass;

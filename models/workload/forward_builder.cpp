@@ -88,8 +88,7 @@ void ForwardBuilder::feed_forward(const FeedForwardKind& kind) {
     return;
   }
   experts(std::get<MixtureOfExperts>(kind));
-  if (scatters())
-    transfer(part_.finish, "token gather", Kind::all_gather, Group::tensor, bytes);
+  if (scatters()) transfer(part_.finish, "token gather", Kind::all_gather, Group::tensor, bytes);
 }
 
 void ForwardBuilder::gate(const MixtureOfExperts& moe) {
@@ -127,8 +126,7 @@ void ForwardBuilder::experts(const MixtureOfExperts& moe) {
       stream(part_.finish, "token unpermute", StreamKind::unpermute, rows, a_.hidden, p_.combine,
              DataType::bf16, static_cast<int>(moe.top_k));
   }
-  if (moe.shared_experts > 0)
-    stream(part_.finish, "shared add", StreamKind::add, rows, a_.hidden);
+  if (moe.shared_experts > 0) stream(part_.finish, "shared add", StreamKind::add, rows, a_.hidden);
 }
 
 /// Rows that came by an exchange, put in the order of experts; a token's rows of this rank added.

@@ -81,8 +81,8 @@ class ForwardBuilder {
   const Architecture& a_;
   const InferencePrecision& p_;
   std::int64_t tokens_;
-  std::int64_t routed_ = 0;   ///< Rows of all experts on this GPU.
-  bool exchanging_ = false;   ///< The part has routed experts.
+  std::int64_t routed_ = 0;  ///< Rows of all experts on this GPU.
+  bool exchanging_ = false;  ///< The part has routed experts.
   ForwardPart part_;
 };
 

@@ -14,8 +14,8 @@ namespace tessera::workload {
 /// Which number format each part of a forward pass uses. What stays in BF16 whatever is chosen:
 /// gate, norms, embedding, head, and MLA's absorbed products.
 struct InferencePrecision {
-  core::DataType linear = core::DataType::bf16;   ///< Every linear layer but the routed experts.
-  core::DataType experts = core::DataType::bf16;  ///< Routed experts.
+  core::DataType linear = core::DataType::bf16;     ///< Every linear layer but the routed experts.
+  core::DataType experts = core::DataType::bf16;    ///< Routed experts.
   core::DataType attention = core::DataType::bf16;  ///< bf16 or fp8: queries and the MMA.
   core::DataType kv_cache = core::DataType::bf16;   ///< bf16 or fp8.
   core::DataType dispatch = core::DataType::bf16;   ///< Tokens on their way to experts.
@@ -76,11 +76,11 @@ struct ForwardPart {
   bool exchanges = false;
   Steps project;         ///< Up to the core of attention.
   Steps attend;          ///< The core, output projection; norm and gate of a mixture of experts.
-  Steps send, received;       ///< Of low-latency exchanges: kernels that fill and empty buffers
+  Steps send, received;  ///< Of low-latency exchanges: kernels that fill and empty buffers
   Steps returning, returned;  ///< of the dispatch, and of the combine.
-  Steps shared;          ///< Shared experts.
-  Steps experts;         ///< A dense MLP, or the routed experts.
-  Steps finish;          ///< What needs the routed experts' outputs.
+  Steps shared;               ///< Shared experts.
+  Steps experts;              ///< A dense MLP, or the routed experts.
+  Steps finish;               ///< What needs the routed experts' outputs.
 
   [[nodiscard]] std::vector<const Steps*> lists() const;
 };

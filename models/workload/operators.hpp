@@ -109,8 +109,8 @@ struct SelectTopK {
 /// Kernels that stream rows through the CUDA cores: what they move and compute follows from the
 /// kind.
 enum class StreamKind {
-  rms_norm,  ///< y = x / rms(x) * w. Reads x, writes y (and its quantised copy when `output` is
-             ///< block-scaled).
+  rms_norm,      ///< y = x / rms(x) * w. Reads x, writes y (and its quantised copy when `output` is
+                 ///< block-scaled).
   add_rms_norm,  ///< r += x; y = r / rms(r) * w. Reads x, r; writes r, y.
   rms_norm_backward,   ///< Reads x, dy; writes dx; reduces dw.
   rotary,              ///< In place on the rotary part of q and k.

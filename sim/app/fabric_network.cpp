@@ -9,8 +9,8 @@
 namespace tessera::app {
 namespace {
 
-streams::NetworkCost cost_of(core::Time time, core::Time lower, core::Time upper,
-                              core::Grade grade, const std::map<fabric::LinkClass, double>& bytes) {
+streams::NetworkCost cost_of(core::Time time, core::Time lower, core::Time upper, core::Grade grade,
+                             const std::map<fabric::LinkClass, double>& bytes) {
   const auto on = [&](fabric::LinkClass link) {
     const auto found = bytes.find(link);
     return found == bytes.end() ? 0.0 : found->second;
@@ -78,8 +78,8 @@ streams::NetworkCost FabricNetworkTimer::exchange(const streams::ExpertExchange&
 }
 
 streams::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind,
-                                                     const std::vector<int>& gpus,
-                                                     core::Bytes size) {
+                                                    const std::vector<int>& gpus,
+                                                    core::Bytes size) {
   fabric::CollectiveRequest request;
   request.kind = kind;
   request.ranks = gpus;
@@ -97,12 +97,12 @@ streams::NetworkCost FabricNetworkTimer::send(int from_gpu, int to_gpu, core::By
 }
 
 streams::NetworkCost FabricNetworkTimer::ring_shift(const std::vector<int>& gpus,
-                                                     core::Bytes size) {
+                                                    core::Bytes size) {
   return collective(fabric::CollectiveKind::ring_shift, gpus, size);
 }
 
 streams::NetworkCost FabricNetworkTimer::all_reduce(const std::vector<int>& gpus,
-                                                     core::Bytes size) {
+                                                    core::Bytes size) {
   return collective(fabric::CollectiveKind::all_reduce, gpus, size);
 }
 
@@ -119,17 +119,17 @@ streams::NetworkCost FabricNetworkTimer::all_reduce_by(fabric::ReduceLibrary lib
 }
 
 streams::NetworkCost FabricNetworkTimer::reduce_scatter(const std::vector<int>& gpus,
-                                                         core::Bytes size) {
+                                                        core::Bytes size) {
   return collective(fabric::CollectiveKind::reduce_scatter, gpus, size);
 }
 
 streams::NetworkCost FabricNetworkTimer::all_gather(const std::vector<int>& gpus,
-                                                     core::Bytes size) {
+                                                    core::Bytes size) {
   return collective(fabric::CollectiveKind::all_gather, gpus, size);
 }
 
 streams::NetworkCost FabricNetworkTimer::all_to_all(const std::vector<int>& gpus,
-                                                     core::Bytes size) {
+                                                    core::Bytes size) {
   return collective(fabric::CollectiveKind::all_to_all, gpus, size);
 }
 

@@ -41,7 +41,7 @@ class FabricNetworkTimer : public streams::NetworkTimer {
 
  private:
   streams::NetworkCost collective(fabric::CollectiveKind kind, const std::vector<int>& gpus,
-                                   core::Bytes size);
+                                  core::Bytes size);
 
   workload::MixtureOfExperts moe_;
   workload::RoutingSpec routing_;

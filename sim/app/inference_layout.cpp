@@ -102,8 +102,7 @@ void read_serving(const ConfigNode& node, InferenceJob& job) {
                                               usual_path(job));
   const int most = std::max(0, job.device.sm.count - 1);
   const int usual = job.split.path == ExpertPath::normal ? std::min(kDeepEpSms, most) : 0;
-  job.communication_sms =
-      static_cast<int>(node.integer_or("communication_sms", 0, most, usual));
+  job.communication_sms = static_cast<int>(node.integer_or("communication_sms", 0, most, usual));
   job.reduce_by = node.choice_or<serving::ReduceBy>("all_reduce",
                                                     {{"nccl", serving::ReduceBy::nccl},
                                                      {"vllm", serving::ReduceBy::vllm},

@@ -35,8 +35,8 @@ core::Result run_inference(const Scenario& scenario, KernelSource& kernels,
     FabricNetworkTimer network{scenario.cluster, job.architecture.moe, job.routing,
                                options.unfold ? fabric::Folding::none : fabric::Folding::automatic};
     serving::InferenceResult served;
-    const auto warning = run_with_kernels(
-        scenario, kernels, options, statistics, [&](gpu::KernelTimer& timer) {
+    const auto warning =
+        run_with_kernels(scenario, kernels, options, statistics, [&](gpu::KernelTimer& timer) {
           served = serving::simulate_inference(job, timer, network);
         });
     core::Result result = std::move(served.result);

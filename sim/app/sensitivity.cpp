@@ -119,8 +119,9 @@ class Variants {
     const std::size_t now = stage_with(stages_, StageEntry::Kind::mtp);
     for (const std::size_t target : {last - std::min<std::size_t>(last, 1), last})
       if (now < stages_.size() && target != now)
-        add("MTP module", fmt::format("on stage {}, layers spread anew", target)).training().stages =
-            training::assumed_stages(job, static_cast<int>(target));
+        add("MTP module", fmt::format("on stage {}, layers spread anew", target))
+            .training()
+            .stages = training::assumed_stages(job, static_cast<int>(target));
   }
 
   void add_layout(std::vector<Stage> stages) {
@@ -148,7 +149,8 @@ class Variants {
     const bool expert_first = base_.training().placement == Placement::expert_first;
     add("node placement of expert groups",
         expert_first ? "pipeline ranks side by side in a node" : "experts side by side in a node")
-        .training().placement = expert_first ? Placement::pipeline_first : Placement::expert_first;
+        .training()
+        .placement = expert_first ? Placement::pipeline_first : Placement::expert_first;
     const bool exposed = base_.training().reduction == ReductionOverlap::exposed;
     add("gradient reduction", exposed ? "overlapped" : "exposed").training().reduction =
         exposed ? ReductionOverlap::overlapped : ReductionOverlap::exposed;

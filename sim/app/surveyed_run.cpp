@@ -72,9 +72,9 @@ std::optional<std::string> run_surveyed(const Scenario& scenario, KernelSource& 
 
 }  // namespace
 
-std::optional<std::string> run_with_kernels(
-    const Scenario& scenario, KernelSource& kernels, const RunOptions& options,
-    RunStatistics& statistics, const std::function<void(gpu::KernelTimer&)>& engine) {
+std::optional<std::string> run_with_kernels(const Scenario& scenario, KernelSource& kernels,
+                                            const RunOptions& options, RunStatistics& statistics,
+                                            const std::function<void(gpu::KernelTimer&)>& engine) {
   const KernelStatistics before = kernels.timer().statistics();
   const auto begin = std::chrono::steady_clock::now();
   std::optional<std::string> warning;

@@ -62,7 +62,8 @@ void add_bill(core::Result& result, const Scenario& scenario,
   run.step = step;
   run.joules_per_gpu = {joules, joules * step.lower / step.value, joules * step.upper / step.value,
                         "J", core::worst(step.grade, core::Grade::transferred)};
-  run.tokens_per_step = static_cast<double>(scenario.training().sequences * scenario.training().sequence_length);
+  run.tokens_per_step =
+      static_cast<double>(scenario.training().sequences * scenario.training().sequence_length);
   run.tokens = scenario.training().tokens;
   run.gpus = scenario.training().gpus;
   std::erase_if(result.quantities, [](const auto& row) { return row.first == "gpu_hours"; });
@@ -99,8 +100,8 @@ training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernel
                                   streams::NetworkTimer& network, const RunOptions& options,
                                   RunStatistics& statistics) {
   training::TrainingResult trained;
-  const auto warning = run_with_kernels(
-      scenario, kernels, options, statistics, [&](gpu::KernelTimer& timer) {
+  const auto warning =
+      run_with_kernels(scenario, kernels, options, statistics, [&](gpu::KernelTimer& timer) {
         trained = training::simulate_training(scenario.training(), timer, network);
       });
   if (warning) trained.result.warnings.push_back(*warning);
@@ -111,8 +112,7 @@ training::TrainingResult simulate(const Scenario& scenario, KernelSource& kernel
 core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
                           RunStatistics& statistics) {
   KernelSources own;
-  KernelSource& kernels =
-      (options.sources ? *options.sources : own).of(scenario.device(), options);
+  KernelSource& kernels = (options.sources ? *options.sources : own).of(scenario.device(), options);
   if (!scenario.trains()) return run_inference(scenario, kernels, options, statistics);
   const core::Result head = result_head(scenario, kernels.fits());
   try {

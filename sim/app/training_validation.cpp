@@ -51,8 +51,9 @@ class Simulator {
     FabricNetworkTimer network{scenario.cluster, scenario.training().architecture.moe,
                                scenario.training().routing};
     training::TrainingResult trained = simulate(scenario, *kernels, network, options_, statistics_);
-    tokens_ = static_cast<double>(scenario.training().sequences * scenario.training().sequence_length) /
-              scenario.training().gpus;
+    tokens_ =
+        static_cast<double>(scenario.training().sequences * scenario.training().sequence_length) /
+        scenario.training().gpus;
     memory_size_ = static_cast<double>(scenario.training().device.hbm.size.value());
     return trained;
   }

@@ -150,7 +150,8 @@ TEST_CASE("a table of learned positions is as long as the sequences", "[config][
                 "schedule: {kind: 1f1b}")};
     return read_scenario(file.path(), {{"batch.sequence_length=" + length, "batch.sequences=16384"},
                                        std::nullopt})
-        .training().architecture.learned_positions;
+        .training()
+        .architecture.learned_positions;
   };
   CHECK(rows("1024") == 2048);  // mpt_7b.yaml
   CHECK(rows("2048") == 2048);
@@ -198,7 +199,8 @@ TEST_CASE("jobs that are not simulated are refused", "[config][scenario]") {
       FAIL("not refused");
     } catch (const core::Refusal& refusal) {
       CHECK(refusal.kind() == core::RefusalKind::outside_model);
-      CHECK(refusal.what() == "job " + std::string(job) + " is not simulated by itself; training, prefill and decode are");
+      CHECK(refusal.what() == "job " + std::string(job) +
+                                  " is not simulated by itself; training, prefill and decode are");
     }
   }
 }

@@ -67,12 +67,12 @@ TEST_CASE("a decode layer of DeepSeek-V3 has the FLOPs of its published shapes",
 TEST_CASE("prefill of DeepSeek-V3 expands keys and values of all tokens that are seen",
           "[lowering]") {
   const auto layer = [](std::int64_t context) {
-    return InferenceLowering{{load_architecture("deepseek_v3"),
-                              fp8_block(),
-                              {.expert = 32, .path = ExpertPath::normal},
-                              {.absorbed = false, .sequences = 2, .queries = 4096,
-                               .context = context},
-                              std::vector<std::int64_t>(8, 8192)}}
+    return InferenceLowering{
+        {load_architecture("deepseek_v3"),
+         fp8_block(),
+         {.expert = 32, .path = ExpertPath::normal},
+         {.absorbed = false, .sequences = 2, .queries = 4096, .context = context},
+         std::vector<std::int64_t>(8, 8192)}}
         .layer(10);
   };
   const auto whole = flops_by_name(layer(4096));

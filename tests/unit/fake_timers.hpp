@@ -13,6 +13,9 @@
 /// simple enough to predict by hand.
 namespace tessera::training {
 
+using streams::ExpertExchange;
+using streams::NetworkCost;
+
 inline core::Time seconds_to_time(double seconds) {
   return core::Time{std::llround(seconds * core::kPicosecondsPerSecond)};
 }
