@@ -134,7 +134,8 @@ std::string label(const std::string& name) {
       std::pair{"flops", "FLOP"}, std::pair{"tflops", "TFLOP/s"}, std::pair{"nic", "NIC"},
       std::pair{"mtp", "MTP"},    std::pair{"gemm", "GEMM"},      std::pair{"mla", "MLA"},
       std::pair{"1f", "1F"},      std::pair{"1b", "1B"},          std::pair{"1w", "1W"},
-      std::pair{"1f1b", "1F1B"}};
+      std::pair{"1f1b", "1F1B"},  std::pair{"ttft", "TTFT"},      std::pair{"tpot", "TPOT"},
+      std::pair{"kv", "KV"},      std::pair{"cuda", "CUDA"}};
   std::string text;
   std::string separators = name;
   for (char& c : separators)

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -9,6 +10,7 @@
 #include "reports/json.hpp"
 #include "reports/report.hpp"
 #include "sim/app/command.hpp"
+#include "sim/app/disaggregation_run.hpp"
 #include "sim/app/output_directory.hpp"
 #include "sim/app/run_settings.hpp"
 #include "sim/app/scenario.hpp"
@@ -30,14 +32,30 @@ struct Arguments {
   RunSettings settings;
 };
 
+/// Simulates a scenario that has been read.
+using Simulation = std::function<core::Result(const RunOptions&, RunStatistics&)>;
+
+/// Reads the scenario, whatever its job.
+Simulation read(const Arguments& arguments) {
+  if (is_disaggregation(arguments.scenario, arguments.set)) {
+    return [scenario = read_disaggregation(arguments.scenario, arguments.set)](
+               const RunOptions& options, RunStatistics& statistics) {
+      return run_disaggregation(scenario, options, statistics);
+    };
+  }
+  return [scenario = read_scenario(arguments.scenario, {arguments.set, std::nullopt})](
+             RunOptions options, RunStatistics& statistics) {
+    options.sensitivity |= scenario.sensitivity;
+    return run_scenario(scenario, options, statistics);
+  };
+}
+
 void run(const Arguments& arguments) {
-  const Scenario scenario = read_scenario(arguments.scenario, {arguments.set, std::nullopt});
+  const Simulation simulate = read(arguments);
   std::optional<OutputDirectory> out;
   if (!arguments.out.empty()) out.emplace(arguments.out, kResultFiles);
   RunContext context{arguments.settings};
-  RunOptions options = context.options();
-  options.sensitivity |= scenario.sensitivity;
-  const core::Result result = run_scenario(scenario, options, context.statistics());
+  const core::Result result = simulate(context.options(), context.statistics());
   const reports::SchedulePicture picture =
       arguments.draw ? reports::schedule_picture(result.timeline, result.title)
                      : reports::SchedulePicture{};

@@ -30,14 +30,18 @@ constexpr double kMaxTokens = 1e18;
 
 constexpr std::string_view kYaml = ".yaml";
 
-enum class JobKind { training, prefill, decode, serving, study };
+enum class JobKind { training, prefill, decode, serving, study, disaggregation };
 
 JobKind read_job(const ConfigNode& root) {
   const auto job = root.choice<JobKind>("job", {{"training", JobKind::training},
                                                 {"prefill", JobKind::prefill},
                                                 {"decode", JobKind::decode},
                                                 {"serving", JobKind::serving},
-                                                {"study", JobKind::study}});
+                                                {"study", JobKind::study},
+                                                {"disaggregation", JobKind::disaggregation}});
+  if (root.sound() && job == JobKind::disaggregation)
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        "job disaggregation is two scenarios; `tessera run` puts them together");
   if (root.sound() && (job == JobKind::serving || job == JobKind::study))
     throw core::Refusal(core::RefusalKind::outside_model,
                         fmt::format("job {} is not simulated by itself; training, prefill and "

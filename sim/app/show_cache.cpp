@@ -8,6 +8,7 @@
 #include "models/workload/kv_cache.hpp"
 #include "models/workload/video_transformer.hpp"
 #include "reports/format.hpp"
+#include "sim/app/mla_form_table.hpp"
 #include "sim/core/data_type.hpp"
 
 namespace tessera::app {
@@ -151,7 +152,8 @@ void show_cache(const std::string& name, const std::string& format, CacheQuestio
   }
   if (models.size() == 1) fmt::print("{}\n", cache_details(models.front(), question));
   fmt::print("{}{}", cache_assumptions(question), cache_text(rows, question));
-  if (models.size() == 1) fmt::print("\n{}", memory_text(rows));
+  if (models.size() == 1)
+    fmt::print("\n{}\n{}", memory_text(rows), mla_form_text(models.front(), question));
 }
 
 }  // namespace tessera::app

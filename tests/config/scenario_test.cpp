@@ -10,6 +10,7 @@
 
 #include "models/serving/legality.hpp"
 #include "models/training/legality.hpp"
+#include "sim/app/disaggregation_scenario.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "sim/core/spelling.hpp"
 
@@ -86,6 +87,7 @@ std::string stages(const std::string& first, const std::string& last) {
 TEST_CASE("the shipped scenarios are read and agree with themselves", "[config][scenario]") {
   for (const std::string& name : core::names_in("workloads/scenarios")) {
     INFO(name);
+    if (is_disaggregation(name, {})) continue;
     const Scenario scenario = read_scenario(name);
     CHECK(scenario.name == name);
     CHECK(scenario.cost.rental.value.value > 0);
@@ -214,11 +216,11 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
       {"extends: base\n"
        "job: trainig\n",
        "s.yaml:2:6: error: job: found 'trainig'; expected one of training, prefill, decode, "
-       "serving or study (did you mean 'training'?)"},
+       "serving, study or disaggregation (did you mean 'training'?)"},
       {"extends: base\n"
        "job: null\n",
-       "s.yaml:1:1: error: job: missing; expected one of training, prefill, decode, serving or "
-       "study"},
+       "s.yaml:1:1: error: job: missing; expected one of training, prefill, decode, "
+       "serving, study or disaggregation"},
       {"extends: base\n"
        "shedule: {kind: dualpipe}\n",
        "s.yaml:2:1: error: shedule: found an unknown key (did you mean 'schedule'?)"},
