@@ -137,6 +137,13 @@ Transfer transfer_of(const DisaggregationScenario& scenario, const Pool& prefill
   return t;
 }
 
+/// Share of a pool's rate that is used; of the pool that waits it is as uncertain as the balance.
+Estimate busy(double share, const Estimate& balance) {
+  if (share == 1) return exact(1, "1");
+  return {share, share * balance.lower / balance.value,
+          std::min(1.0, share * balance.upper / balance.value), "1", balance.grade};
+}
+
 /// A decode instance and the fewest prefill instances that keep it busy.
 int64_t least_gpus(const PoolRate& prefill, const PoolRate& decode, double ratio) {
   const double wanted = ratio * static_cast<double>(decode.instance_gpus);
@@ -164,8 +171,8 @@ void add_pools(core::Result& result, const DisaggregationScenario& scenario, con
   add("prefill_gpus_per_decode_gpu", ratio);
   add("prefill_gpus", exact(static_cast<double>(sizes.prefill_instances * p.instance_gpus), "GPU"));
   add("decode_gpus", exact(static_cast<double>(sizes.decode_instances * d.instance_gpus), "GPU"));
-  add("prefill_busy", by_binding(sizes.prefill_busy, "1"));
-  add("decode_busy", by_binding(sizes.decode_busy, "1"));
+  add("prefill_busy", busy(sizes.prefill_busy, ratio));
+  add("decode_busy", busy(sizes.decode_busy, ratio));
   add("requests_per_second", by_binding(sizes.requests_per_second, "1/s"));
   add("tokens_per_second_per_gpu",
       by_binding(sizes.requests_per_second * request.output_tokens / gpus, "tokens/s"));

@@ -1,0 +1,63 @@
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/end_to_end/tessera_program.hpp"
+
+namespace tessera::end_to_end {
+namespace {
+
+using Catch::Approx;
+using Catch::Matchers::ContainsSubstring;
+
+constexpr const char* kPools = "run deepseek_v3_disaggregated_h800 --fidelity analytical";
+
+nlohmann::json quantities(const std::string& command) {
+  const Outcome run = run_tessera(command + " --format json");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  return nlohmann::json::parse(run.output)["quantities"];
+}
+
+double value(const nlohmann::json& quantities, const char* name) {
+  return quantities[name]["value"].get<double>();
+}
+
+TEST_CASE("two pools balance what each of them takes for a request", "[disaggregation]") {
+  const auto pools = quantities(kPools);
+  const auto prefill = quantities("run deepseek_v3_prefill_h800 --fidelity analytical");
+  // The mean context of a request under way: 4096 + 1024 / 2.
+  const auto decode =
+      quantities("run deepseek_v3_decode_h800 --fidelity analytical --set batch.context=4608");
+  const double p = value(prefill, "tokens_per_second_per_gpu");
+  const double d = value(decode, "tokens_per_second_per_gpu");
+  CHECK(value(pools, "prefill_gpus_per_decode_gpu") == Approx((4096 / p) / (1023 / d)));
+  const double waiting = value(pools, "prefill_gpus") * p / 4096;
+  const double serving = value(pools, "decode_gpus") * d / 1023;
+  CHECK(value(pools, "requests_per_second") == Approx(std::min(waiting, serving)));
+  CHECK(value(pools, "ttft") ==
+        Approx(value(prefill, "ttft") + value(pools, "kv_transfer_exposed")));
+  CHECK(value(pools, "tpot") == Approx(value(decode, "tpot")));
+  // 61 layers of 1,152 bytes a token; four prompts of an iteration leave a GPU over 400 Gb/s.
+  CHECK(value(pools, "kv_transfer_bytes") == 61.0 * 1152 * 4096);
+  CHECK(value(pools, "kv_transfer_time") > 4 * 61.0 * 1152 * 4096 / 50e9);
+  CHECK(value(pools, "kv_transfer_exposed") < value(pools, "kv_transfer_time") / 50);
+}
+
+TEST_CASE("a cache that leaves after the prefill is waited for", "[disaggregation]") {
+  const auto pools =
+      quantities(std::string(kPools) + " --set disaggregation.transfer=after_prefill");
+  CHECK(value(pools, "kv_transfer_exposed") == value(pools, "kv_transfer_time"));
+}
+
+TEST_CASE("too few GPUs for an instance of each pool are refused", "[disaggregation]") {
+  const Outcome run = run_tessera(std::string(kPools) + " --set disaggregation.gpus=100");
+  CHECK(run.exit_code == 1);
+  CHECK_THAT(run.errors,
+             ContainsSubstring("100 GPUs hold no prefill instance of 32 beside a decode instance "
+                               "of 128; expected at least 160"));
+}
+
+}  // namespace
+}  // namespace tessera::end_to_end
