@@ -71,8 +71,9 @@ void add_calibrate_command(CLI::App& program) {
       "Device whose fitted energies are transferred to devices without measured watts");
   command->add_option("--jobs", options->jobs, "Worker processes")->check(CLI::Range(1, 1024));
   add_calibrate_collectives(*command);
+  add_calibrate_serving(*command);
   command->callback([options, command] {
-    if (command->got_subcommand("collectives")) return;
+    if (command->got_subcommand("collectives") || command->got_subcommand("serving")) return;
     // Not `required()`: CLI11 would ask the subcommand's users for them too.
     if (options->measurements.empty()) throw CLI::RequiredError("measurements");
     if (options->devices.empty()) throw CLI::RequiredError("--device");

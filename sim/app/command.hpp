@@ -17,5 +17,6 @@ void add_calibrate_command(CLI::App& program);
 void add_validate_command(CLI::App& program);
 /// `calibrate collectives`, a part of the above.
 void add_calibrate_collectives(CLI::App& calibrate);
+void add_calibrate_serving(CLI::App& calibrate);
 
 }  // namespace tessera::app

@@ -10,6 +10,7 @@
 #include "sim/app/output_file.hpp"
 #include "sim/app/parameter_table.hpp"
 #include "sim/app/run_settings.hpp"
+#include "sim/app/serving_validation.hpp"
 #include "sim/app/shipped_residuals.hpp"
 #include "sim/app/training_validation.hpp"
 #include "sim/app/validation.hpp"
@@ -110,10 +111,36 @@ void run_training(const ValidateOptions& options) {
   fmt::print("{}", to_text(runs));
 }
 
+void run_serving(const ValidateOptions& options) {
+  if (options.kernels.measurements.empty())
+    throw core::ConfigError({"command line", 0, 0},
+                            "serving needs --measurements: the folder of e2e_serving.csv");
+  if (options.fidelity == "both")
+    throw core::ConfigError({"command line", 0, 0},
+                            "--fidelity: found 'both'; expected cycle or analytical for serving");
+  ServingValidationOptions serving{.measurements = options.kernels.measurements,
+                                   .fits = options.kernels.fits,
+                                   .fidelity = fidelities(options.fidelity).front(),
+                                   .jobs = options.kernels.jobs};
+  if (options.half == "test") serving.half = calibrate::Half::test;
+  if (options.half == "fit") serving.half = calibrate::Half::fit;
+  const ServingValidation validation = validate_serving(serving);
+  if (!options.out.empty()) {
+    const OutputDirectory directory{options.out, {"e2e_serving.csv"}};
+    directory.commit([&](const std::filesystem::path& folder) {
+      write_output_file((folder / "e2e_serving.csv").string(), to_csv(validation));
+    });
+  }
+  fmt::print("{}", to_text(validation));
+}
+
 /// Options that belong to one of the tables only.
 constexpr const char* kKernelsOnly[] = {"--measurements", "--files", "--half",      "--by",
                                         "--rows",         "--fits",  "--parameters"};
 constexpr const char* kTrainingOnly[] = {"--results", "--id", "--stated-only"};
+
+/// Options that choose among files and rows of kernels.
+constexpr const char* kRowsOnly[] = {"--files", "--by", "--rows", "--parameters"};
 
 void refuse_given(const CLI::App& command, std::span<const char* const> names,
                   const std::string& what) {
@@ -124,9 +151,11 @@ void refuse_given(const CLI::App& command, std::span<const char* const> names,
 }
 
 void run(ValidateOptions& options, const CLI::App& command) {
-  if (options.what == "serving")
-    throw core::Refusal(core::RefusalKind::outside_model,
-                        "serving is not simulated, so there is nothing to hold against results");
+  if (options.what == "serving") {
+    refuse_given(command, kTrainingOnly, "serving");
+    refuse_given(command, kRowsOnly, "serving");
+    return run_serving(options);
+  }
   const bool training = options.what == "training";
   if (training)
     refuse_given(command, kKernelsOnly, "training");

@@ -59,10 +59,41 @@ TEST_CASE("validate scores measured rows and writes them with their predictions"
 }
 
 TEST_CASE("validate says what it cannot do", "[validate]") {
-  CHECK(run_tessera("validate serving").exit_code == 1);
-  CHECK_THAT(run_tessera("validate serving").errors, ContainsSubstring("serving is not simulated"));
+  CHECK(run_tessera("validate serving").exit_code == 2);
+  CHECK_THAT(run_tessera("validate serving").errors, ContainsSubstring("needs --measurements"));
   CHECK(run_tessera("validate --measurements /nowhere").exit_code == 2);
   CHECK(run_tessera("validate --out somewhere").exit_code == 2);
+}
+
+TEST_CASE("validate serving sets measured servers beside predictions", "[validate]") {
+  const Measurements m;
+  std::ofstream(m.path / "rows" / "e2e_serving.csv")
+      << "gpu,model,kind,framework,version,precision,mode,isl,osl,concurrency,gemm_quant,batch,tp,"
+         "pp,attn_dp,moe_tp,moe_ep,ttft_ms,tpot_ms,n_gpus\n"
+         "h100_sxm,meta-llama/Llama-3.1-8B-Instruct,dense_gqa,trtllm,made-up,bf16,agg,1024,512,8,,8,"
+         "2,1,1,2,1,100,5,2\n"
+         "h100_sxm,Qwen/Qwen3.5-397B-A17B,moe_gqa,sglang,0,fp8,agg,1024,512,8,,8,2,1,1,2,1,100,5,2\n"
+         "h100_sxm,meta-llama/Llama-3.1-8B-Instruct,dense_gqa,trtllm,1,bf16,agg,1024,512,64,,64,2,1,"
+         "1,2,1,100,5,2\n";
+  const std::string command =
+      "validate serving --fidelity analytical --measurements " + (m.path / "rows").string();
+  const Outcome outcome = run_tessera(command + " --out " + (m.path / "out").string());
+  CHECK(outcome.exit_code == 0);
+  // The third row's batch is too large to be covered.
+  for (const char* part : {"1 of 2 covered rows are predicted", "Gated DeltaNet", "trtllm made-up",
+                           "h100_sxm meta-llama/Llama-3.1-8B-Instruct"})
+    CHECK_THAT(outcome.output, ContainsSubstring(part));
+  CHECK(run_tessera(command + " --jobs 1").output == outcome.output);
+  std::ifstream rows(m.path / "out" / "e2e_serving.csv");
+  std::string header, first, second;
+  std::getline(rows, header);
+  std::getline(rows, first);
+  std::getline(rows, second);
+  CHECK_THAT(header,
+             ContainsSubstring("predicted_ttft_ms,lower_ttft_ms,upper_ttft_ms,"
+                               "predicted_tpot_ms,lower_tpot_ms,upper_tpot_ms"));
+  CHECK(second.ends_with(",,,,,,"));
+  CHECK_FALSE(first.ends_with(","));
 }
 
 TEST_CASE("validate training sets published runs beside predictions", "[validate]") {
@@ -88,7 +119,8 @@ TEST_CASE("validate refuses options of the other table", "[validate]") {
   CHECK(kernels.exit_code == 2);
   CHECK_THAT(kernels.errors, ContainsSubstring("--id does not go with kernels"));
   CHECK(run_tessera("validate training --fidelity both").exit_code == 2);
-  CHECK(run_tessera("validate serving").exit_code == 1);
+  CHECK_THAT(run_tessera("validate serving --id c0001").errors,
+             ContainsSubstring("--id does not go with serving"));
 }
 
 }  // namespace tessera::end_to_end

@@ -1,0 +1,146 @@
+#include "calibrate/served_as.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "calibrate/measured_row.hpp"
+#include "sim/core/config.hpp"
+
+namespace tessera::calibrate {
+
+namespace {
+
+core::DataType named(const core::ConfigNode& node, const char* key, const std::string& name) {
+  if (const auto type = core::parse_data_type(name)) return *type;
+  node.fail(key, fmt::format("found '{}'; expected one of {}", name,
+                             fmt::join(core::data_type_names(), ", ")));
+  return core::DataType::bf16;
+}
+
+core::DataType type_of(const core::ConfigNode& node, const char* key, core::DataType fallback) {
+  return node.has(key) ? named(node, key, node.text(key)) : fallback;
+}
+
+std::vector<core::DataType> types_of(const core::ConfigNode& node, const char* key) {
+  std::vector<core::DataType> types;
+  for (const std::string& name : node.texts(key)) types.push_back(named(node, key, name));
+  return types;
+}
+
+ServedPrecision precision_of(const core::ConfigNode& node) {
+  ServedPrecision p;
+  p.gemm = type_of(node, "gemm", p.gemm);
+  p.query_key_value = type_of(node, "query_key_value", p.gemm);
+  p.output = type_of(node, "output", p.gemm);
+  p.experts = type_of(node, "experts", p.gemm);
+  p.cache = type_of(node, "cache", p.cache);
+  return p;
+}
+
+ServerHabits habits_of(const core::ConfigNode& node) {
+  return {.reduces_with_norm = node.boolean("reduces_with_norm"),
+          .norm_quantises = types_of(node, "norm_quantises"),
+          .activation_quantises = types_of(node, "activation_quantises"),
+          .rotation_apart = node.boolean("rotation_apart"),
+          .shared_beside = node.boolean("shared_beside"),
+          .prefill_with_decode = node.boolean("prefill_with_decode")};
+}
+
+bool matches(const std::string& wanted, const std::string& found) {
+  return wanted.empty() || wanted == found;
+}
+
+}  // namespace
+
+ServedMap ServedMap::load() {
+  core::LoadOptions options;
+  options.kind = "served kernels";
+  options.folder = "calibrate";
+  const core::ConfigDocument document = core::ConfigDocument::load("served_as", options);
+  const core::ConfigNode root = document.root();
+  ServedMap map;
+  for (const core::ConfigNode& node : root.list("models"))
+    map.models_.push_back({.name = node.text("name"),
+                           .architecture = node.text_or("architecture", ""),
+                           .refused = node.text_or("refused", "")});
+  for (const core::ConfigNode& node : root.list("precisions"))
+    map.precisions_.push_back({.architecture = node.text_or("architecture", ""),
+                               .generation = node.text_or("generation", ""),
+                               .gemm_quant = node.text_or("gemm_quant", ""),
+                               .precision = precision_of(node)});
+  const auto kernels = [&](const char* key) {
+    std::vector<KernelRow> rows;
+    for (const core::ConfigNode& node : root.list(key))
+      rows.push_back({.framework = node.text("framework"),
+                      .version = node.text_or("version", ""),
+                      .generation = node.text_or("generation", ""),
+                      .type = node.text_or("type", ""),
+                      .replicas = node.boolean_or("replicas", false),
+                      .named = {node.text("as"), node.text("kernel")}});
+    return rows;
+  };
+  map.gemms_ = kernels("gemms");
+  map.attentions_ = kernels("attentions");
+  map.latent_attentions_ = kernels("latent_attentions");
+  map.latent_prefills_ = kernels("latent_prefills");
+  map.experts_ = kernels("experts");
+  for (const core::ConfigNode& node : root.list("servers"))
+    map.servers_.push_back(
+        {node.text("framework"), node.text_or("architecture", ""), habits_of(node)});
+  document.finish();
+  return map;
+}
+
+const NamedKernel& ServedMap::find(const std::vector<KernelRow>& rows, const Asking& asking,
+                                   core::DataType type, const char* what) {
+  for (const KernelRow& row : rows)
+    if (row.framework == asking.framework && matches(row.version, asking.version) &&
+        matches(row.generation, asking.generation) && (!row.replicas || asking.replicas) &&
+        matches(row.type, std::string{core::to_string(type)}))
+      return row.named;
+  refuse_row(fmt::format("no {} is known of {} in {} on {}", what, asking.framework,
+                         core::to_string(type), asking.generation));
+}
+
+NamedKernel ServedMap::gemm(const std::string& framework, device::Generation generation,
+                            core::DataType type) const {
+  return find(gemms_, {.framework = framework, .generation = device::to_string(generation)}, type,
+              "product");
+}
+
+ServedAs ServedMap::of(const ServedRow& row, device::Generation of_gpu) const {
+  const std::string generation = device::to_string(of_gpu);
+  const auto model = std::find_if(models_.begin(), models_.end(),
+                                  [&](const Model& m) { return m.name == row.model; });
+  if (model == models_.end())
+    refuse_row(fmt::format("{} is a model that served_as.yaml does not know", row.model));
+  if (!model->refused.empty()) refuse_row(model->refused);
+  const auto precision =
+      std::find_if(precisions_.begin(), precisions_.end(), [&](const PrecisionRow& p) {
+        return matches(p.architecture, model->architecture) && matches(p.generation, generation) &&
+               matches(p.gemm_quant, row.gemm_quant);
+      });
+  if (precision == precisions_.end())
+    refuse_row(fmt::format("no checkpoint of {} is known in '{}'", row.model, row.gemm_quant));
+  const auto server = std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) {
+    return s.framework == row.framework && matches(s.architecture, model->architecture);
+  });
+  if (server == servers_.end())
+    refuse_row(fmt::format("no server named {} is known", row.framework));
+  const ServedPrecision& p = precision->precision;
+  const Asking asking{.framework = row.framework,
+                      .version = row.version,
+                      .generation = generation,
+                      .replicas = row.layout.attention_ranks > 1};
+  return {.architecture = model->architecture,
+          .precision = p,
+          .framework = row.framework,
+          .attention = find(attentions_, asking, p.gemm, "attention"),
+          .latent_attention = find(latent_attentions_, asking, p.gemm, "latent attention"),
+          .latent_prefill = find(latent_prefills_, asking, p.gemm, "latent prefill"),
+          .experts = find(experts_, asking, p.experts, "fused MoE"),
+          .habits = server->habits};
+}
+
+}  // namespace tessera::calibrate

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "calibrate/served_row.hpp"
+#include "models/device/device_spec.hpp"
+
+/// What servers run, as data: calibrate/served_as.yaml.
+namespace tessera::calibrate {
+
+/// Types that a checkpoint's products multiply in.
+struct ServedPrecision {
+  core::DataType gemm = core::DataType::bf16;             ///< Dense layers, shared experts.
+  core::DataType query_key_value = core::DataType::bf16;  ///< Projections into attention.
+  core::DataType output = core::DataType::bf16;           ///< The projection out of it.
+  core::DataType experts = core::DataType::bf16;
+  core::DataType cache = core::DataType::bf16;
+};
+
+/// A kernel by the names that measured files have for it (MeasuredAs).
+struct NamedKernel {
+  std::string framework;
+  std::string kernel;
+};
+
+/// What a server fuses, and how it schedules.
+struct ServerHabits {
+  bool reduces_with_norm = false;              ///< All-reduce adds the residual and normalises.
+  std::vector<core::DataType> norm_quantises;  ///< Types that what normalises writes itself.
+  std::vector<core::DataType> activation_quantises;  ///< And the activation.
+  bool rotation_apart = false;                       ///< Rotation is a kernel of its own.
+  bool shared_beside = false;                        ///< Shared experts run beside the routed ones.
+  bool prefill_with_decode = false;  ///< An iteration holds prompts and decoding requests.
+};
+
+/// Everything that the row's server runs.
+struct ServedAs {
+  std::string architecture;
+  ServedPrecision precision;
+  std::string framework;
+  NamedKernel attention, latent_attention, latent_prefill, experts;
+  ServerHabits habits;
+};
+
+class ServedMap {
+ public:
+  /// Throws core::ConfigError.
+  [[nodiscard]] static ServedMap load();
+
+  /// Throws core::Refusal for models that are refused by name, and for what no row describes.
+  [[nodiscard]] ServedAs of(const ServedRow& row, device::Generation generation) const;
+  /// Whose kernel multiplies in `type`.
+  [[nodiscard]] NamedKernel gemm(const std::string& framework, device::Generation generation,
+                                 core::DataType type) const;
+
+ private:
+  struct Model {
+    std::string name, architecture, refused;
+  };
+  struct PrecisionRow {
+    std::string architecture, generation;
+    std::string gemm_quant;
+    ServedPrecision precision;
+  };
+  struct KernelRow {
+    std::string framework, version, generation, type;
+    bool replicas = false;  ///< Only where attention is replicated.
+    NamedKernel named;
+  };
+  struct Server {
+    std::string framework, architecture;
+    ServerHabits habits;
+  };
+  /// What a kernel is looked up by.
+  struct Asking {
+    std::string framework, version, generation;
+    bool replicas = false;
+  };
+  [[nodiscard]] static const NamedKernel& find(const std::vector<KernelRow>& rows,
+                                               const Asking& asking, core::DataType type,
+                                               const char* what);
+
+  std::vector<Model> models_;
+  std::vector<PrecisionRow> precisions_;
+  std::vector<KernelRow> gemms_, attentions_, latent_attentions_, latent_prefills_, experts_;
+  std::vector<Server> servers_;
+};
+
+}  // namespace tessera::calibrate

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <array>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calibrate/closed_loop.hpp"
+#include "calibrate/served_iteration.hpp"
+#include "models/gpu/kernel_result.hpp"
+
+/// How long the GPUs of measured servers work on an iteration.
+namespace tessera::app {
+
+/// A time in milliseconds with its 90 % interval and what it is made of.
+struct ServedTime {
+  double ms = 0, lower_ms = 0, upper_ms = 0;
+  /// ms by kernel or transfer: value, and how far its ends lie below and above.
+  std::map<std::string, std::array<double, 3>> parts;
+};
+
+/// One row and the GPU's part of what was measured.
+struct TimedRow {
+  calibrate::ServedRow row;
+  std::string refused;  ///< Why there are no times.
+  ServedTime decode, prefill;
+  double weights_ms = 0;  ///< Weights of a decode alone at the HBM's peak rate.
+  bool mixes = false;
+  std::string architecture;
+  bool can_speculate = false;  ///< The model has modules that predict further tokens.
+
+  /// Times at a host overhead; per attention replica.
+  [[nodiscard]] calibrate::ClosedLoopTimes at(double overhead_ms) const;
+  [[nodiscard]] calibrate::ClosedLoopTimes at(double overhead_ms, double decode_ms,
+                                              double prefill_ms) const;
+};
+
+struct ServedTimesOptions {
+  std::string fits;  ///< Folder; empty: those that ship.
+  gpu::Fidelity fidelity = gpu::Fidelity::cycle;
+  int jobs = 1;
+};
+
+/// The covered rows of e2e_serving.csv in their order.
+[[nodiscard]] std::vector<TimedRow> time_served_rows(const calibrate::CsvTable& table,
+                                                     const std::vector<std::size_t>& rows,
+                                                     const ServedTimesOptions& options);
+
+}  // namespace tessera::app

@@ -1,0 +1,178 @@
+#include "sim/app/serving_validation.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <tuple>
+
+#include "calibrate/scoreboard.hpp"
+#include "models/device/fit_file.hpp"
+#include "sim/core/diagnostics.hpp"
+
+namespace tessera::app {
+
+namespace {
+
+using calibrate::CsvTable;
+using calibrate::HostOverheads;
+
+std::vector<std::size_t> covered_rows(const CsvTable& table,
+                                      const ServingValidationOptions& options) {
+  std::vector<std::size_t> rows;
+  for (std::size_t row = 0; row < table.size(); ++row)
+    if (calibrate::covered(table, row, options.most_batch)) rows.push_back(row);
+  return rows;
+}
+
+CsvTable load(const ServingValidationOptions& options) {
+  CsvTable table = CsvTable::load(options.measurements + "/e2e_serving.csv");
+  for (const char* column : {"gpu", "model", "mode", "batch", "tpot_ms"})
+    if (!table.has(column))
+      throw core::ConfigError({options.measurements + "/e2e_serving.csv", 1, 1},
+                              fmt::format("found no column '{}'; expected served models", column));
+  return table;
+}
+
+std::vector<TimedRow> timed_rows(const CsvTable& table, const ServingValidationOptions& options) {
+  return time_served_rows(
+      table, covered_rows(table, options),
+      {.fits = options.fits, .fidelity = options.fidelity, .jobs = options.jobs});
+}
+
+/// Rows equal to this many in everything but speed.
+using Twin = std::tuple<std::string, std::string, std::string, std::string, std::string, int, int,
+                        int, int, std::int64_t, std::int64_t, int>;
+Twin twin_of(const TimedRow& timed) {
+  const calibrate::ServedRow& r = timed.row;
+  const calibrate::ServedLayout& l = r.layout;
+  return {r.gpu,    timed.architecture, r.framework,     r.version, r.gemm_quant, l.attention_ranks,
+          l.tensor, l.expert,           l.expert_tensor, r.prompt,  r.output,     r.concurrency};
+}
+
+/// A repeated configuration varies by less (measurements README: up to 1.8 times at the 95th
+/// percentile over all, a few percent within one version). // assumed
+constexpr double kAlike = 1.25;
+
+/// A server's rows: it speculates in all of them or in none.
+using Series = std::tuple<std::string, std::string, std::string, std::string, std::string>;
+Series series_of(const TimedRow& timed) {
+  const calibrate::ServedRow& r = timed.row;
+  return {r.gpu, r.model, r.framework, r.version, r.gemm_quant};
+}
+
+/// Why the row by itself cannot be explained; `slowest`: of its twins. Empty where it can.
+std::string unexplained(const TimedRow& row, double slowest) {
+  if (row.row.tpot_ms < row.weights_ms)
+    return fmt::format("weights alone take {:.2f} ms", row.weights_ms);
+  if (row.row.tpot_ms * kAlike < slowest)
+    return fmt::format("an equal server took {:.2f} ms", slowest);
+  if (row.row.tpot_ms < row.decode.lower_ms)
+    return fmt::format("kernels alone take {:.2f} ms at least", row.decode.lower_ms);
+  return "";
+}
+
+/// By row, why it cannot be explained without speculation; empty where it can. Only of models that
+/// bring modules for it. A row that can is not, where another of its series cannot.
+std::vector<std::string> speculations(const std::vector<TimedRow>& rows) {
+  std::map<Twin, double> slowest;
+  for (const TimedRow& row : rows)
+    if (row.refused.empty())
+      slowest[twin_of(row)] = std::max(slowest[twin_of(row)], row.row.tpot_ms);
+  std::vector<std::string> reasons(rows.size());
+  std::set<Series> speculating;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].refused.empty() || !rows[i].can_speculate || rows[i].row.tpot_ms <= 0) continue;
+    reasons[i] = unexplained(rows[i], slowest[twin_of(rows[i])]);
+    if (!reasons[i].empty()) speculating.insert(series_of(rows[i]));
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (reasons[i].empty() && rows[i].refused.empty() && speculating.contains(series_of(rows[i])))
+      reasons[i] = "other rows of this server do";
+  return reasons;
+}
+
+HostOverheads fit_to(const std::vector<TimedRow>& rows) {
+  std::vector<calibrate::OverheadRow> fitted;
+  const std::vector<std::string> speculating = speculations(rows);
+  for (const TimedRow& row : rows)
+    if (row.refused.empty() && speculating[static_cast<std::size_t>(&row - rows.data())].empty() &&
+        row.row.half == calibrate::Half::fit && row.row.tpot_ms > 0)
+      fitted.push_back(
+          {.framework = row.row.framework,
+           .version = row.row.version_name(),
+           .measured_ms = row.row.tpot_ms,
+           .predicted_ms = [&row](double ms) { return row.at(ms).tpot.value() * 1000; }});
+  return calibrate::fit_host_overheads(fitted);
+}
+
+/// Ends of kernels' intervals and of what versions leave unexplained, as independent.
+ServedEstimate estimate(double value, double lower, double upper, double spread) {
+  const double down = std::hypot(std::log(value / lower), spread);
+  const double up = std::hypot(std::log(upper / value), spread);
+  return {value, value * std::exp(-down), value * std::exp(up)};
+}
+
+void predict(ValidatedServer& server, const HostOverheads& overheads) {
+  const TimedRow& timed = server.timed;
+  const calibrate::HostOverhead& overhead =
+      calibrate::overhead_of(overheads, timed.row.framework, timed.row.version_name());
+  const auto at = [&](double decode, double prefill) {
+    return timed.at(overhead.milliseconds, decode, prefill);
+  };
+  const auto middle = at(timed.decode.ms, timed.prefill.ms);
+  const auto low = at(timed.decode.lower_ms, timed.prefill.lower_ms);
+  const auto high = at(timed.decode.upper_ms, timed.prefill.upper_ms);
+  server.tpot = estimate(middle.tpot.value() * 1000, low.tpot.value() * 1000,
+                         high.tpot.value() * 1000, overhead.spread);
+  server.ttft = estimate(middle.ttft.value() * 1000, low.ttft.value() * 1000,
+                         high.ttft.value() * 1000, overhead.spread);
+}
+
+std::string digits(double value) { return fmt::format("{:.4f}", value); }
+
+}  // namespace
+
+HostOverheads fit_serving(const ServingValidationOptions& options) {
+  return fit_to(timed_rows(load(options), options));
+}
+
+ServingValidation validate_serving(const ServingValidationOptions& options) {
+  ServingValidation validation{.options = options, .table = load(options)};
+  std::vector<TimedRow> rows = timed_rows(validation.table, options);
+  const std::vector<std::string> speculating = speculations(rows);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    validation.rows.push_back({.timed = std::move(rows[i]), .speculation = speculating[i]});
+  validation.overheads =
+      calibrate::load_host_overheads(options.fits.empty() ? device::kFitFolder : options.fits);
+  for (ValidatedServer& server : validation.rows)
+    if (server.timed.refused.empty()) predict(server, validation.overheads);
+  return validation;
+}
+
+std::string to_csv(const ServingValidation& validation) {
+  CsvTable table = validation.table;
+  const std::vector<std::string> empty(table.size());
+  std::map<std::string, std::array<std::vector<std::string>, 3>> columns;
+  for (const char* name : {"ttft_ms", "tpot_ms"}) columns[name] = {empty, empty, empty};
+  for (const ValidatedServer& server : validation.rows) {
+    if (!server.timed.refused.empty()) continue;
+    const std::size_t row = server.timed.row.row;
+    for (auto& [name, column] : columns) {
+      const ServedEstimate& e = name == "ttft_ms" ? server.ttft : server.tpot;
+      column[0][row] = digits(e.value);
+      column[1][row] = digits(e.lower);
+      column[2][row] = digits(e.upper);
+    }
+  }
+  for (const char* name : {"ttft_ms", "tpot_ms"}) {
+    table.append(fmt::format("predicted_{}", name), std::move(columns[name][0]));
+    table.append(fmt::format("lower_{}", name), std::move(columns[name][1]));
+    table.append(fmt::format("upper_{}", name), std::move(columns[name][2]));
+  }
+  return table.to_text();
+}
+
+}  // namespace tessera::app
