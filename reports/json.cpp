@@ -95,6 +95,7 @@ std::string to_json(const core::Result& result) {
       result.scenario_json.empty() ? Json(nullptr) : Json::parse(result.scenario_json);
   json["machine"] = machine_json(result.machine);
   json["quantities"] = quantities;
+  if (!result.binding.empty()) json["binding"] = result.binding;
   json["phases"] = list(result.phases, [](const core::PhaseRow& row) {
     return Json{{"rank", row.rank}, {"phase", row.phase}, {"time", estimate_json(row.time)}};
   });

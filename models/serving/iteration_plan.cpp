@@ -281,22 +281,22 @@ void write_layers(Writer& writer, const InferenceJob& job, const ForwardPass& pa
   writer.join();
 }
 
-/// The module drafts one token of every sequence after the other.
+/// The module reads what the iteration verified, which its cache needs too, and drafts a token of
+/// every sequence; then one token after the other.
 void write_drafts(Writer& writer, const InferenceJob& job, const ForwardPass& pass) {
-  if (job.speculation.tokens == 0) return;
-  LoweredPass lowered;
-  lowered.pass = pass;
-  lowered.pass.queries = 1;
-  InferenceLowering::Job one{job.architecture, job.precision, job.split, lowered.pass, {}};
-  lowered.sent_tokens = InferenceLowering{one}.sent_tokens();
-  if (job.architecture.has_experts()) {
-    lowered.load = routed(job, lowered.sent_tokens);
-    one.expert_rows = local_rows(job, lowered.pass, lowered.load);
-  }
-  const InferenceLowering model{one};
-  const ForwardPart module = model.mtp(), head = model.head(lowered.pass.tokens());
   for (std::int64_t draft = 0; draft < job.speculation.tokens; ++draft) {
-    write_alone(writer, module, lowered);
+    LoweredPass lowered;
+    lowered.pass = pass;
+    if (draft > 0) lowered.pass.queries = 1;
+    InferenceLowering::Job one{job.architecture, job.precision, job.split, lowered.pass, {}};
+    lowered.sent_tokens = InferenceLowering{one}.sent_tokens();
+    if (job.architecture.has_experts()) {
+      lowered.load = routed(job, lowered.sent_tokens);
+      one.expert_rows = local_rows(job, lowered.pass, lowered.load);
+    }
+    const InferenceLowering model{one};
+    write_alone(writer, model.mtp(), lowered);
+    const ForwardPart head = model.head(pass.sequences);
     writer.add(0, head, head.finish, "embedding and head");
   }
 }
