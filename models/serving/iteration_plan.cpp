@@ -5,7 +5,8 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <optional>
+#include <mutex>
+#include <tuple>
 #include <utility>
 
 #include "sim/core/diagnostics.hpp"
@@ -251,7 +252,24 @@ workload::RoutedLoad routed(const InferenceJob& job, std::int64_t sent) {
   if (s.path == ExpertPath::replicated)
     each = std::max<std::int64_t>(1, (sent * s.attention_ranks() + s.expert - 1) / s.expert);
   const std::int64_t of_node = std::max<std::int64_t>(1, job.gpus_per_node / s.expert_tensor);
-  return workload::route(job.architecture.moe, job.routing, each, s.expert, of_node);
+  const workload::MixtureOfExperts& moe = job.architecture.moe;
+  if (job.routing.kind != workload::RoutingSpec::Kind::uniform ||
+      job.routing.placement != workload::RoutingSpec::Placement::linear)
+    return workload::route(moe, job.routing, each, s.expert, of_node);
+  // Where tokens of uniform routing go is the same for any number of them, and dear to sample;
+  // runs of one process share it. Rows follow from
+  // expectations (expert_rows); these are as many for every expert.
+  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                         std::int64_t, std::uint64_t>;
+  static std::mutex mutex;
+  static std::map<Key, workload::RoutedLoad> known;
+  const std::lock_guard lock(mutex);
+  const Key key{moe.experts, moe.top_k, moe.groups,      job.routing.node_limit,
+                s.expert,    of_node,   job.routing.seed};
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  return known.emplace(key, workload::route(moe, job.routing, moe.experts, s.expert, of_node))
+      .first->second;
 }
 
 std::vector<std::int64_t> local_rows(const InferenceJob& job, const ForwardPass& pass,
