@@ -233,6 +233,9 @@ void add_transfer(core::Result& result, const DisaggregationScenario& scenario,
       "The first token comes with the prefill and passes with the cache. All prefill GPUs send at "
       "once, to GPUs of other domains, on a network without other traffic; no request waits for "
       "either pool.");
+  if (serving::memory_job(scenario.decode.inference()).mtp)
+    result.assumptions.push_back(
+        "The cache of MTP modules is sent too; what the prefill computes for it is not counted.");
   result.assumptions.push_back(
       fmt::format("Decode holds prompt and half of the output, {} tokens a sequence, on average.",
                   scenario.decode.inference().context));
