@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <numeric>
 
 #include "sim/core/diagnostics.hpp"
@@ -79,10 +80,15 @@ const TokenReach& ExchangeModel::reach_of(const ExchangeRequest& request, const 
                           "the reach of the tokens is of other ranks or domains");
     return *request.reach;
   }
+  // Dear to sample, and the same on every cluster with such domains: models of one process share
+  // it.
+  static std::mutex mutex;
+  static std::map<std::pair<TokenRouting, std::vector<int>>, TokenReach> known;
+  const std::lock_guard lock(mutex);
   const auto key = std::pair{request.routing, slots.domain};
-  const auto found = reaches_.find(key);
-  if (found != reaches_.end()) return found->second;
-  return reaches_.emplace(key, reach_of_tokens(request.routing, slots.domain)).first->second;
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  return known.emplace(key, reach_of_tokens(request.routing, slots.domain)).first->second;
 }
 
 ExchangeModel::Rows ExchangeModel::count_rows(const ExchangeRequest& request, const Slots& slots,

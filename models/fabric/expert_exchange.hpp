@@ -100,7 +100,8 @@ class ExchangeModel {
   };
 
   [[nodiscard]] Slots slots_of(const std::vector<int>& ranks) const;
-  [[nodiscard]] const TokenReach& reach_of(const ExchangeRequest& request, const Slots& slots);
+  [[nodiscard]] static const TokenReach& reach_of(const ExchangeRequest& request,
+                                                  const Slots& slots);
   [[nodiscard]] Rows count_rows(const ExchangeRequest& request, const Slots& slots,
                                 const TokenReach& reach) const;
   [[nodiscard]] ExchangeResult run_low_latency(const ExchangeRequest& request, const Slots& slots,
@@ -109,7 +110,6 @@ class ExchangeModel {
 
   const Topology& topology_;
   FabricParameters parameters_;
-  std::map<std::pair<TokenRouting, std::vector<int>>, TokenReach> reaches_;  ///< Sampled once.
 };
 
 }  // namespace tessera::fabric

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <mutex>
+#include <string>
+#include <utility>
 
 #include "sim/app/routed_reach.hpp"
 
@@ -20,6 +23,16 @@ streams::NetworkCost cost_of(core::Time time, core::Time lower, core::Time upper
 
 }  // namespace
 
+const fabric::FabricParameters& fabric_parameters(const device::DeviceSpec& device) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::string, device::Generation>, fabric::FabricParameters> known;
+  const std::lock_guard lock(mutex);
+  const std::pair key{device.name, device.generation};
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  return known.emplace(key, fabric::load_parameters(device)).first->second;
+}
+
 FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
                                        const workload::MixtureOfExperts& moe,
                                        const workload::RoutingSpec& routing,
@@ -28,7 +41,7 @@ FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
       routing_(routing),
       folding_(folding),
       topology_(fabric::topology_of(cluster)),
-      parameters_(fabric::load_parameters(cluster.node.device)),
+      parameters_(fabric_parameters(cluster.node.device)),
       collectives_(topology_, parameters_, folding),
       exchanges_(topology_, parameters_),
       direct_(topology_, parameters_, cluster.node.device.hbm.peak_rate) {}

@@ -15,6 +15,9 @@
 
 namespace tessera::app {
 
+/// fabric::load_parameters, read once in a process.
+[[nodiscard]] const fabric::FabricParameters& fabric_parameters(const device::DeviceSpec& device);
+
 /// Answers engines' questions about communication with the fabric model.
 class FabricNetworkTimer : public streams::NetworkTimer {
  public:

@@ -50,7 +50,7 @@ std::string fit_text(const std::string& name, const std::string& hash) {
 }  // namespace
 
 core::Result result_head(const Scenario& scenario, const device::FitSet& fits) {
-  const fabric::FabricParameters fabric = fabric::load_parameters(scenario.device());
+  const fabric::FabricParameters& fabric = fabric_parameters(scenario.device());
   core::Result result;
   result.job = scenario.trains() ? "training" : serving::to_string(scenario.inference().phase);
   result.title = scenario.title;
