@@ -162,6 +162,11 @@ class Iteration {
     product("qkv", rows(), heads * g.qk_dim + keys * (g.qk_dim + g.v_dim), a_.hidden,
             as_.precision.query_key_value, Made::by_norm);
     if (g.qk_norm == workload::QkNorm::layer) {
+      // Cut over GPUs, the norm waits for everybody's sum: a pass before it and one after.
+      if (layout_.tensor > 1) {
+        stream("q squares", StreamKind::compute_scale, rows(), heads * g.qk_dim);
+        stream("k squares", StreamKind::compute_scale, rows(), keys * g.qk_dim);
+      }
       stream("q norm", StreamKind::rms_norm, rows(), heads * g.qk_dim);
       stream("k norm", StreamKind::rms_norm, rows(), keys * g.qk_dim);
       // Sums of squares of all heads meet; two floats a token.

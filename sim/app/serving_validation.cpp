@@ -52,8 +52,7 @@ Twin twin_of(const TimedRow& timed) {
           l.tensor, l.expert,           l.expert_tensor, r.prompt,  r.output,     r.concurrency};
 }
 
-/// A repeated configuration varies by less (measurements README: up to 1.8 times at the 95th
-/// percentile over all, a few percent within one version). // assumed
+/// Equal rows of one version differ by less where both do the same. // assumed
 constexpr double kAlike = 1.25;
 
 /// A server's rows: it speculates in all of them or in none.
