@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -251,7 +252,9 @@ workload::RoutedLoad routed(const InferenceJob& job, std::int64_t sent) {
   std::int64_t each = sent * s.expert_tensor;
   if (s.path == ExpertPath::replicated)
     each = std::max<std::int64_t>(1, (sent * s.attention_ranks() + s.expert - 1) / s.expert);
-  const std::int64_t of_node = std::max<std::int64_t>(1, job.gpus_per_node / s.expert_tensor);
+  // Nodes hold as many ranks each; a group smaller than a node is one.
+  const std::int64_t of_node =
+      std::gcd(s.expert, std::max<std::int64_t>(1, job.gpus_per_node / s.expert_tensor));
   const workload::MixtureOfExperts& moe = job.architecture.moe;
   if (job.routing.kind != workload::RoutingSpec::Kind::uniform ||
       job.routing.placement != workload::RoutingSpec::Placement::linear)

@@ -148,6 +148,19 @@ TEST_CASE("tensor ranks share the tokens of one attention rank", "[serving]") {
         Catch::Approx(2 / value(result, "iteration_time")));
 }
 
+TEST_CASE("experts cut over tensor ranks of a part of a node are one expert rank", "[serving]") {
+  InferenceJob job = decode_job();
+  job.architecture = workload::load_architecture("qwen3_235b_a22b");
+  job.routing = {};
+  job.sequences = 8;
+  job.split = {.tensor = 4, .expert_tensor = 4, .path = workload::ExpertPath::replicated};
+  const core::Result four = run(job);
+  CHECK(value(four, "tokens_per_second_per_gpu") ==
+        Catch::Approx(2 / value(four, "iteration_time")));
+  job.split.tensor = job.split.expert_tensor = 2;
+  CHECK(value(run(job), "iteration_time") > value(four, "iteration_time"));
+}
+
 TEST_CASE("a prompt longer than an iteration is read in chunks, each seeing those before it",
           "[serving]") {
   InferenceJob job = decode_job();
