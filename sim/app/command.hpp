@@ -11,6 +11,8 @@ void add_doctor_command(CLI::App& program);
 void add_list_command(CLI::App& program);
 void add_run_command(CLI::App& program);
 void add_compare_command(CLI::App& program);
+void add_sweep_command(CLI::App& program);
+void add_merge_command(CLI::App& program);
 void add_kernel_command(CLI::App& program);
 void add_import_command(CLI::App& program);
 void add_calibrate_command(CLI::App& program);

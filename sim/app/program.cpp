@@ -77,6 +77,8 @@ int run_program(const std::vector<std::string>& arguments) {
   program.footer(kFirstSteps);
   add_run_command(program);
   add_compare_command(program);
+  add_sweep_command(program);
+  add_merge_command(program);
   add_kernel_command(program);
   add_list_command(program);
   add_show_command(program);

@@ -357,7 +357,8 @@ class ScenarioReader {
   }
 
   void read_bill() {
-    read_cost(root_.object("cost"), scenario_.device().name, !options_.other_cluster, scenario_);
+    read_cost(root_.object("cost"), scenario_.device().name,
+              !options_.other_cluster && !options_.market_rental, scenario_);
     scenario_.sensitivity = root_.boolean_or("sensitivity", false);
     for (const ConfigNode& row : root_.optional_list("published"))
       scenario_.published.push_back(read_published_row(row.object()));

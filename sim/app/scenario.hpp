@@ -52,6 +52,7 @@ struct ScenarioOptions {
   std::optional<std::string> other_cluster;    ///< Instead of the scenario's own; its stated rental
                                                ///< then does not apply, market prices do.
   std::vector<core::Override> overrides = {};  ///< Further changes, after `set`.
+  bool market_rental = false;  ///< A stated rental is another machine's: market prices apply.
 };
 
 /// Reads a scenario by path or bare name of workloads/scenarios, with everything that it names, and

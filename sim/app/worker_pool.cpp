@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -115,6 +117,7 @@ class Worker {
     }
     if (pid_ == 0) {
       close(sockets[0]);
+      prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would take the answer
       // A sibling's socket held open here would hide that the parent has closed it.
       for (const int other : others) close(other);
       serve(sockets[1], work);
@@ -175,16 +178,21 @@ class Worker {
 /// Workers that each have a piece, and the pieces that wait.
 class Pool {
  public:
-  Pool(std::size_t count, const std::function<std::string(std::size_t)>& work)
-      : count_(count), work_(work) {}
+  using Next = std::function<std::optional<std::size_t>()>;
 
-  void hire() {
+  Pool(const Next& next, const std::function<std::string(std::size_t)>& work)
+      : next_(next), work_(work) {}
+
+  /// Another worker for another piece; false when there is none.
+  bool hire() {
+    const auto piece = next_();
+    if (!piece) return false;
     std::vector<int> sockets;
     for (const auto& worker : workers_) sockets.push_back(worker->socket());
     workers_.push_back(std::make_unique<Worker>(work_, sockets, peaks_));
-    workers_.back()->give(next_++);
+    workers_.back()->give(*piece);
+    return true;
   }
-  [[nodiscard]] bool has_waiting() const { return next_ < count_; }
   [[nodiscard]] bool is_busy() const { return !workers_.empty(); }
 
   /// The `jobs` largest peaks together: no more workers than that lived at once. Requires:
@@ -201,12 +209,13 @@ class Pool {
     const auto worker = wait_for_any();
     const std::size_t piece = (*worker)->piece();
     WorkOutcome outcome = (*worker)->take();
-    const bool lost = outcome.kind == WorkOutcome::Kind::crashed;
-    if (!lost && has_waiting()) {
-      (*worker)->give(next_++);
+    if (outcome.kind == WorkOutcome::Kind::crashed) {
+      workers_.erase(worker);
+      hire();
+    } else if (const auto more = next_()) {
+      (*worker)->give(*more);
     } else {
       workers_.erase(worker);
-      if (has_waiting()) hire();
     }
     return {piece, std::move(outcome)};
   }
@@ -222,9 +231,8 @@ class Pool {
     return workers_.begin() + (ready - waits.begin());
   }
 
-  std::size_t count_;
+  const Next& next_;
   const std::function<std::string(std::size_t)>& work_;
-  std::size_t next_ = 0;
   std::vector<core::Bytes> peaks_;  ///< Of workers that have ended; outlives those that have not.
   std::vector<std::unique_ptr<Worker>> workers_;
 };
@@ -241,17 +249,31 @@ std::vector<WorkOutcome> work_in_processes(
     std::size_t count, int jobs, const std::function<std::string(std::size_t)>& work,
     const std::function<void(std::size_t, const WorkOutcome&)>& finished,
     core::Bytes* workers_memory) {
-  assert(jobs >= 1 && "work needs a worker");
   std::vector<WorkOutcome> outcomes(count);
-  Pool pool{count, work};
-  for (int i = 0; i < jobs && pool.has_waiting(); ++i) pool.hire();
+  std::size_t given = 0;
+  stream_in_processes([&]() { return given < count ? std::optional(given++) : std::nullopt; }, jobs,
+                      work,
+                      [&](std::size_t index, WorkOutcome outcome) {
+                        if (finished) finished(index, outcome);
+                        outcomes[index] = std::move(outcome);
+                      },
+                      workers_memory);
+  return outcomes;
+}
+
+void stream_in_processes(const std::function<std::optional<std::size_t>()>& next, int jobs,
+                         const std::function<std::string(std::size_t)>& work,
+                         const std::function<void(std::size_t, WorkOutcome)>& finished,
+                         core::Bytes* workers_memory) {
+  assert(jobs >= 1 && "work needs a worker");
+  Pool pool{next, work};
+  for (int i = 0; i < jobs && pool.hire(); ++i) {
+  }
   while (pool.is_busy()) {
     auto [index, outcome] = pool.take_one();
-    if (finished) finished(index, outcome);
-    outcomes[index] = std::move(outcome);
+    finished(index, std::move(outcome));
   }
   if (workers_memory) *workers_memory = pool.peak_memory(jobs);
-  return outcomes;
 }
 
 core::Bytes own_peak_memory() {

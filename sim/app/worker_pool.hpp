@@ -42,6 +42,14 @@ std::vector<WorkOutcome> work_in_processes(
     const std::function<void(std::size_t, const WorkOutcome&)>& finished = {},
     core::Bytes* workers_memory = nullptr);
 
+/// The same for pieces that are found as they are needed: `next` gives the number of another one,
+/// or none when all have been handed out. It is called in this process, again after each outcome;
+/// outcomes go to `finished` alone.
+void stream_in_processes(const std::function<std::optional<std::size_t>()>& next, int jobs,
+                         const std::function<std::string(std::size_t)>& work,
+                         const std::function<void(std::size_t, WorkOutcome)>& finished,
+                         core::Bytes* workers_memory = nullptr);
+
 /// The most that this process, without its workers, has had resident so far.
 [[nodiscard]] core::Bytes own_peak_memory();
 

@@ -77,6 +77,7 @@ struct StudyResult {
   std::vector<StudyAxis> axes;
   std::vector<std::string> quantities;  ///< Names, the first ones those that the study is about.
   std::vector<StudyTarget> targets;
+  std::string objective;  ///< The quantity that is to be at its best; may be empty.
   std::vector<StudyPoint> points;
   std::size_t excluded = 0;  ///< Combinations that the study's filters leave out.
   std::vector<std::pair<std::string, std::size_t>> refusals;  ///< By kind, most frequent first.

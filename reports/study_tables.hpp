@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdio>
+#include <string>
+
+#include "sim/core/study_result.hpp"
+
+/// A study as text, for people and programs. Pure functions of the record.
+namespace tessera::reports {
+
+/// One line a point under a header line, quoted by RFC 4180, lines ended by LF: number, name where
+/// points have one, one column an axis, value, lower and upper of each quantity, facts, how it
+/// stands to the targets, whether it is on the front, and why it was refused.
+[[nodiscard]] std::string study_csv(const core::StudyResult& study);
+
+/// Everything but the whole results of the best points.
+[[nodiscard]] std::string study_json(const core::StudyResult& study);
+
+/// The answer, the best points, what was refused and why.
+void print_study(const core::StudyResult& study, std::FILE* stream);
+
+/// "batch.sequences 128, batch.context 4096": what the point sets.
+[[nodiscard]] std::string settings_text(const core::StudyResult& study,
+                                        const core::StudyPoint& point);
+
+/// "tpot at most 50 ms and ttft at most 2 s"; empty without targets.
+[[nodiscard]] std::string targets_text(const core::StudyResult& study);
+
+}  // namespace tessera::reports

@@ -1,0 +1,286 @@
+#include "sim/app/study_points.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "reports/aggregate.hpp"
+#include "reports/format.hpp"
+#include "reports/study_tables.hpp"
+#include "sim/core/data_root.hpp"
+#include "sim/core/sha256.hpp"
+
+namespace tessera::app {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kKeyDigits = 32;  ///< 128 bits: no two of 10^9 points are taken for one.
+/// Data files larger than this are not part of a configuration.
+constexpr std::size_t kMaxDataBytes = std::size_t{64} << 20;
+
+/// Folders below the data root whose files a point may read.
+constexpr std::array kDataFolders = {"hw_configs", "calibrate/fits", "workloads/architectures",
+                                     "workloads/routing"};
+
+bool is_data(const fs::path& path) {
+  constexpr std::array<std::string_view, 4> kEndings = {".yaml", ".yml", ".json", ".csv"};
+  return std::find(kEndings.begin(), kEndings.end(), path.extension().string()) != kEndings.end();
+}
+
+void add_file(std::string& text, const fs::path& path, const std::string& name) {
+  const std::string content = core::read_text_file({path, name}, kMaxDataBytes);
+  text += fmt::format("{} {}\n", name, core::sha256(content));
+}
+
+/// Names and hashes of everything that readers of named files can meet: what ships, and what lies
+/// beside files of the user's own. More than a point reads, so that an edit is never missed.
+std::string configuration_text(const Study& study) {
+  std::set<fs::path> shipped;
+  const fs::path root = core::data_root();
+  for (const char* folder : kDataFolders) {
+    std::error_code error;
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder, error))
+      if (entry.is_regular_file() && is_data(entry.path())) shipped.insert(entry.path());
+  }
+  std::string text;
+  for (const fs::path& path : shipped)
+    add_file(text, path, path.lexically_relative(root).generic_string());
+  std::set<fs::path> beside;
+  for (const fs::path& own : study.own) {
+    const fs::path folder = fs::absolute(own).lexically_normal().parent_path();
+    if (!folder.lexically_relative(fs::absolute(root).lexically_normal()).empty() &&
+        *folder.lexically_relative(fs::absolute(root).lexically_normal()).begin() != "..")
+      continue;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error))
+      if (entry.is_regular_file() && is_data(entry.path())) beside.insert(entry.path());
+  }
+  // The study itself counts by what it sets, not by how it says so.
+  for (const fs::path& path : beside)
+    if (path.filename() != fs::path(study.file).filename())
+      add_file(text, path, path.filename().generic_string());
+  return text;
+}
+
+std::string program_hash() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (error) return TESSERA_VERSION;
+  constexpr std::size_t kMaxProgramBytes = std::size_t{1} << 32;
+  return core::sha256(core::read_text_file({program, "the program"}, kMaxProgramBytes));
+}
+
+Json target_json(const core::StudyTarget& t) {
+  return {{"quantity", t.quantity}, {"at_most", t.at_most}, {"limit", t.limit}, {"unit", t.unit}};
+}
+
+/// All that a report needs besides the points, so that a store alone can make one.
+std::string document_of(const Study& study) {
+  Json json;
+  json["title"] = study.title;
+  json["base"] = fs::path(study.base).stem().string();
+  json["fidelity"] = study.fidelity == gpu::Fidelity::cycle ? "cycle" : "analytical";
+  json["tessera"] = TESSERA_VERSION;
+  json["axes"] = Json::array();
+  for (const core::StudyAxis& axis : study.axes)
+    json["axes"].push_back({{"path", axis.path}, {"values", axis.values}});
+  json["quantities"] = study.quantities;
+  json["slo"] = Json::array();
+  for (const core::StudyTarget& target : study.targets) json["slo"].push_back(target_json(target));
+  json["objective"] = study.objective.value_or("");
+  if (study.front) json["front"] = {study.front->first, study.front->second};
+  json["excluded"] = study.combinations() - study.kept().size();
+  return json.dump();
+}
+
+/// "does_not_fit: reason" of a result as its two parts.
+std::pair<std::string, std::string> split_refusal(const std::string& text) {
+  const std::size_t colon = text.find(": ");
+  if (colon == std::string::npos) return {"outside_model", text};
+  return {text.substr(0, colon), text.substr(colon + 2)};
+}
+
+std::string reason_of(const core::ConfigError& error) {
+  std::string text;
+  for (const core::Diagnostic& mistake : error.diagnostics())
+    text += (text.empty() ? "" : "; ") + mistake.message;
+  return text;
+}
+
+Json facts_of(const core::Result& result) {
+  Json facts = Json::object();
+  const auto shares = reports::time_by_binding(result);
+  if (!shares.empty())
+    facts["binding"] =
+        fmt::format("{} {:.0f} %", shares.front().first, 100 * shares.front().second);
+  return facts;
+}
+
+core::StudyPoint point_of(const PointRecord& record, const core::StudyResult& study) {
+  core::StudyPoint point;
+  const Json settings = Json::parse(record.settings);
+  for (const core::StudyAxis& axis : study.axes)
+    point.settings.push_back(settings.contains(axis.path) ? settings[axis.path].get<std::string>()
+                                                          : "");
+  const Json facts = Json::parse(record.facts);
+  for (const auto& [name, text] : facts.items())
+    point.facts.emplace_back(name, text.get<std::string>());
+  if (record.outcome != "done") {
+    point.refusal_kind = record.outcome;
+    point.refused = record.reason;
+    point.attainment = core::Attainment::no;
+    return point;
+  }
+  for (const std::string& name : study.quantities) {
+    const auto found = std::find_if(record.quantities.begin(), record.quantities.end(),
+                                    [&](const auto& row) { return row.first == name; });
+    point.quantities.push_back(found == record.quantities.end() ? std::nullopt
+                                                                : std::optional(found->second));
+  }
+  point.attainment = core::attainment(study, point);
+  return point;
+}
+
+void count_refusals(core::StudyResult& study) {
+  std::map<std::string, std::size_t> counts;
+  for (const core::StudyPoint& point : study.points)
+    if (point.refused) ++counts[point.refusal_kind];
+  study.refusals.assign(counts.begin(), counts.end());
+  std::stable_sort(study.refusals.begin(), study.refusals.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+}
+
+/// The best point in the objective among those that keep the targets.
+std::optional<std::size_t> best_of(const core::StudyResult& study) {
+  std::optional<std::size_t> best;
+  double value = 0;
+  for (std::size_t i = 0; i < study.points.size(); ++i) {
+    const core::Estimate* e = study.find(study.points[i], study.objective);
+    if (e == nullptr || study.points[i].attainment > core::Attainment::probably) continue;
+    const bool better = core::more_is_better(study.objective) ? e->value > value : e->value < value;
+    if (best && !better) continue;
+    best = i;
+    value = e->value;
+  }
+  return best;
+}
+
+void add_answer(core::StudyResult& study) {
+  if (study.objective.empty()) return;
+  const std::string kept = study.targets.empty() ? "" : " with " + reports::targets_text(study);
+  const auto best = best_of(study);
+  if (!best) {
+    study.answer.push_back("No point answers" + kept + ".");
+    return;
+  }
+  const core::StudyPoint& point = study.points[*best];
+  const core::Estimate e = reports::shown(study.objective, *study.find(point, study.objective));
+  study.answer.push_back(fmt::format("Best {}{}: {} ({}), point {}: {}.", study.objective, kept,
+                                     reports::quantity(e.value, e.unit), reports::interval(e),
+                                     point.number, reports::settings_text(study, point)));
+  if (point.attainment == core::Attainment::probably)
+    study.answer.push_back("Its interval reaches beyond a target.");
+  const core::Estimate& mine = *study.find(point, study.objective);
+  const auto near =
+      std::count_if(study.points.begin(), study.points.end(), [&](const core::StudyPoint& other) {
+        const core::Estimate* its = study.find(other, study.objective);
+        return its != nullptr && &other != &point &&
+               other.attainment <= core::Attainment::probably && its->upper >= mine.lower &&
+               its->lower <= mine.upper;
+      });
+  study.answer.push_back(fmt::format("The intervals of {} other points overlap with its.", near));
+  study.best.push_back({"Best " + study.objective + kept, *best, {}});
+}
+
+}  // namespace
+
+StudyPoints points_of(const Study& study) {
+  StudyPoints points;
+  points.combinations = study.kept();
+  const std::string common = fmt::format(
+      "{}\n{}\n{}\n{}\n{}\n{}\n", TESSERA_VERSION, program_hash(), configuration_text(study),
+      study.base_values.dump(), study.fidelity == gpu::Fidelity::cycle ? "cycle" : "analytical",
+      Json(study.quantities).dump());
+  const std::string common_hash = core::sha256(common);
+  for (const std::size_t combination : points.combinations)
+    points.stored.keys.push_back(
+        core::sha256(common_hash + settings_json(study, combination)).substr(0, kKeyDigits));
+  points.stored.name = study.name;
+  points.stored.document = document_of(study);
+  std::string all = study.name + points.stored.document;
+  for (const std::string& key : points.stored.keys) all += key;
+  points.stored.digest = core::sha256(all).substr(0, kKeyDigits);
+  return points;
+}
+
+std::string settings_json(const Study& study, std::size_t combination) {
+  Json json = Json::object();
+  for (const StudySetting* setting : study.settings(combination))
+    if (setting != nullptr) json[setting->path] = setting->change.value;
+  return json.dump();
+}
+
+PointRecord run_point(const Study& study, std::size_t combination, const std::string& key,
+                      const RunOptions& options, RunStatistics& statistics) {
+  PointRecord record{key, settings_json(study, combination), "done", "", "{}", {}};
+  try {
+    const core::Result result = run_scenario(study.scenario(combination), options, statistics);
+    if (result.refused) {
+      std::tie(record.outcome, record.reason) = split_refusal(*result.refused);
+      return record;
+    }
+    record.facts = facts_of(result).dump();
+    const Quantities all = quantities_of(result);
+    for (const std::string& name : study.quantities)
+      for (const auto& row : all)
+        if (row.first == name) record.quantities.push_back(row);
+  } catch (const core::Refusal& refusal) {
+    record.outcome = core::to_string(refusal.kind());
+    record.reason = refusal.what();
+  } catch (const core::ConfigError& error) {
+    record.outcome = core::to_string(core::RefusalKind::illegal_combination);
+    record.reason = reason_of(error);
+  }
+  return record;
+}
+
+core::StudyResult study_result(const StoredStudy& stored, StudyStore& store) {
+  const Json json = Json::parse(stored.document);
+  core::StudyResult study;
+  study.kind = "sweep";
+  study.name = stored.name;
+  study.title = json.at("title");
+  study.base = json.at("base");
+  study.fidelity = json.at("fidelity");
+  study.tessera_version = json.at("tessera");
+  study.excluded = json.at("excluded");
+  for (const Json& axis : json.at("axes"))
+    study.axes.push_back({axis.at("path"), axis.at("values").get<std::vector<std::string>>()});
+  study.quantities = json.at("quantities").get<std::vector<std::string>>();
+  for (const Json& t : json.at("slo"))
+    study.targets.push_back({t.at("quantity"), t.at("at_most"), t.at("limit"), t.at("unit")});
+  study.objective = json.at("objective");
+  for (std::size_t i = 0; i < stored.keys.size(); ++i) {
+    const auto record = store.find(stored.keys[i]);
+    if (!record) continue;
+    study.points.push_back(point_of(*record, study));
+    study.points.back().number = i;
+  }
+  count_refusals(study);
+  if (json.contains("front"))
+    study.front = core::front_of(study, json["front"][0], json["front"][1]);
+  add_answer(study);
+  return study;
+}
+
+}  // namespace tessera::app
