@@ -145,18 +145,6 @@ std::vector<std::string> columns(const StudyResult& study) {
   return list;
 }
 
-void print_rows(const std::vector<std::vector<std::string>>& rows, std::FILE* stream) {
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const auto& row : rows)
-    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t c = 0; c < row.size(); ++c) line += fmt::format("{:<{}}  ", row[c], widths[c]);
-    line.erase(line.find_last_not_of(' ') + 1);
-    fmt::print(stream, "{}\n", line);
-  }
-}
-
 void print_best(const StudyResult& study, std::FILE* stream) {
   const std::vector<const StudyPoint*> best = best_first(study);
   if (best.empty()) return;
@@ -261,6 +249,18 @@ void print_study(const StudyResult& study, std::FILE* stream) {
                              [](const core::FrontPoint& point) { return !point.certain; }));
   print_refusals(study, stream);
   for (const std::string& warning : study.warnings) fmt::print(stream, "Warning: {}\n", warning);
+}
+
+void print_rows(const std::vector<std::vector<std::string>>& rows, std::FILE* stream) {
+  std::vector<std::size_t> widths(rows.front().size());
+  for (const auto& row : rows)
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) line += fmt::format("{:<{}}  ", row[c], widths[c]);
+    line.erase(line.find_last_not_of(' ') + 1);
+    fmt::print(stream, "{}\n", line);
+  }
 }
 
 std::string settings_text(const StudyResult& study, const StudyPoint& point) {

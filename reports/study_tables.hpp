@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "sim/core/study_result.hpp"
 
@@ -18,6 +19,9 @@ namespace tessera::reports {
 
 /// The answer, the best points, what was refused and why.
 void print_study(const core::StudyResult& study, std::FILE* stream);
+
+/// Rows of a table, the first one its head, each column as wide as its widest cell.
+void print_rows(const std::vector<std::vector<std::string>>& rows, std::FILE* stream);
 
 /// "batch.sequences 128, batch.context 4096": what the point sets.
 [[nodiscard]] std::string settings_text(const core::StudyResult& study,

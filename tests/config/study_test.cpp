@@ -103,11 +103,11 @@ TEST_CASE("grid, zip and list are nested loops, the last one fastest", "[config]
 }
 
 TEST_CASE("ranges grow by a factor or a step and keep their unit", "[config][study]") {
-  const Study read = StudyFile{study(R"(axes:
+  const StudyFile file{study(R"(axes:
   - grid:
       cluster.node.device.hbm.peak_rate: {from: 2.5 TB/s, to: 10 TB/s, times: 2}
-      cluster.node.device.hbm.size: {from: 80 GB, to: 120 GB, step: 20 GB})")}
-                         .read();
+      cluster.node.device.hbm.size: {from: 80 GB, to: 120 GB, step: 20 GB})")};
+  const Study read = file.read();
   CHECK(read.axes[0].values == std::vector<std::string>{"2.5 TB/s", "5 TB/s", "10 TB/s"});
   CHECK(read.axes[1].values == std::vector<std::string>{"80 GB", "100 GB", "120 GB"});
   const Scenario last = read.scenario(8);
@@ -119,9 +119,9 @@ TEST_CASE("points reach into every file that the scenario names", "[config][stud
   const Study read = StudyFile{study(R"(axes:
   - grid:
       architecture.layers: [24]
-      cluster.node.device.sm.count: [100]
+      cluster.node.device.l2.size: [60 MiB]
       cluster.node.nic.efficiency: [0.5]
-      cost.prices.pue.value: [1.5]
+      cost.prices.pue.typical: [1.25]
       cluster.node.device.power.limit: [650 W])")}
                          .read();
   CHECK(read.combinations() == 1);
@@ -189,11 +189,10 @@ TEST_CASE("malformed studies are refused at the place of the mistake", "[config]
        "s.yaml:4:12: error: batch.mikro_batch: found an unknown key (did you mean "
        "'micro_batch'?)"},
       {study("axes:\n  - grid: {cluster: [h100_sxm_16, h9000_16]}"),
-       "s.yaml:4:35: error: cluster: found 'h9000_16'; expected one of those that `tessera list "
-       "clusters` names"},
+       "s.yaml:4:35: error: cluster: found 'h9000_16'; expected one of"},
       {study("axes:\n  - grid: {cluster.node.device.hbm.size: [80 GB, 96]}"),
        "s.yaml:4:50: error: hbm.size: found '96', which has no unit; expected a size in B, KB, MB, "
-       "GB, TB, PB, KiB, MiB, GiB or TiB"},
+       "GB, TB, KiB, MiB, GiB or TiB"},
       {study(std::string(kGrid) + "where: [batch.micro_batch]"),
        "s.yaml:5:9: error: where: found 'batch.micro_batch'; expected two products of paths and "
        "numbers with <, <=, ==, !=, >= or > between them"},
