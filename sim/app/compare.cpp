@@ -15,10 +15,13 @@
 #include "reports/aggregate.hpp"
 #include "reports/json.hpp"
 #include "reports/report.hpp"
+#include "reports/study_tables.hpp"
 #include "sim/app/command.hpp"
 #include "sim/app/output_directory.hpp"
 #include "sim/app/run_settings.hpp"
 #include "sim/app/scenario.hpp"
+#include "sim/app/serving_comparison.hpp"
+#include "sim/app/study_output.hpp"
 #include "sim/app/training_run.hpp"
 
 namespace tessera::app {
@@ -30,6 +33,7 @@ struct Arguments {
   std::vector<std::string> scenarios;
   std::vector<std::string> clusters;
   std::vector<std::string> set;
+  std::vector<std::string> slo;
   std::string out;
   std::string format = "table";
   RunSettings settings;
@@ -160,7 +164,46 @@ std::vector<std::pair<std::string, Scenario>> read_all(const Arguments& argument
   return read;
 }
 
+/// Decode on several clusters: the largest batch within the limits, not the scenario's own.
+void compare_decode(const Arguments& arguments) {
+  std::optional<OutputDirectory> out;
+  if (!arguments.out.empty()) out.emplace(arguments.out, study_files());
+  const ServingComparison comparison = compare_serving(
+      {arguments.scenarios.front(), arguments.set, arguments.clusters, arguments.slo},
+      arguments.settings);
+  if (out)
+    out->commit(
+        [&](const std::filesystem::path& folder) { write_study(comparison.study, folder); });
+  if (arguments.format == "json")
+    fmt::print("{}", reports::study_json(comparison.study));
+  else
+    print_comparison(comparison, stdout);
+  const auto& points = comparison.study.points;
+  if (std::all_of(points.begin(), points.end(), [](const auto& point) { return point.refused; }))
+    throw RefusedResult("every cluster");
+}
+
+/// Whether the question is about a decode scenario. Throws for questions that have no answer.
+bool is_about_decode(const Arguments& arguments) {
+  const Scenario first = read_scenario(arguments.scenarios.front(), {arguments.set, std::nullopt});
+  const bool decodes = !first.trains() && first.inference().phase == serving::Phase::decode;
+  if (!decodes && !arguments.slo.empty())
+    throw core::ConfigError(
+        {"--slo", 0, 0}, fmt::format("found limits for {}, which is no decode scenario; expected "
+                                     "them with decode only",
+                                     first.name));
+  if (!decodes && !first.trains())
+    throw core::Refusal(core::RefusalKind::outside_model,
+                        "prefill is not compared; training and decode are, and `tessera sweep` "
+                        "varies the cluster of any scenario");
+  if (decodes && arguments.scenarios.size() > 1)
+    throw core::ConfigError({"scenarios", 0, 0},
+                            "found several of decode; expected one, with --clusters");
+  return decodes;
+}
+
 void compare(const Arguments& arguments) {
+  if (is_about_decode(arguments)) return compare_decode(arguments);
   const auto scenarios = read_all(arguments);
   std::optional<OutputDirectory> out;
   if (!arguments.out.empty()) out.emplace(arguments.out, kComparisonFiles);
@@ -192,12 +235,21 @@ void add_compare_command(CLI::App& program) {
       ->required();
   command
       ->add_option("--clusters", arguments->clusters,
-                   "Clusters on which the first scenario is also run")
+                   "Clusters on which the first scenario is also run; of decode, names of devices "
+                   "will do")
       ->delimiter(',');
   command->add_option("--set", arguments->set, "Change a value of every scenario: path=value")
       ->take_all()
       ->allow_extra_args(false);
-  command->add_option("--out", arguments->out, "Folder for comparison.html and comparison.json");
+  command
+      ->add_option("--slo", arguments->slo,
+                   "Of decode: limits, as tpot=50ms or tpot=50ms,tokens_per_second_per_user=30 "
+                   "tokens/s; given again, another set of them")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--out", arguments->out,
+                      "Folder for comparison.html and comparison.json; of decode, for points.csv, "
+                      "result.json and the page");
   command->add_option("--format", arguments->format, "What to print")
       ->check(CLI::IsMember({"table", "json"}));
   arguments->settings.add_to(*command);

@@ -62,9 +62,13 @@ std::optional<std::string> run_surveyed(const Scenario& scenario, KernelSource& 
     engine(chosen);
     if (survey.missing().empty())
       return options.check_fidelity ? compare_fidelities(survey, kernels) : std::nullopt;
-    Progress progress{"kernels"};
+    // The runs of a study have one progress together.
+    std::optional<Progress> progress;
+    if (options.sources == nullptr) progress.emplace("kernels");
     kernels.timer().run_many(survey.missing(), options.jobs,
-                             [&](std::size_t done, std::size_t all) { progress.show(done, all); });
+                             [&](std::size_t done, std::size_t all) {
+                               if (progress) progress->show(done, all);
+                             });
   }
   run_known(scenario, kernels, engine);
   return std::nullopt;

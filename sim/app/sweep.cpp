@@ -138,6 +138,7 @@ class Sweep {
     record.key = points_.stored.keys[number];
     record.settings = settings_json(study_, points_.combinations[number]);
     record.outcome = "failed";
+    record.facts = "{}";
     record.reason = outcome.reason;
     return record;
   }
