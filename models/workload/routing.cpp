@@ -5,11 +5,8 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <map>
 #include <numeric>
 #include <random>
-#include <tuple>
-#include <vector>
 
 #include "models/workload/expert_gate.hpp"
 #include "models/workload/load_spread.hpp"
@@ -38,24 +35,6 @@ double bounded_pareto(double u, double alpha, double top) {
   if (std::abs(alpha - 1.0) < 1e-9) return std::pow(top, u);
   const double power = 1.0 - alpha;
   return std::pow(1.0 + u * (std::pow(top, power) - 1.0), 1.0 / power);
-}
-
-/// What `kPlaceSamples` tokens choose of equally popular experts. The last few answers are kept:
-/// the runs of a study ask again and again.
-const std::vector<int>& uniform_choices(const ExpertGate::Shape& gate, std::int64_t experts,
-                                        std::uint64_t seed) {
-  constexpr std::size_t kKept = 64;
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::uint64_t>;
-  thread_local std::map<Key, std::vector<int>> kept;
-  if (kept.size() > kKept) kept.clear();
-  std::vector<int>& choices = kept[{gate.top_k, gate.groups, gate.group_limit, experts, seed}];
-  if (choices.empty()) {
-    std::mt19937_64 generator(seed);
-    choices = ExpertGate(gate, ExpertGate::Noise::gumbel,
-                         std::vector<double>(static_cast<std::size_t>(experts), 0.0))
-                  .choose(generator, kPlaceSamples);
-  }
-  return choices;
 }
 
 /// The job of routing one layer, the same for all layers.
@@ -150,9 +129,11 @@ class Router {
   [[nodiscard]] std::vector<int> sample(const std::vector<std::int64_t>& expert_rows,
                                         std::int64_t layer) const {
     const std::uint64_t seed = seed_of(spec_.seed, layer);
-    if (spec_.kind == Kind::uniform)
-      return uniform_choices(gate_, static_cast<std::int64_t>(expert_rows.size()), seed);
     std::mt19937_64 generator(seed);
+    if (spec_.kind == Kind::uniform)
+      return ExpertGate(gate_, ExpertGate::Noise::gumbel,
+                        std::vector<double>(expert_rows.size(), 0.0))
+          .choose(generator, kPlaceSamples);
     const auto most = std::max_element(expert_rows.begin(), expert_rows.end());
     if (*most > tokens_)
       refuse(fmt::format("expert {} would get {} rows of {} tokens, but a token chooses it once",
