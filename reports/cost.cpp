@@ -53,13 +53,24 @@ std::string source_of(const device::Price& price) {
   return price.date.empty() ? price.source : fmt::format("{}, {}", price.source, price.date);
 }
 
-void add_rent(core::Result& result, const Estimate& gpu_hours, const CostAssumptions& assumptions) {
-  const Estimate dollars = product(gpu_hours, assumptions.rental.value, "USD");
+/// The rows of a GPU-hour, and for an owned one their sum.
+void add_hour(core::Result& result, const GpuHour& hour) {
+  for (const core::CostRow& part : hour.parts) result.cost.push_back(part);
+  if (hour.parts.size() > 1)
+    result.cost.push_back({"GPU-hour, owned", hour.total, "sum of the five above"});
+}
+
+void add_dollars(core::Result& result, const Estimate& gpu_hours, const GpuHour& hour) {
+  const Estimate dollars = product(gpu_hours, hour.total, "USD");
+  const bool owned = hour.parts.size() > 1;
   result.quantities.emplace_back("gpu_hours", gpu_hours);
   result.quantities.emplace_back("dollars", dollars);
   result.cost.push_back({"GPU-hours", gpu_hours, "step time x steps x GPUs"});
-  result.cost.push_back({"rental rate", assumptions.rental.value, source_of(assumptions.rental)});
-  result.cost.push_back({"rent", dollars, "GPU-hours x rental rate"});
+  add_hour(result, hour);
+  if (owned)
+    result.cost.push_back({"owned GPUs", dollars, "GPU-hours x GPU-hour, owned"});
+  else
+    result.cost.push_back({"rent", dollars, "GPU-hours x rental rate"});
 }
 
 void add_run_energy(core::Result& result, const StepEnergy& step, double steps,
@@ -77,8 +88,9 @@ void add_run_energy(core::Result& result, const StepEnergy& step, double steps,
   result.energy.push_back({"PUE", assumptions.pue.value, source_of(assumptions.pue)});
   result.cost.push_back(
       {"electricity tariff", assumptions.electricity.value, source_of(assumptions.electricity)});
-  result.cost.push_back(
-      {"electricity, when it is not part of the rent", bill, "facility energy x tariff"});
+  result.cost.push_back({assumptions.ownership ? "electricity at work, a part of owning"
+                                               : "electricity, when it is not part of the rent",
+                         bill, "facility energy x tariff"});
   result.quantities.emplace_back("energy_megawatt_hours", facility);
   result.quantities.emplace_back("electricity_dollars", bill);
 }
@@ -112,15 +124,18 @@ Estimate sum(const Estimate& a, const Estimate& b) {
 void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions& assumptions,
               const device::ClusterSpec& cluster) {
   const StepEnergy energy = step_energy(run, assumptions, cluster);
+  const GpuHour hour = gpu_hour(
+      assumptions, machine_watts(scaled(run.joules_per_gpu, 1 / run.step.value, "W"), cluster));
   if (run.tokens > 0) {
     const double steps = run.tokens / run.tokens_per_step;
-    add_rent(result, scaled(run.step, steps * run.gpus / kSecondsPerHour, "GPU-h"), assumptions);
+    add_dollars(result, scaled(run.step, steps * run.gpus / kSecondsPerHour, "GPU-h"), hour);
     add_run_energy(result, energy, steps, assumptions);
   } else {
     const Estimate step_hours = scaled(run.step, run.gpus / kSecondsPerHour, "GPU-h");
-    result.cost.push_back({"rental rate", assumptions.rental.value, source_of(assumptions.rental)});
-    result.cost.push_back({"rent of a step", product(step_hours, assumptions.rental.value, "USD"),
-                           "GPU-hours of a step x rental rate"});
+    add_hour(result, hour);
+    result.cost.push_back({assumptions.ownership ? "owned GPUs, one step" : "rent of a step",
+                           product(step_hours, hour.total, "USD"),
+                           "GPU-hours of a step x the hour of a GPU"});
     result.energy.push_back({"facility, one step",
                              scaled(energy.facility, 1 / kJoulesPerKilowattHour, "kWh"),
                              "GPUs, nodes and switches x PUE"});
@@ -132,8 +147,8 @@ void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions
   result.quantities.emplace_back("gpu_power", scaled(run.joules_per_gpu, 1 / run.step.value, "W"));
 }
 
-GpuHour gpu_hour(const CostAssumptions& assumptions,
-                 const std::optional<Estimate>& /*a rent holds whatever is drawn*/) {
+GpuHour gpu_hour(const CostAssumptions& assumptions, const std::optional<Estimate>& watts) {
+  if (assumptions.ownership) return owned_hour(*assumptions.ownership, watts);
   const device::Price& rent = assumptions.rental;
   return {.total = rent.value, .parts = {{"rental rate", rent.value, source_of(rent)}}};
 }
@@ -160,8 +175,7 @@ void add_token_cost(core::Result& result, const TokenFigures& tokens,
   result.quantities.emplace_back("dollars_per_million_tokens", dollars);
   result.quantities.emplace_back("joules_per_token", joules);
   result.quantities.emplace_back("gpu_power", scaled(tokens.watts_per_gpu, 1, "W"));
-  for (const core::CostRow& part : hour.parts) result.cost.push_back(part);
-  if (hour.parts.size() > 1) result.cost.push_back({"GPU-hour", hour.total, "sum of the above"});
+  add_hour(result, hour);
   result.cost.push_back({"a million tokens", dollars, "GPU-hour / tokens of an hour"});
   result.energy.push_back({"GPU", ratio(tokens.watts_per_gpu, rate, "J"), "J per token"});
   result.energy.push_back(

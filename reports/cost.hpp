@@ -6,6 +6,7 @@
 
 #include "models/device/cluster_spec.hpp"
 #include "models/device/price_list.hpp"
+#include "reports/ownership.hpp"
 #include "sim/core/result.hpp"
 
 /// From a step time and a power draw to the bill.
@@ -16,6 +17,7 @@ struct CostAssumptions {
   device::Price rental;       ///< USD per GPU and hour.
   device::Price pue;          ///< Power usage effectiveness: facility energy over IT energy, >= 1.
   device::Price electricity;  ///< USD per kWh.
+  std::optional<OwnershipAssumptions> ownership;  ///< The GPUs are owned, not rented.
 };
 
 /// What the simulation says about a whole run.
@@ -33,14 +35,8 @@ struct TokenFigures {
   core::Estimate watts_per_gpu;  ///< Drawn by one GPU, idle power included; the node's rest apart.
 };
 
-/// What one GPU costs for one hour, and of what that is made.
-struct GpuHour {
-  core::Estimate total;              ///< USD per GPU and hour.
-  std::vector<core::CostRow> parts;  ///< Sum to `total`; rented: one row.
-};
-
-/// The hour of a rented GPU. `watts`: IT power per GPU, the node's and the network's part included,
-/// where the simulation knows it; a rent does not depend on it.
+/// The hour of a rented or owned GPU. `watts`: IT power per GPU, the node's and the network's part
+/// included, where the simulation knows it; a rent does not depend on it.
 [[nodiscard]] GpuHour gpu_hour(const CostAssumptions& assumptions,
                                const std::optional<core::Estimate>& watts = std::nullopt);
 
@@ -66,9 +62,10 @@ struct GpuHour {
 /// `electricity_dollars` where the run's length is known, and the rows of result.cost and
 /// result.energy.
 ///
-/// Models rent as GPU-hours times a rate, so that owning, idle spares, storage and staff are inside
-/// the rate or outside the model. Energy is that of GPUs, nodes, switches and, by PUE, the
-/// facility.
+/// Rented GPUs cost GPU-hours times a rate, so that idle spares, storage and staff are inside the
+/// rate or outside the model. Owned ones cost what owned_hour() says, electricity at the simulated
+/// draw included; `electricity_dollars` is then a part of `dollars`. Energy is that of GPUs, nodes,
+/// switches and, by PUE, the facility.
 void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions& assumptions,
               const device::ClusterSpec& cluster);
 

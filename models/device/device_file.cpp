@@ -136,10 +136,18 @@ PowerSpec read_power(const ConfigNode& node) {
 }
 
 DieSpec read_die(const ConfigNode& node) {
-  return {.area_mm2 = node.quantity_in("area", "mm2", 1, 1e5),
+  return {.area_mm2 = node.has("area") ? std::optional(node.quantity_in("area", "mm2", 1, 1e5))
+                                       : std::nullopt,
           .count = read_count(node, "count", 1, 64),
           .transistors = node.number("transistors", 1e6, 1e15),
-          .process = node.text("process")};
+          .process = node.text("process"),
+          .area_confirmed = node.boolean_or("area_confirmed", false)};
+}
+
+std::optional<BytesPerSecond> read_host_link(const ConfigNode& root) {
+  if (!root.has("host_link")) return std::nullopt;
+  return root.object("host_link")
+      .quantity<BytesPerSecond>("rate", BytesPerSecond{0}, BytesPerSecond{1e15});
 }
 
 /// Every type with a tensor path must have an energy, or its power would be a silent zero.
@@ -169,7 +177,8 @@ DeviceSpec read_device(const core::ConfigDocument& document) {
                     .hbm = read_hbm(root.object("hbm")),
                     .nvlink = read_nvlink(root.object("nvlink")),
                     .power = read_power(root.object("power")),
-                    .die = read_die(root.object("die"))};
+                    .die = read_die(root.object("die")),
+                    .host_link = read_host_link(root)};
   check_energies(root, device);
   document.finish();
   return device;

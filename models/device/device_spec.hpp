@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -92,10 +93,11 @@ struct PowerSpec {
 };
 
 struct DieSpec {
-  double area_mm2;
+  std::optional<double> area_mm2;  ///< All dies; empty when nothing is known of it.
   int count;
   double transistors;
   std::string process;
+  bool area_confirmed = false;  ///< Whether a public source states the area.
 };
 
 struct DeviceSpec {
@@ -108,6 +110,9 @@ struct DeviceSpec {
   NvlinkSpec nvlink;
   PowerSpec power;
   DieSpec die;
+  /// Per direction, of the link to the host; empty when not described. Export rules count it;
+  /// traffic goes by the node's `pcie_rate`.
+  std::optional<BytesPerSecond> host_link;
 
   /// Peak FLOP/s of a type at the quoted clock; what MFU is against. Throws Refusal when there is
   /// no tensor path.

@@ -4,6 +4,7 @@
 
 #include "models/device/cluster_file.hpp"
 #include "models/device/device_file.hpp"
+#include "models/device/export_rules.hpp"
 #include "models/device/fit_file.hpp"
 #include "models/device/generated_cluster.hpp"
 #include "models/device/price_list.hpp"
@@ -74,6 +75,11 @@ const std::vector<Kind>& kinds() {
        {},
        checker({.kind = "fabric", .folder = device::kFabricFolder}, device::read_fabric_file)},
       {"prices", "prices", "hw_configs", {}, checker(device::price_options(), device::read_prices)},
+      {"export_rules",
+       "export_rules",
+       "hw_configs",
+       {},
+       checker(device::export_rule_options(), device::read_export_rules)},
       {"architecture",
        "architectures",
        workload::kArchitectureFolder,
@@ -123,6 +129,8 @@ std::vector<std::string> names_of(const Kind& kind) {
   // The price lists share their folder with the export rules.
   if (kind.name == "prices")
     std::erase_if(names, [](const std::string& name) { return !name.starts_with("prices"); });
+  if (kind.name == "export_rules")
+    std::erase_if(names, [](const std::string& name) { return !name.starts_with("export_rules"); });
   // What was measured as which implementation is a table, not an implementation.
   std::erase(names, "measured_as");
   return names;

@@ -14,6 +14,7 @@ void add_compare_command(CLI::App& program);
 void add_sweep_command(CLI::App& program);
 void add_merge_command(CLI::App& program);
 void add_kernel_command(CLI::App& program);
+void add_export_check_command(CLI::App& program);
 void add_import_command(CLI::App& program);
 void add_calibrate_command(CLI::App& program);
 void add_validate_command(CLI::App& program);

@@ -80,6 +80,7 @@ int run_program(const std::vector<std::string>& arguments) {
   add_sweep_command(program);
   add_merge_command(program);
   add_kernel_command(program);
+  add_export_check_command(program);
   add_list_command(program);
   add_show_command(program);
   add_import_command(program);

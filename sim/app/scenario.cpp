@@ -14,6 +14,7 @@
 #include "sim/app/inference_layout.hpp"
 #include "sim/app/reliability_section.hpp"
 #include "sim/app/routing_section.hpp"
+#include "sim/app/scenario_cost.hpp"
 #include "sim/app/scenario_layout.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -226,6 +227,7 @@ void read_cost(const ConfigNode& node, const std::string& device, bool own_clust
                     node.text("prices"), device));
   scenario.cost.pue = pue ? stated(*pue, "1") : prices->pue;
   scenario.cost.electricity = electricity ? stated(*electricity, "USD/kWh") : prices->electricity;
+  read_ownership(node, *prices, scenario.cluster, own_cluster, scenario.cost);
 }
 
 /// Loads what a value names and takes its mistakes over; a default-made T when there are any.

@@ -4,6 +4,7 @@
 
 #include "models/device/cluster_file.hpp"
 #include "models/device/device_file.hpp"
+#include "models/device/export_rules.hpp"
 #include "models/device/price_list.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "models/workload/video_transformer.hpp"
@@ -48,6 +49,7 @@ TEST_CASE("the schemas for editors have the keys of the readers", "[config][sche
   for (const std::string& name : core::names_in("hw_configs/fabrics"))
     check("fabric", name, {.kind = "fabric", .folder = "hw_configs/fabrics"});
   check("prices", "prices", device::price_options());
+  check("export_rules", "export_rules", device::export_rule_options());
   for (const std::string& name : core::names_in("workloads/architectures")) {
     if (workload::load_video_transformer(name)) continue;  // has keys of its own
     check("architecture", name, {.kind = "architecture", .folder = workload::kArchitectureFolder});

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+
+#include "models/device/cluster_spec.hpp"
+#include "models/device/price_list.hpp"
+#include "reports/cost.hpp"
+#include "sim/core/config.hpp"
+
+namespace tessera::app {
+
+/// A price that the scenario itself states.
+[[nodiscard]] device::Price stated_price(double value, const std::string& unit);
+
+/// What owning the cluster's GPUs takes by the price list, `pue` and `electricity` given.
+/// Requires: prices.ownership.server has the cluster's device.
+[[nodiscard]] reports::OwnershipAssumptions ownership_of(const device::PriceList& prices,
+                                                         const device::ClusterSpec& cluster);
+
+/// Reads `cost.kind` and, for `ownership`, what the scenario states of it instead of the price
+/// list; `cost.pue` and `cost.electricity` are those of `cost`. A stated server price holds for the
+/// scenario's own cluster only, as a stated rental does.
+void read_ownership(const core::ConfigNode& node, const device::PriceList& prices,
+                    const device::ClusterSpec& cluster, bool own_cluster,
+                    reports::CostAssumptions& cost);
+
+}  // namespace tessera::app

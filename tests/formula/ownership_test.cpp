@@ -1,0 +1,150 @@
+#include "reports/ownership.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_floating_point.hpp>
+#include <cmath>
+
+#include "reports/cost.hpp"
+
+using namespace tessera;
+using Catch::Matchers::WithinRel;
+using core::Estimate;
+using core::Grade;
+
+namespace {
+
+constexpr double kTight = 1e-12;
+constexpr double kByHand = 1e-5;  ///< Figures written down to six digits.
+
+device::Price exact(double value, const char* unit = "1") {
+  return {{value, value, value, unit, Grade::assumed}, "a source", ""};
+}
+
+/// 32,400 USD of server and 7,600 of network: 40,000 in all, over five years at 10 %.
+reports::OwnershipAssumptions assumptions() {
+  return {.server = exact(32400, "USD/GPU"),
+          .network_share = exact(0.19),
+          .years = exact(5),
+          .cost_of_capital = exact(0.1),
+          .utilisation = exact(0.8),
+          .idle_power = exact(0.25),
+          .colocation = exact(146, "USD/kW/month"),
+          .pue = exact(1.25),
+          .electricity = exact(0.08, "USD/kWh"),
+          .provisioned_kilowatts = 1.5};
+}
+
+}  // namespace
+
+TEST_CASE("annuities are those of a table", "[ownership]") {
+  // Any table of capital recovery factors has these.
+  CHECK_THAT(reports::annuity(0.10, 5), WithinRel(0.263797, kByHand));
+  CHECK_THAT(reports::annuity(0.05, 4), WithinRel(0.282012, kByHand));
+  CHECK_THAT(reports::annuity(0.15, 6), WithinRel(0.264237, kByHand));
+  CHECK(reports::annuity(0, 5) == 0.2);
+  CHECK_THAT(reports::annuity(1e-9, 5), WithinRel(0.2, 1e-6));  // the limit of no interest
+  // Payments discounted bring back what was paid.
+  double worth = 0;
+  for (int year = 1; year <= 5; ++year) worth += reports::annuity(0.1, 5) / std::pow(1.1, year);
+  CHECK_THAT(worth, WithinRel(1.0, kTight));
+}
+
+TEST_CASE("an owned hour is capital, space and electricity over useful hours", "[ownership]") {
+  const reports::GpuHour hour = reports::owned_hour(assumptions());
+  REQUIRE(hour.parts.size() == 5);
+  const double useful = 8760 * 0.8;
+  CHECK_THAT(hour.parts[0].amount.value, WithinRel(32400 / 5. / useful, kTight));
+  CHECK_THAT(hour.parts[1].amount.value, WithinRel(7600 / 5. / useful, kTight));
+  CHECK_THAT(hour.parts[2].amount.value, WithinRel(40000 * (0.2637975 - 0.2) / useful, kByHand));
+  CHECK_THAT(hour.parts[3].amount.value, WithinRel(146 * 1.5 / 730 / 0.8, kTight));
+  // 0.15 USD an hour at work, and a quarter of it in one idle hour for every four at work
+  CHECK_THAT(hour.parts[4].amount.value, WithinRel(0.15 * (1 + 0.25 * 0.25), kTight));
+  CHECK_THAT(hour.total.value, WithinRel(1.505693 + 0.375 + 0.159375, kByHand));
+  CHECK_THAT(hour.total.lower, WithinRel(hour.total.value, kTight));  // exact inputs
+  CHECK(hour.total.grade == Grade::assumed);
+}
+
+TEST_CASE("electricity follows what is drawn, space what is provisioned", "[ownership]") {
+  const reports::GpuHour half =
+      reports::owned_hour(assumptions(), Estimate{750, 750, 750, "W", Grade::fitted});
+  const reports::GpuHour all = reports::owned_hour(assumptions());
+  CHECK_THAT(half.parts[4].amount.value, WithinRel(all.parts[4].amount.value / 2, kTight));
+  CHECK_THAT(half.parts[3].amount.value, WithinRel(all.parts[3].amount.value, kTight));
+}
+
+TEST_CASE("bounds are each input moved alone, in quadrature", "[ownership]") {
+  reports::OwnershipAssumptions a = assumptions();
+  a.electricity = exact(0, "USD/kWh");
+  a.colocation = exact(0, "USD/kW/month");
+  // The whole is proportional to the server's price, and to 1 / utilisation.
+  a.server.value.lower = 32400 / 2.;
+  a.server.value.upper = 32400 * 1.5;
+  a.utilisation.value.lower = 0.4;
+  a.utilisation.value.upper = 1;
+  const Estimate total = reports::owned_hour(a).total;
+  CHECK_THAT(std::log(total.upper / total.value),
+             WithinRel(std::hypot(std::log(1.5), std::log(2)), kTight));
+  CHECK_THAT(std::log(total.value / total.lower),
+             WithinRel(std::hypot(std::log(2), std::log(1.25)), kTight));
+}
+
+TEST_CASE("buying breaks even where both cost the same", "[ownership]") {
+  reports::OwnershipAssumptions a = assumptions();
+  const reports::BreakEven even = reports::break_even(a, 2.5);
+  // An hour stands for 1.204555 of capital and 0.3 of space; energy 0.15 at work, 0.0375 idle.
+  REQUIRE(even.utilisation.has_value());
+  CHECK_THAT(*even.utilisation, WithinRel((1.204555 + 0.3 + 0.0375) / (2.5 - 0.1125), kByHand));
+  a.utilisation = exact(*even.utilisation);
+  CHECK_THAT(reports::owned_hour(a).total.value, WithinRel(2.5, kTight));
+}
+
+TEST_CASE("months to break even pay the purchase back with interest", "[ownership]") {
+  const reports::BreakEven even = reports::break_even(assumptions(), 2.5);
+  // Saved a month: 730 x (2.5 x 0.8 - 0.3 - 0.15 x 0.8 - 0.0375 x 0.2) = 1147.925 USD
+  REQUIRE(even.months.has_value());
+  const double monthly = std::pow(1.1, 1 / 12.) - 1;
+  const double worth = 1147.925 * (1 - std::pow(1 + monthly, -*even.months)) / monthly;
+  CHECK_THAT(worth, WithinRel(40000.0, kTight));
+  CHECK(*even.months > 40000 / 1147.925);  // interest takes longer
+  reports::OwnershipAssumptions free = assumptions();
+  free.cost_of_capital = exact(0);
+  CHECK_THAT(*reports::break_even(free, 2.5).months, WithinRel(40000 / 1147.925, kTight));
+}
+
+TEST_CASE("a rent below what owning costs never breaks even", "[ownership]") {
+  const reports::BreakEven never = reports::break_even(assumptions(), 1.0);
+  CHECK_FALSE(never.utilisation.has_value());
+  CHECK_FALSE(never.months.has_value());
+  // Cheaper to own at full use, but not at four fifths of it.
+  const reports::BreakEven almost = reports::break_even(assumptions(), 1.8);
+  CHECK(almost.utilisation.value() > 0.8);
+  CHECK_FALSE(almost.months.has_value());
+}
+
+TEST_CASE("bills take the owned hour where GPUs are owned", "[ownership]") {
+  device::ClusterSpec cluster{};
+  cluster.node.gpus = 8;
+  cluster.node.overhead_power = core::Watts{4000};
+  cluster.fabric.power_per_gpu = core::Watts{100};
+  cluster.node.device.power.limit = core::Watts{900};
+  CHECK(reports::provisioned_kilowatts(cluster) == 1.5);
+  reports::CostAssumptions cost{exact(9, "USD/GPU/h"), exact(1.25), exact(0.08, "USD/kWh"),
+                                assumptions()};
+  core::Result result;
+  // 400 W and 600 W of node and network: 1 kW
+  reports::add_token_cost(
+      result, {{1000, 1000, 1000, "token/s", Grade::fitted}, {400, 400, 400, "W", Grade::fitted}},
+      cost, cluster);
+  const double hour = 1.505693 + 0.375 + 0.159375 / 1.5;
+  CHECK_THAT(result.find("dollars_per_million_tokens")->value, WithinRel(hour / 3.6, kByHand));
+  core::Result trained;
+  const Estimate ten{10, 10, 10, "s", Grade::fitted};
+  reports::add_cost(trained,
+                    {.step = ten,
+                     .joules_per_gpu = {4000, 4000, 4000, "J", Grade::fitted},
+                     .tokens_per_step = 1e6,
+                     .tokens = 3.6e9,
+                     .gpus = 16},
+                    cost, cluster);
+  CHECK_THAT(trained.find("dollars")->value, WithinRel(160 * hour, kByHand));
+}
