@@ -53,21 +53,31 @@ std::string source_of(const device::Price& price) {
   return price.date.empty() ? price.source : fmt::format("{}, {}", price.source, price.date);
 }
 
-/// The rows of a GPU-hour, and for an owned one their sum.
-void add_hour(core::Result& result, const GpuHour& hour) {
+/// The rows of a GPU-hour; for an owned one their sum, and how much use it needs to beat the rent.
+void add_hour(core::Result& result, const GpuHour& hour, const CostAssumptions& assumptions) {
   for (const core::CostRow& part : hour.parts) result.cost.push_back(part);
-  if (hour.parts.size() > 1)
-    result.cost.push_back({"GPU-hour, owned", hour.total, "sum of the five above"});
+  if (!assumptions.ownership) return;
+  result.cost.push_back({"GPU-hour, owned", hour.total, "sum of the five above"});
+  const Estimate& rent = assumptions.rental.value;
+  const auto use = [&](double dollars) {
+    return break_even(*assumptions.ownership, dollars).utilisation.value_or(1);
+  };
+  if (break_even(*assumptions.ownership, rent.value).utilisation)
+    result.cost.push_back(
+        {"use above which owning is cheaper",
+         {use(rent.value), use(rent.upper), use(rent.lower), "fraction", core::Grade::assumed},
+         fmt::format("against a rent of {:.2f} USD/GPU/h; {}", rent.value,
+                     source_of(assumptions.rental))});
 }
 
-void add_dollars(core::Result& result, const Estimate& gpu_hours, const GpuHour& hour) {
+void add_dollars(core::Result& result, const Estimate& gpu_hours, const GpuHour& hour,
+                 const CostAssumptions& assumptions) {
   const Estimate dollars = product(gpu_hours, hour.total, "USD");
-  const bool owned = hour.parts.size() > 1;
   result.quantities.emplace_back("gpu_hours", gpu_hours);
   result.quantities.emplace_back("dollars", dollars);
   result.cost.push_back({"GPU-hours", gpu_hours, "step time x steps x GPUs"});
-  add_hour(result, hour);
-  if (owned)
+  add_hour(result, hour, assumptions);
+  if (assumptions.ownership)
     result.cost.push_back({"owned GPUs", dollars, "GPU-hours x GPU-hour, owned"});
   else
     result.cost.push_back({"rent", dollars, "GPU-hours x rental rate"});
@@ -128,11 +138,12 @@ void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions
       assumptions, machine_watts(scaled(run.joules_per_gpu, 1 / run.step.value, "W"), cluster));
   if (run.tokens > 0) {
     const double steps = run.tokens / run.tokens_per_step;
-    add_dollars(result, scaled(run.step, steps * run.gpus / kSecondsPerHour, "GPU-h"), hour);
+    add_dollars(result, scaled(run.step, steps * run.gpus / kSecondsPerHour, "GPU-h"), hour,
+                assumptions);
     add_run_energy(result, energy, steps, assumptions);
   } else {
     const Estimate step_hours = scaled(run.step, run.gpus / kSecondsPerHour, "GPU-h");
-    add_hour(result, hour);
+    add_hour(result, hour, assumptions);
     result.cost.push_back({assumptions.ownership ? "owned GPUs, one step" : "rent of a step",
                            product(step_hours, hour.total, "USD"),
                            "GPU-hours of a step x the hour of a GPU"});
@@ -175,7 +186,7 @@ void add_token_cost(core::Result& result, const TokenFigures& tokens,
   result.quantities.emplace_back("dollars_per_million_tokens", dollars);
   result.quantities.emplace_back("joules_per_token", joules);
   result.quantities.emplace_back("gpu_power", scaled(tokens.watts_per_gpu, 1, "W"));
-  add_hour(result, hour);
+  add_hour(result, hour, assumptions);
   result.cost.push_back({"a million tokens", dollars, "GPU-hour / tokens of an hour"});
   result.energy.push_back({"GPU", ratio(tokens.watts_per_gpu, rate, "J"), "J per token"});
   result.energy.push_back(

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <utility>
 
+#include "reports/format.hpp"
+
 namespace tessera::reports {
 namespace {
 
@@ -115,7 +117,10 @@ std::string source_of(const device::Price& price) {
   return price.date.empty() ? price.source : fmt::format("{}, {}", price.source, price.date);
 }
 
-std::string plain(double value) { return fmt::format("{:.4g}", value); }
+/// Up to four digits, and whole dollars whole.
+std::string plain(double value) {
+  return value < 1000 ? fmt::format("{:.4g}", value) : count(std::round(value));
+}
 
 /// How each part comes about, with the inputs that it takes.
 std::array<std::string, kParts> explanations(const OwnershipAssumptions& a, const Values& v) {

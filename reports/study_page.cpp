@@ -1,29 +1,351 @@
 #include "reports/study_page.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cstddef>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "reports/aggregate.hpp"
+#include "reports/format.hpp"
+#include "reports/page.hpp"
 
 namespace tessera::reports {
+namespace {
 
-const core::Estimate* StudyPoint::find(const std::string& quantity) const {
-  for (const auto& [name, estimate] : quantities)
-    if (name == quantity) return &estimate;
-  return nullptr;
+using Json = nlohmann::ordered_json;
+using core::Estimate;
+using core::StudyPoint;
+using core::StudyResult;
+
+/// Rows that a browser sorts without a noticeable wait; the download has all.
+constexpr std::size_t kMostRows = 1000;
+/// Points up to which the table also shows intervals.
+constexpr std::size_t kMostIntervals = 60;
+constexpr std::size_t kMostRefusals = 100;
+constexpr std::size_t kMostColours = 10;
+/// The row of a bill that sums up an owned hour.
+constexpr const char* kOwnedHour = "GPU-hour, owned";
+
+/// The last part of a dotted path: what people call the axis.
+std::string leaf(const std::string& path) { return path.substr(path.rfind('.') + 1); }
+
+std::string point_name(const StudyResult& study, const StudyPoint& point) {
+  std::string text = point.name;
+  for (std::size_t i = 0; i < point.settings.size() && i < study.axes.size(); ++i)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", leaf(study.axes[i].path),
+                        point.settings[i]);
+  return text.empty() ? fmt::format("point {}", point.number) : text;
 }
 
-std::vector<std::size_t> pareto_front(
-    const std::vector<std::optional<std::pair<double, double>>>& points) {
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < points.size(); ++i)
-    if (points[i]) order.push_back(i);
-  // From the largest x down, a point is on the front when its y is above all before it.
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return *points[a] > *points[b]; });
-  std::vector<std::size_t> front;
-  for (const std::size_t i : order)
-    if (front.empty() || points[i]->second > points[front.back()]->second) front.push_back(i);
-  std::reverse(front.begin(), front.end());
-  return front;
+/// What gives a point its colour: the machine where that varies, else the first axis of few values,
+/// else its name.
+std::string series_of(const StudyResult& study, const StudyPoint& point) {
+  const auto varied = [&](const auto& fits) {
+    for (std::size_t i = 0; i < study.axes.size() && i < point.settings.size(); ++i)
+      if (fits(study.axes[i])) return point.settings[i];
+    return std::string();
+  };
+  const std::string machine = varied([](const core::StudyAxis& axis) {
+    return axis.path == "cluster" || axis.path.ends_with("device");
+  });
+  if (!machine.empty()) return machine;
+  if (!point.name.empty() && study.axes.empty()) return point.name;
+  return varied([](const core::StudyAxis& axis) {
+    return axis.values.size() > 1 && axis.values.size() <= kMostColours;
+  });
+}
+
+std::string header(const StudyResult& study) {
+  std::string text = "<header>\n<h1>" + escape_html(study.title) + "</h1>\n";
+  const auto refused = std::count_if(study.points.begin(), study.points.end(),
+                                     [](const StudyPoint& point) { return point.refused; });
+  text += fmt::format("<p class=\"subtitle\">{} of {}: {} points, {} refused, {} fidelity</p>\n",
+                      escape_html(label(study.kind)), escape_html(study.base), study.points.size(),
+                      refused, escape_html(study.fidelity));
+  text += "<div id=\"answer\" class=\"answer\">\n";
+  for (const std::string& sentence : study.answer) text += "<p>" + escape_html(sentence) + "</p>\n";
+  if (study.answer.empty()) text += "<p>No point answers.</p>\n";
+  text += "</div>\n";
+  if (!study.warnings.empty())
+    text += "<div class=\"alert\" role=\"note\"><b>Warnings</b>" + sentence_list(study.warnings) +
+            "</div>\n";
+  return text + "</header>\n";
+}
+
+std::string front_section(const StudyResult& study) {
+  if (!study.front || study.front->points.empty()) return "";
+  const auto& points = study.front->points;
+  const auto uncertain = std::count_if(
+      points.begin(), points.end(), [](const core::FrontPoint& point) { return !point.certain; });
+  const std::string description = fmt::format(
+      "{} against {}, with 90 % intervals: no other point beats the large dots in both. {} of "
+      "these "
+      "{} are hollow: another beats their values, but the intervals overlap.",
+      label(study.front->y), label(study.front->x), uncertain, points.size());
+  HtmlTable table{.id = "front",
+                  .heads = {"Point", label(study.front->x), label(study.front->y), "Certain"}};
+  for (const core::FrontPoint& on : points) {
+    const StudyPoint& point = study.points[on.point];
+    const Estimate* x = study.find(point, study.front->x);
+    const Estimate* y = study.find(point, study.front->y);
+    if (x == nullptr || y == nullptr) continue;
+    table.rows.push_back({text_cell(point_name(study, point)), quantity_cell(x->value, x->unit),
+                          quantity_cell(y->value, y->unit),
+                          text_cell(on.certain ? "yes" : "intervals overlap")});
+  }
+  return section("Best trade-offs",
+                 figure("study-front", description, 460) + details("As a table", table.html()));
+}
+
+using Parts = std::vector<std::pair<std::string, Estimate>>;
+
+/// The parts of an owned GPU-hour; empty for a rented one.
+Parts hour_parts(const core::Result& result) {
+  Parts parts;
+  for (const core::CostRow& row : result.cost)
+    if (row.amount.unit == "USD/GPU/h" && row.item != kOwnedHour)
+      parts.emplace_back(row.item, row.amount);
+  return parts.size() > 1 ? parts : Parts{};
+}
+
+/// One sum that can be shown as a waterfall.
+struct Bill {
+  std::string title;
+  Parts parts;
+};
+
+/// Of every best point its dollars by phase, and where GPUs are owned what an hour is made of.
+std::vector<Bill> bills(const StudyResult& study) {
+  std::vector<Bill> all;
+  for (const core::StudyBest& best : study.best) {
+    const std::string name = best.title + ": " + point_name(study, study.points[best.point]);
+    for (const auto& [title, parts] : {Bill{name, cost_by_phase(best.result)},
+                                       Bill{name + ", an owned GPU-hour", hour_parts(best.result)}})
+      if (!parts.empty()) all.push_back({title, parts});
+  }
+  return all;
+}
+
+std::string cost_section(const StudyResult& study) {
+  const std::vector<Bill> shown = bills(study);
+  if (shown.empty()) return "";
+  std::string body =
+      "<div class=\"controls\"><label for=\"study-cost-choice\">Show</label>"
+      "<select id=\"study-cost-choice\">";
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < shown.size(); ++i) {
+    most = std::max(most, shown[i].parts.size());
+    body += fmt::format("<option value=\"{}\">{}</option>", i, escape_html(shown[i].title));
+  }
+  body += "</select></div>\n" +
+          figure("study-cost", "Where the money goes: dollars by each phase's part of the time.",
+                 bars_height(most + 1));
+  return section("Cost of the best points", body);
+}
+
+std::vector<std::string> fact_names(const StudyResult& study) {
+  std::vector<std::string> names;
+  for (const StudyPoint& point : study.points)
+    for (const auto& [name, text] : point.facts)
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  return names;
+}
+
+Cell quantity_of(const std::string& name, const std::optional<Estimate>& predicted,
+                 bool with_interval) {
+  if (!predicted) return no_cell();
+  const Estimate estimate = shown(name, *predicted);
+  Cell cell = quantity_cell(estimate.value, estimate.unit);
+  if (with_interval)
+    cell.html += "<br><span class=\"note\">" + escape_html(interval(estimate)) + "</span>";
+  return cell;
+}
+
+std::vector<Cell> point_row(const StudyResult& study, const StudyPoint& point,
+                            const std::vector<std::string>& facts, bool with_intervals) {
+  std::vector<Cell> row{count_cell(static_cast<double>(point.number))};
+  row.push_back(text_cell(point_name(study, point)));
+  for (std::size_t i = 0; i < study.quantities.size(); ++i)
+    row.push_back(quantity_of(study.quantities[i],
+                              i < point.quantities.size() ? point.quantities[i] : std::nullopt,
+                              with_intervals));
+  for (const std::string& name : facts) {
+    const auto found = std::find_if(point.facts.begin(), point.facts.end(),
+                                    [&](const auto& fact) { return fact.first == name; });
+    row.push_back(text_cell(found == point.facts.end() ? "" : found->second));
+  }
+  if (!study.targets.empty()) row.push_back(text_cell(core::to_string(point.attainment)));
+  return row;
+}
+
+/// The CSV as a link that needs no server: RFC 2397, percent-encoded.
+std::string download(const std::string& csv) {
+  std::string uri = "data:text/csv;charset=utf-8,";
+  for (const char c : csv) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = std::isalnum(byte) != 0 || c == '-' || c == '_' || c == '.' || c == ',';
+    uri += plain ? std::string(1, c) : fmt::format("%{:02X}", byte);
+  }
+  return "<p><a id=\"points-csv\" download=\"points.csv\" href=\"" + uri +
+         "\">Download points.csv</a>, every point with its intervals</p>\n";
+}
+
+std::string points_section(const StudyResult& study, const std::string& csv) {
+  std::vector<const StudyPoint*> answered;
+  for (const StudyPoint& point : study.points)
+    if (!point.refused) answered.push_back(&point);
+  const std::size_t rows = std::min(kMostRows, answered.size());
+  HtmlTable table{.id = "points",
+                  .caption = rows < answered.size()
+                                 ? fmt::format("The first {} of {}. A click on a head sorts.", rows,
+                                               answered.size())
+                                 : "A click on a head sorts.",
+                  .sortable = true,
+                  .tall = rows > kMostIntervals,
+                  .heads = {"Number", "Point"},
+                  .rows = {}};
+  const std::vector<std::string> facts = fact_names(study);
+  for (const std::string& name : study.quantities) table.heads.push_back(label(name));
+  for (const std::string& name : facts) table.heads.push_back(label(name));
+  if (!study.targets.empty()) table.heads.emplace_back("Within limits");
+  for (std::size_t i = 0; i < rows; ++i)
+    table.rows.push_back(point_row(study, *answered[i], facts, answered.size() <= kMostIntervals));
+  return section("Every point", download(csv) + (rows > 0 ? table.html() : ""));
+}
+
+std::string refused_section(const StudyResult& study) {
+  HtmlTable table{.id = "refused", .heads = {"Point", "Kind", "Reason"}};
+  std::size_t refused = 0;
+  for (const StudyPoint& point : study.points) {
+    if (!point.refused) continue;
+    if (++refused <= kMostRefusals)
+      table.rows.push_back({text_cell(point_name(study, point)),
+                            text_cell(label(point.refusal_kind)), text_cell(*point.refused)});
+  }
+  if (refused == 0) return "";
+  std::string kinds;
+  for (const auto& [kind, count] : study.refusals)
+    kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", label(kind), count);
+  const std::string more =
+      refused > kMostRefusals ? fmt::format(" The first {} are listed.", kMostRefusals) : "";
+  return section("Refused, and why",
+                 "<p>" +
+                     escape_html(fmt::format("{} point{}{}{}.{}", refused, refused == 1 ? "" : "s",
+                                             kinds.empty() ? "" : ": ", kinds, more)) +
+                     "</p>\n" + table.html());
+}
+
+/// What the best points' results assume: priced rows with sources, once each, and sentences.
+std::string assumptions_section(const StudyResult& study) {
+  HtmlTable table{.id = "assumptions", .heads = {"Point", "What", "Value", "Grade", "Source"}};
+  std::set<std::string> said;
+  std::vector<std::string> sentences;
+  for (const core::StudyBest& best : study.best) {
+    const std::string name = point_name(study, study.points[best.point]);
+    for (const auto* rows : {&best.result.cost, &best.result.energy})
+      for (const core::CostRow& row : *rows)
+        if (said.insert(name + row.item).second)
+          table.rows.push_back(
+              {text_cell(name), text_cell(label(row.item)),
+               text_cell(fmt::format("{} ({})", quantity(row.amount.value, row.amount.unit),
+                                     interval(row.amount))),
+               grade_cell(row.amount.grade), source_cell(row.source)});
+    for (const std::string& sentence : best.result.assumptions)
+      if (said.insert(sentence).second) sentences.push_back(sentence);
+  }
+  std::string body;
+  if (!sentences.empty()) body += sentence_list(sentences);
+  if (!table.rows.empty()) body += table.html();
+  return body.empty() ? "" : section("What the answer rests on", body);
+}
+
+Json estimate_json(const Estimate& e) {
+  return {{"value", e.value}, {"lower", e.lower}, {"upper", e.upper}};
+}
+
+Json front_json(const StudyResult& study) {
+  if (!study.front) return nullptr;
+  std::map<std::size_t, bool> on_front;
+  for (const core::FrontPoint& on : study.front->points) on_front[on.point] = on.certain;
+  Json points = Json::array();
+  std::string x_unit;
+  std::string y_unit;
+  for (std::size_t i = 0; i < study.points.size(); ++i) {
+    const Estimate* x = study.find(study.points[i], study.front->x);
+    const Estimate* y = study.find(study.points[i], study.front->y);
+    if (x == nullptr || y == nullptr) continue;
+    x_unit = x->unit;
+    y_unit = y->unit;
+    const auto on = on_front.find(i);
+    points.push_back({{"name", point_name(study, study.points[i])},
+                      {"series", series_of(study, study.points[i])},
+                      {"x", estimate_json(*x)},
+                      {"y", estimate_json(*y)},
+                      {"front", on != on_front.end()},
+                      {"certain", on != on_front.end() && on->second}});
+  }
+  return {{"x", study.front->x},
+          {"y", study.front->y},
+          {"x_unit", x_unit},
+          {"y_unit", y_unit},
+          {"points", points}};
+}
+
+Json costs_json(const StudyResult& study) {
+  Json costs = Json::array();
+  for (const auto& [title, parts] : bills(study)) {
+    Json items = Json::array();
+    Estimate total = parts.front().second;
+    const auto add = [&](const std::string& item, const Estimate& e) {
+      Json json = estimate_json(e);
+      json["item"] = item;
+      json["unit"] = e.unit;
+      json["grade"] = core::to_string(e.grade);
+      items.push_back(json);
+    };
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+      add(parts[part].first, parts[part].second);
+      if (part == 0) continue;
+      total.value += parts[part].second.value;
+      total.lower += parts[part].second.lower;
+      total.upper += parts[part].second.upper;
+    }
+    add("total", total);
+    costs.push_back(items);
+  }
+  return costs;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, Estimate>> cost_by_phase(const core::Result& result) {
+  const Estimate* per_token = result.find("dollars_per_million_tokens");
+  if (per_token == nullptr) return dollars_by_phase(result);
+  const std::vector<PhaseSummary> phases = phases_over_ranks(result);
+  double all = 0;
+  for (const PhaseSummary& phase : phases) all += phase.mean;
+  std::vector<std::pair<std::string, Estimate>> parts;
+  for (const PhaseSummary& phase : phases) {
+    if (phase.mean <= 0) continue;
+    const double part = phase.mean / all;
+    parts.emplace_back(phase.phase, Estimate{per_token->value * part, per_token->lower * part,
+                                             per_token->upper * part, "USD",
+                                             core::worst(per_token->grade, phase.grade)});
+  }
+  return parts;
+}
+
+std::string to_study_html(const StudyResult& study, const std::string& points_csv) {
+  core::Result made;  // for the footer: which program and fits
+  made.tessera_version = study.tessera_version;
+  if (!study.best.empty()) made.fits = study.best.front().result.fits;
+  const std::string body = header(study) + front_section(study) + cost_section(study) +
+                           points_section(study, points_csv) + refused_section(study) +
+                           assumptions_section(study) + page_footer(made);
+  const Json data{{"study", {{"front", front_json(study)}, {"costs", costs_json(study)}}}};
+  return page(study.title, body, data.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 }  // namespace tessera::reports

@@ -50,21 +50,22 @@ bool has_file(const std::string& name, const LoadOptions& options) {
 
 /// Splits a name whose first part is a known device; others stand for files.
 std::optional<ClusterName> split(const std::string& name, const LoadOptions& options) {
-  static const std::regex kName{
-      R"(([a-z0-9_]+?)_(?:([0-9]{1,7})x)?([0-9]{1,7})(?:_([a-z][a-z0-9_]*))?)"};
-  std::smatch parts;
-  if (!std::regex_match(name, parts, kName)) return std::nullopt;
-  const std::vector<std::string> devices =
-      core::names_in(device_options().folder, root_of(options));
-  const auto is_device = [&](const std::string& text) {
-    return std::find(devices.begin(), devices.end(), text) != devices.end();
-  };
-  // "h800" is short for "h800_sxm".
-  std::string device = parts[1].str();
-  if (!is_device(device)) device += "_sxm";
-  if (!is_device(device)) return std::nullopt;
+  static const std::regex kRest{R"(_(?:([0-9]{1,7})x)?([0-9]{1,7})(?:_([a-z][a-z0-9_]*))?)"};
+  static constexpr std::string_view kShort = "_sxm";
   const auto number = [](const std::string& text) { return text.empty() ? 0 : std::stoi(text); };
-  return ClusterName{device, number(parts[2].str()), number(parts[3].str()), parts[4].str()};
+  for (const std::string& device : core::names_in(device_options().folder, root_of(options))) {
+    std::vector<std::string> called = {device};
+    // "h800" is short for "h800_sxm".
+    if (device.ends_with(kShort)) called.push_back(device.substr(0, device.size() - kShort.size()));
+    for (const std::string& prefix : called) {
+      if (!name.starts_with(prefix)) continue;
+      const std::string rest = name.substr(prefix.size());
+      std::smatch parts;
+      if (std::regex_match(rest, parts, kRest))
+        return ClusterName{device, number(parts[1].str()), number(parts[2].str()), parts[3].str()};
+    }
+  }
+  return std::nullopt;
 }
 
 /// The first node, by name, that holds the device.

@@ -10,6 +10,7 @@ import {activityMap, activityMeans} from './activity.js';
 import {agreement} from './agreement.js';
 import {bars} from './comparison.js';
 import {tick} from './format.js';
+import {front} from './front.js';
 import {roofline} from './roofline.js';
 import {routingMap} from './routing.js';
 import {stack} from './stacks.js';
@@ -50,6 +51,9 @@ const figures = {
   'activity-map': (colours) => activityMap(data.activity, Number(document.getElementById('activity-track').value), colours),
   agreement: (colours, width, element) => agreement(
       data.agreement[element.dataset.family], colours, makeColours()),
+  'study-front': (colours, width) => front(data.study.front, width, colours, makeColours()),
+  'study-cost': (colours) => waterfall(
+      data.study.costs[Number(document.getElementById('study-cost-choice').value)], colours, makeColours()),
   'compare-memory': (colours) => stack(data.memory, {unit: 'B'}, colours, makeColours()),
 };
 
@@ -79,7 +83,7 @@ addEventListener('resize', () => charts.forEach((one) => {
   draw(one);
 }));
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
-for (const id of ['timeline-process', 'activity-track'])
+for (const id of ['timeline-process', 'activity-track', 'study-cost-choice'])
   document.getElementById(id)?.addEventListener('change', redraw);
 
 /** Cells carry the number they show in data-value; others sort by text. */

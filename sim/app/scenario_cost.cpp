@@ -76,8 +76,6 @@ void read_ownership(const ConfigNode& node, const device::PriceList& prices,
                     const device::ClusterSpec& cluster, bool own_cluster,
                     reports::CostAssumptions& cost) {
   if (!node.choice_or("kind", kOwned, false)) return refuse_keys_of_owning(node);
-  if (node.has("rental"))
-    node.fail("rental", "found beside owned GPUs; expected kind: rental with it");
   device::PriceList filled = prices;
   Price& server = filled.ownership.server[cluster.node.device.name];
   const bool listed = prices.ownership.server.contains(cluster.node.device.name);

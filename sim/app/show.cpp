@@ -8,6 +8,7 @@
 #include "sim/app/catalogue.hpp"
 #include "sim/app/command.hpp"
 #include "sim/app/show_cache.hpp"
+#include "sim/app/show_price.hpp"
 #include "sim/app/show_schedule.hpp"
 
 namespace tessera::app {
@@ -80,6 +81,7 @@ void show(const ShowArguments& arguments) {
     return show_schedule(arguments.name, arguments.format, arguments.schedule);
   if (arguments.kind == "cache" || arguments.kind == "caches")
     return show_cache(arguments.name, arguments.format, arguments.cache);
+  if (arguments.kind == "price") return show_price(arguments.name, arguments.set, arguments.format);
   if (arguments.format == "text" || arguments.format == "svg" || arguments.format == "csv")
     throw core::ConfigError(
         {"tessera", 0, 0},
@@ -116,7 +118,8 @@ void add_show_command(CLI::App& program) {
   command
       ->add_option(
           "kind", arguments->kind,
-          "device, node, cluster, schedule, ... (see list); cache of an architecture or all")
+          "device, node, cluster, schedule, ... (see list); cache of an architecture or all; price "
+          "of a device, a cluster or all")
       ->required();
   command->add_option("name", arguments->name, "A name of that kind, or a path")->required();
   command->add_flag("--resolved", arguments->resolved,

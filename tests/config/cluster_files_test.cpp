@@ -62,5 +62,15 @@ TEST_CASE("every device has a rental price, H20's graded assumed", "[config][pri
   CHECK(prices.rental.size() == core::names_in("hw_configs/devices").size());
 }
 
+TEST_CASE("every device has a server price, and its range is in order", "[config][prices]") {
+  const PriceList prices = load_prices();
+  for (const std::string& device : core::names_in("hw_configs/devices")) {
+    INFO(device);
+    CHECK(prices.ownership.server.contains(device));
+  }
+  CHECK(prices.ownership.server.at("h20_sxm").value.value == 1.6 * 12000);
+  CHECK(prices.ownership.network_share.value.value == 0.19);
+}
+
 }  // namespace
 }  // namespace tessera::device

@@ -29,6 +29,7 @@ TEST_CASE("a name without a file is a cluster of whole domains", "[config][clust
                          {"a100_40gb_16_multiplane", "hgx_a100_40gb", 2, 8, 25},
                          {"b300_sxm_256_rail", "hgx_b300", 32, 8, 100},
                          {"gb200_8", "gb200_nvl72", 1, 8, 50},
+                         {"rtx_pro_6000_server_16", "rtx_pro_6000_pcie", 2, 8, 50},
                          {"gb200_2496_nvl72", "gb200_nvl72", 39, 64, 50},
                          {"gb200_2304_nvl72", "gb200_nvl72", 32, 72, 50},
                          {"gb300_7x36_nvl72", "gb300_nvl72", 7, 36, 100}};

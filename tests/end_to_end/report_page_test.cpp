@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
 #include <filesystem>
@@ -7,8 +9,10 @@
 
 #include "reports/activity.hpp"
 #include "reports/report.hpp"
+#include "reports/study_page.hpp"
 #include "tests/end_to_end/web_driver.hpp"
 #include "tests/sample_result.hpp"
+#include "tests/sample_study.hpp"
 #include "tests/trace_rules.hpp"
 
 namespace {
@@ -149,6 +153,93 @@ TEST_CASE("a comparison page shows its results side by side", "[report]") {
         "c refused. does_not_fit: 96 GB of 80 GB");
   CHECK(browser->console_problems().empty());
   CHECK(browser->network_requests().empty());
+}
+
+TEST_CASE("a study's page answers first and shows every point", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  const fs::path file = directory.path / "study.html";
+  const std::string csv = "point,tokens\n0,\"1,5\"\n1,2\n";
+  std::ofstream(file) << tessera::reports::to_study_html(tessera::testing::sample_study(), csv);
+  browser->download_into(directory.path);
+  browser->open(file);
+
+  CHECK(browser->evaluate("return document.title;") == "Decode of <R1> on two devices");
+  CHECK(browser->evaluate("return document.querySelector('#answer').innerText;") ==
+        "h200_sxm wins: 0.500 against 0.600 USD, the intervals overlap.");
+  // The answer stands above everything else that has text below the title.
+  CHECK(browser->evaluate("return document.querySelector('header').children[2].id;") == "answer");
+  REQUIRE(draw_all_charts(*browser));
+  // The front: a series a device, read back from the legend; four dots and a dashed line.
+  const std::string texts =
+      "[...document.querySelectorAll('#figure-study-front text')].map(t => t.textContent)";
+  CHECK(browser->evaluate("return " + texts + ".includes('h20_sxm');") == true);
+  CHECK(browser->evaluate("return " + texts + ".includes('h200_sxm');") == true);
+  CHECK(browser->evaluate("return " + texts + ".includes('Tokens per second per user');") == true);
+  // The waterfall's labels: attention 2/5 and experts 3/5 of 0.50 USD, then their sum.
+  const std::string costs =
+      "[...document.querySelectorAll('#figure-study-cost text')].map(t => t.textContent)";
+  for (const std::string amount : {"0.2 USD", "0.3 USD", "0.5 USD"})
+    CHECK(browser->evaluate("return " + costs + ".includes('" + amount + "');") == true);
+  browser->evaluate(
+      "const s = document.getElementById('study-cost-choice'); s.value = '1';"
+      "s.dispatchEvent(new Event('change'));");
+  CHECK(browser->evaluate("return " + costs + ".includes('0.6 USD');") == true);
+
+  const std::string first =
+      "return document.querySelector('#points tbody tr').cells[1].textContent;";
+  CHECK(browser->evaluate(first) == "cluster h20_sxm, sequences 8");
+  browser->evaluate("document.querySelectorAll('#points th button')[2].click();");
+  browser->evaluate("document.querySelectorAll('#points th button')[2].click();");
+  CHECK(browser->evaluate(first) == "cluster h200_sxm, sequences 64");  // most tokens
+  CHECK(browser->evaluate("return document.querySelector('#refused tbody tr').innerText;") ==
+        "cluster h20_sxm, sequences 512\tDoes not fit\tneeds 200 GB of 96 GB <here>");
+  CHECK(browser->evaluate("return document.querySelector('#assumptions .grade').textContent;") ==
+        "assumed");
+
+  browser->evaluate("document.getElementById('points-csv').click();");
+  const fs::path saved = directory.path / "points.csv";
+  for (int attempt = 0; attempt < 100 && !fs::exists(saved); ++attempt)
+    usleep(100'000);
+  std::ifstream stream{saved};
+  CHECK(std::string{std::istreambuf_iterator<char>{stream}, {}} == csv);
+  CHECK(browser->console_problems().empty());
+  CHECK(browser->network_requests().empty());
+}
+
+TEST_CASE("both kinds of page work in the dark and on a phone", "[report]") {
+  const auto browser = start_browser();
+  const Directory directory;
+  const fs::path study = directory.path / "study.html";
+  std::ofstream(study) << tessera::reports::to_study_html(tessera::testing::sample_study(), "a\n");
+  for (const fs::path& file :
+       {tessera::reports::write_all(sample_result(), directory.path / "run"), study}) {
+    INFO(file.filename());
+    browser->prefer_dark(false);
+    browser->resize(1280, 1000);
+    browser->open(file);
+    const std::string paper = "return getComputedStyle(document.body).backgroundColor;";
+    const std::string ink =
+        "return document.querySelector('[data-figure] text')?."
+        "getAttribute('fill');";
+    REQUIRE(draw_all_charts(*browser));
+    CHECK(browser->evaluate(paper) == "rgb(255, 255, 255)");
+    const auto light = browser->evaluate(ink);
+    browser->prefer_dark(true);
+    CHECK(browser->evaluate(paper) == "rgb(21, 23, 27)");
+    CHECK(
+        browser->wait_for("const now = document.querySelector('[data-figure] text')?."
+                          "getAttribute('fill'); return now !== '" +
+                          light.get<std::string>() + "';"));
+    browser->resize(375, 800);
+    REQUIRE(draw_all_charts(*browser));
+    // Tables scroll in windows of their own; the page itself does not.
+    CHECK(as_int(browser->evaluate("return document.documentElement.scrollWidth;")) <= 375);
+    CHECK(browser->evaluate("return [...document.querySelectorAll('.chart svg')].every("
+                            "s => s.getBoundingClientRect().width <= 375);") == true);
+    CHECK(browser->console_problems().empty());
+    CHECK(browser->network_requests().empty());
+  }
 }
 
 TEST_CASE("the timeline of a kernel shows each SM", "[report]") {

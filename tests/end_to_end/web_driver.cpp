@@ -186,6 +186,26 @@ bool Browser::wait_for(const std::string& script) {
   return false;
 }
 
+void Browser::devtools(const std::string& name, const json& parameters) {
+  command("POST", "/session/" + session_ + "/goog/cdp/execute",
+          {{"cmd", name}, {"params", parameters}});
+}
+
+void Browser::resize(int width, int height) {
+  devtools("Emulation.setDeviceMetricsOverride",
+           {{"width", width}, {"height", height}, {"deviceScaleFactor", 1}, {"mobile", false}});
+}
+
+void Browser::prefer_dark(bool dark) {
+  const json scheme = {{"name", "prefers-color-scheme"}, {"value", dark ? "dark" : "light"}};
+  devtools("Emulation.setEmulatedMedia", {{"features", json::array({scheme})}});
+}
+
+void Browser::download_into(const fs::path& folder) {
+  devtools("Browser.setDownloadBehavior",
+           {{"behavior", "allow"}, {"downloadPath", fs::absolute(folder).string()}});
+}
+
 void Browser::screenshot(const fs::path& png) {
   const std::string base64 = command("GET", "/session/" + session_ + "/screenshot", nullptr);
   static constexpr std::string_view kDigits =

@@ -26,6 +26,12 @@ class Browser {
   nlohmann::json evaluate(const std::string& script);
   /// Repeats a script until it returns true; false when it has not after half a minute.
   bool wait_for(const std::string& script);
+  /// Shows pages as on a screen of this size, in CSS pixels.
+  void resize(int width, int height);
+  /// Whether pages hear that the user prefers dark.
+  void prefer_dark(bool dark);
+  /// Where files that pages offer go when their link is clicked.
+  void download_into(const std::filesystem::path& folder);
   void screenshot(const std::filesystem::path& png);
 
   /// Console messages of the level SEVERE or WARNING since `open`, or the last call,
@@ -37,6 +43,8 @@ class Browser {
  private:
   nlohmann::json command(const std::string& method, const std::string& path,
                          const nlohmann::json& body);
+  /// A command of the Chrome DevTools Protocol.
+  void devtools(const std::string& name, const nlohmann::json& parameters);
   nlohmann::json log(const std::string& type);
 
   std::filesystem::path profile_;
