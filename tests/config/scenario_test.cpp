@@ -371,7 +371,7 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "s.yaml:2:13: error: cost.pue: found '0.9'; expected a number in [1, 10]"},
       {"extends: base\n"
        "cost: {prices: nowhere}\n",
-       "s.yaml:2:16: error: cost.prices: found 'nowhere'; expected prices"},
+       "s.yaml:2:16: error: cost.prices: found 'nowhere'; expected one of export_rules or prices"},
       {"extends: base\n"
        "memory: {reserved: 4}\n",
        "s.yaml:2:20: error: memory.reserved: found '4', which has no unit; expected a size in B, "
