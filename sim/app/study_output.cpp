@@ -3,6 +3,7 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "reports/study_page.hpp"
 #include "reports/study_tables.hpp"
 
 namespace tessera::app {
@@ -23,8 +24,10 @@ const std::set<std::string>& study_files() {
 }
 
 void write_study(const core::StudyResult& study, const std::filesystem::path& folder) {
-  write(folder / "points.csv", reports::study_csv(study));
+  const std::string points = reports::study_csv(study);
+  write(folder / "points.csv", points);
   write(folder / "result.json", reports::study_json(study));
+  write(folder / "study.html", reports::to_study_html(study, points));
 }
 
 }  // namespace tessera::app

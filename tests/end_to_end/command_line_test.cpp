@@ -12,8 +12,7 @@ using Catch::Matchers::StartsWith;
 
 TEST_CASE("a mistyped command line ends with 2 and says what was meant", "[command_line]") {
   const std::pair<std::string, std::string> mistakes[] = {
-      {"rn",
-       "tessera: error: command: found 'rn'; expected one of run, compare, kernel, export-check, "},
+      {"rn", "tessera: error: command: found 'rn'; expected one of run, compare, sweep, "},
       {"--hlp", "tessera: error: there is no option --hlp (did you mean --help?)\n"},
       {"run deepseek_v3_pretrain_h800 --fidelty cycle",
        "tessera: error: run: there is no option --fidelty (did you mean --fidelity?)\nSee tessera "
