@@ -118,7 +118,7 @@ void add_merge_command(CLI::App& program) {
       program.add_subcommand("merge", "Make one store of those that shards of a sweep wrote");
   command->add_option("stores", arguments->stores, "Stores of `tessera sweep`")->required();
   command->add_option("--into", arguments->into, "The store to fill (default: STUDY.sqlite)");
-  command->add_option("--out", arguments->out, "Folder for points.csv, result.json and the page");
+  command->add_option("--out", arguments->out, "Folder for points.csv, result.json and study.html");
   command->callback([arguments] { merge(*arguments); });
 }
 

@@ -10,7 +10,9 @@
 #include <utility>
 
 #include "models/device/cluster_file.hpp"
+#include "models/device/export_rules.hpp"
 #include "reports/aggregate.hpp"
+#include "reports/export_check.hpp"
 #include "sim/app/study_questions.hpp"
 #include "sim/app/study_store.hpp"
 #include "sim/app/training_run.hpp"
@@ -183,6 +185,14 @@ struct Searched {
   std::vector<std::pair<std::string, std::string>> facts;  ///< Of the device.
 };
 
+std::vector<std::pair<std::string, std::string>> facts_of(const device::DeviceSpec& device) {
+  static const device::ExportRules rules = device::load_export_rules();
+  const reports::ExportCheck check = reports::export_check(device, rules, reports::last_day(rules));
+  return {{"tpp", fmt::format("{:.0f}", check.figures.tpp)},
+          {"export_class", check.standing.class_text()},
+          {"export_date", check.date}};
+}
+
 /// Names of quantities, in the order of the first record that has them.
 std::vector<std::string> quantity_names(const std::vector<Searched>& searched) {
   std::vector<std::string> names;
@@ -293,6 +303,7 @@ std::vector<Searched> clusters_of(const ServingQuestion& question, const Scenari
     for (const Searched& known : clusters)
       if (known.cluster.name == cluster.name) return;
     clusters.push_back({std::move(cluster), {}, {}});
+    clusters.back().facts = facts_of(clusters.back().cluster.node.device);
   };
   if (question.clusters.empty()) add(base.cluster);
   for (const std::string& name : question.clusters)

@@ -228,7 +228,7 @@ void add_sweep_command(CLI::App& program) {
       ->required();
   command->add_option("--store", arguments->store,
                       "Where answers are kept (default: STUDY.sqlite)");
-  command->add_option("--out", arguments->out, "Folder for points.csv, result.json and the page");
+  command->add_option("--out", arguments->out, "Folder for points.csv, result.json and study.html");
   auto* shard = command->add_option("--shard", arguments->shard,
                                     "I/N: do the I-th of N parts, into a store of its own");
   auto* slurm = command
