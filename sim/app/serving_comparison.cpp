@@ -116,8 +116,9 @@ const core::Estimate* find(const PointRecord& record, const std::string& name) {
   return nullptr;
 }
 
-/// Whether the record keeps all limits in value. Limits are read in the units of the record.
-bool keeps(const PointRecord& record, const std::string& slo) {
+/// Whether the record keeps all limits in value. Limits are read in the units of the record; those
+/// that cannot be are nowhere kept, and targets_of says what is wrong with them.
+bool keeps(const PointRecord& record, const std::string& slo) try {
   if (record.outcome != "done") return false;
   if (slo.empty()) return true;
   for (const auto& [name, text] : split_limits(slo)) {
@@ -127,24 +128,35 @@ bool keeps(const PointRecord& record, const std::string& slo) {
     if (target.at_most ? e->value > target.limit : e->value < target.limit) return false;
   }
   return true;
+} catch (const core::ConfigError&) {
+  return false;
+}
+
+/// The smallest power of two that the job can do at all: two micro-batches need two sequences.
+std::int64_t smallest_batch(BatchRunner& runner) {
+  constexpr std::int64_t kTried = 64;
+  const std::string contradiction = core::to_string(core::RefusalKind::illegal_combination);
+  for (std::int64_t batch = 1; batch <= kTried; batch *= 2)
+    if (runner.run(batch).outcome != contradiction) return batch;
+  return 1;
 }
 
 /// Tries powers of two up to the largest batch that fits, then halves the last step for each set
 /// of limits.
 void search(BatchRunner& runner, const std::vector<std::string>& slo) {
+  const std::int64_t least = smallest_batch(runner);
   std::int64_t most = kMaxBatch;
-  if (const core::Estimate* e = find(runner.run(1), "largest_batch"))
-    most = std::max<std::int64_t>(1, std::llround(std::floor(e->value)));
+  if (const core::Estimate* e = find(runner.run(least), "largest_batch"))
+    most = std::max<std::int64_t>(least, std::llround(std::floor(e->value)));
   std::int64_t fits = 0;
-  for (std::int64_t batch = 1; batch <= most;
-       batch = std::min(2 * batch, std::max(most, batch + 1))) {
+  for (std::int64_t batch = least; batch <= most;
+       batch = batch < most ? std::min(2 * batch, most) : most + 1) {
     if (runner.run(batch).outcome != "done") break;
     fits = batch;
-    if (batch == most) break;
   }
   if (fits == 0) return;
   for (const std::string& limits : slo) {
-    std::int64_t good = 0;
+    std::int64_t good = 0;  // none
     std::int64_t bad = fits + 1;
     for (const auto& [batch, record] : runner.records())
       if (batch <= fits && keeps(record, limits)) good = batch;
@@ -262,7 +274,8 @@ ServingColumn column_of(core::StudyResult& study, const Searched& searched,
   std::optional<std::size_t> smallest;
   for (std::size_t i = 0; i < study.points.size(); ++i) {
     if (study.points[i].name != column.name) continue;
-    if (!smallest) smallest = i;
+    // Of batches that are too small for the job nobody wants to read.
+    if (!smallest || study.points[*smallest].refused) smallest = i;
     if (keeps(searched.records.at(std::stoll(study.points[i].settings[1])), slo)) column.point = i;
   }
   if (column.point) {
@@ -274,7 +287,7 @@ ServingColumn column_of(core::StudyResult& study, const Searched& searched,
     column.reason = point.refusal_kind + ": " + *point.refused;
     return column;
   }
-  column.reason = "not even one sequence a rank keeps the limits:";
+  column.reason = fmt::format("not even {} sequences a rank keep the limits:", point.settings[1]);
   for (const core::StudyTarget& target : study.targets)
     if (const core::Estimate* e = study.find(point, target.quantity))
       column.reason += fmt::format(" {} {:.4g} {}", target.quantity, e->value, e->unit);
