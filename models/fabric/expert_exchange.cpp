@@ -110,7 +110,9 @@ ExchangeModel::Rows ExchangeModel::count_rows(const ExchangeRequest& request, co
     // Every source's rows for this domain pass the GPU of the source's slot, which sends them on.
     const double sent = domains * tokens * (in_domain[d] - hit);
     const double got = (slots.per_domain - 1) * domains * tokens * hit;
+    const double ranks = static_cast<double>(slots.domain.size());
     rows.nvlink = std::max({rows.nvlink, sent, got});
+    rows.mean_nvlink += std::max(sent, got) / ranks;
     rows.forwarded = std::max(rows.forwarded, domains * tokens * in_domain[d]);
     rows.received =
         std::max(rows.received, static_cast<double>(slots.domain.size()) * tokens * hit);
@@ -118,6 +120,7 @@ ExchangeModel::Rows ExchangeModel::count_rows(const ExchangeRequest& request, co
     const double here = (domains - 1) * tokens * reach.domain_probability[d];
     const double sharing = ranks_of_nic[topology_.nic_of(request.ranks[r])];
     rows.network = std::max(rows.network, sharing * std::max(away, here));
+    rows.mean_network += sharing * std::max(away, here) / ranks;
   }
   return rows;
 }
@@ -190,6 +193,9 @@ ExchangeResult ExchangeModel::run(const ExchangeRequest& request) {
   if (crosses)
     result.bytes_per_rank[LinkClass::rdma] =
         request.tokens * bytes * reached.domains() * (1 - own_domain);
+  if (slots.per_domain > 1)
+    result.links[LinkClass::nvlink] = {rows.nvlink * bytes, rows.mean_nvlink * bytes};
+  if (crosses) result.links[LinkClass::rdma] = {rows.network * bytes, rows.mean_network * bytes};
   const double seconds = core::to_seconds(result.time).value();
   result.counted_nvlink_bandwidth = mean_rows * bytes / seconds;
   if (crosses) result.counted_rdma_bandwidth = request.tokens * reached.domains() * bytes / seconds;
@@ -231,6 +237,11 @@ ExchangeResult ExchangeModel::run_low_latency(const ExchangeRequest& request, co
   const double per_token = std::accumulate(reached.copies.begin(), reached.copies.end(), 0.0);
   result.hottest_rank = hottest * ranks / per_token;
   const double sent = request.tokens * per_token * row;
+  if (slots.per_domain > 1)
+    result.links[LinkClass::nvlink] = {in_domain, in_domain / result.hottest_rank};
+  if (crosses)
+    result.links[LinkClass::rdma] = {away * spec.gpus_per_nic,
+                                     away * spec.gpus_per_nic / result.hottest_rank};
   result.bytes_per_rank[LinkClass::nvlink] = sent * (slots.per_domain - 1) / ranks;
   if (crosses) result.bytes_per_rank[LinkClass::rdma] = sent * (ranks - slots.per_domain) / ranks;
   const double seconds = core::to_seconds(result.time).value();

@@ -45,6 +45,12 @@ struct ExchangeDemand {
   double network = 0;
 };
 
+/// Bytes through one link of a class in its fuller direction: a GPU's NVLink port, or a NIC.
+struct LinkLoad {
+  double busiest = 0;
+  double mean = 0;  ///< Over GPUs, or over what NICs serve.
+};
+
 struct ExchangeResult {
   Time time{0};   ///< From the first GPU's start to the last token's arrival, without `notify`.
   Time lower{0};  ///< 90 % interval.
@@ -56,6 +62,7 @@ struct ExchangeResult {
   double ranks_reached = 0;                    ///< Distinct ranks per token, its own included.
   double domains_reached = 0;                  ///< Distinct domains per token, its own included.
   std::map<LinkClass, double> bytes_per_rank;  ///< On the wire, mean over ranks.
+  std::map<LinkClass, LinkLoad> links;         ///< Rows passed on within a domain included.
   double hottest_rank = 1;  ///< Rows that the busiest rank receives, over the mean.
   /// Bytes/s as DeepEP counts them: rows to every domain (rdma) or rank (nvlink), the own included.
   double counted_rdma_bandwidth = 0;
@@ -96,6 +103,8 @@ class ExchangeModel {
     double forwarded = 0;
     double nvlink = 0;   ///< Over the fuller direction of one GPU's links.
     double network = 0;  ///< Over the fuller direction of one NIC.
+    double mean_nvlink = 0;
+    double mean_network = 0;
     double received = 0;
   };
 

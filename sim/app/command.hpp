@@ -18,6 +18,7 @@ void add_export_check_command(CLI::App& program);
 void add_import_command(CLI::App& program);
 void add_calibrate_command(CLI::App& program);
 void add_validate_command(CLI::App& program);
+void add_route_command(CLI::App& program);
 /// `calibrate collectives`, a part of the above.
 void add_calibrate_collectives(CLI::App& calibrate);
 void add_calibrate_serving(CLI::App& calibrate);

@@ -86,6 +86,7 @@ int run_program(const std::vector<std::string>& arguments) {
   add_import_command(program);
   add_calibrate_command(program);
   add_validate_command(program);
+  add_route_command(program);
   add_doctor_command(program);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());

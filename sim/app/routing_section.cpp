@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -89,10 +90,11 @@ void read_kind(const ConfigNode& node, const workload::Architecture& architectur
   }
   if (routing.kind != Kind::recorded) routing.seed = seed_under(node, "seed", routing.seed);
   // Layers of a model differ; one draw would stand for none of them.
-  const std::int64_t drawn =
-      routing.kind == Kind::published ? expert_layers(architecture) : std::int64_t{1};
+  std::int64_t layers = 1;
+  if (routing.kind == Kind::published) layers = expert_layers(architecture);
+  if (routing.recorded) layers = static_cast<std::int64_t>(routing.recorded->layers.size());
   constexpr std::int64_t kMaxLayers = 10'000;
-  routing.layers = node.integer_or("layers", 1, kMaxLayers, std::max<std::int64_t>(1, drawn));
+  routing.layers = node.integer_or("layers", 1, kMaxLayers, std::max<std::int64_t>(1, layers));
 }
 
 void read_placement(const ConfigNode& node, const workload::MixtureOfExperts& moe,
