@@ -233,6 +233,28 @@ std::string network_section(const Result& result) {
   return section("Communication", table.html());
 }
 
+/// Loads of ranks over all layers, a map for each placement of the experts.
+std::string rank_load_maps(const Result& result) {
+  std::string body;
+  for (const std::string placement : {"linear", "eplb"}) {
+    std::size_t layers = 0;
+    double imbalance = 0;
+    for (const core::RankLoadRow& row : result.rank_loads) {
+      if (row.placement != placement) continue;
+      ++layers;
+      imbalance += *std::max_element(row.relative_loads.begin(), row.relative_loads.end()) - 1;
+    }
+    if (layers == 0) continue;
+    const std::string text = fmt::format(
+        "Token rows of each rank over the mean, experts placed {}: the hottest rank of a layer has "
+        "{:.1f} % more than the mean, as a mean over {} layer{}.",
+        placement == "linear" ? "in their order" : "by the load balancer",
+        100 * imbalance / static_cast<double>(layers), layers, layers == 1 ? "" : "s");
+    body += figure("rank-loads-" + placement, text, map_height(layers));
+  }
+  return body;
+}
+
 /// What routing does to experts: a map when their loads differ, a sentence when they do not.
 std::string routing_section(const Result& result) {
   if (result.routing.empty()) return "";
@@ -244,20 +266,23 @@ std::string routing_section(const Result& result) {
   const int ranks = result.routing.back().rank + 1;
   const std::size_t per_rank = result.routing.size() / static_cast<std::size_t>(ranks);
   const std::string spread =
-      fmt::format("{} experts on {} expert-parallel ranks", result.routing.size(), ranks);
+      fmt::format("{} places of experts on {} expert-parallel ranks", result.routing.size(), ranks);
   constexpr double kEqual = 0.01;  // differences that no colour would show
   if (heaviest->relative_load - lightest->relative_load < kEqual)
     return section("Routing", "<p>" + escape_html(spread) +
                                   ", every one with the same load: routing is uniform.</p>\n");
   return section(
       "Routing",
-      figure("routing",
-             fmt::format("Token rows of each expert over the mean, {}: expert {} has {:.2f} times "
-                         "the mean, expert {} {:.2f} times. The top row is the rank's mean; the "
-                         "hottest rank sets the pace.",
-                         spread, heaviest->expert, heaviest->relative_load, lightest->expert,
-                         lightest->relative_load),
-             map_height(per_rank + 1)));
+      figure(
+          "routing",
+          fmt::format(
+              "Token rows of each place of an expert over the mean, {}: expert {} has {:.2f} times "
+              "the mean, expert {} {:.2f} times. The top row is the rank's mean; the "
+              "hottest rank sets the pace.",
+              spread, heaviest->expert, heaviest->relative_load, lightest->expert,
+              lightest->relative_load),
+          map_height(per_rank + 1)) +
+          rank_load_maps(result));
 }
 
 std::string sensitivity_section(const Result& result) {

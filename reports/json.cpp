@@ -107,6 +107,12 @@ std::string to_json(const core::Result& result) {
   json["routing"] = list(result.routing, [](const core::RoutingRow& row) {
     return Json{{"expert", row.expert}, {"rank", row.rank}, {"relative_load", row.relative_load}};
   });
+  if (!result.rank_loads.empty())
+    json["rank_loads"] = list(result.rank_loads, [](const core::RankLoadRow& row) {
+      return Json{{"placement", row.placement},
+                  {"layer", row.layer},
+                  {"relative_loads", row.relative_loads}};
+    });
   json["cost"] = list(result.cost, cost_json);
   json["energy"] = list(result.energy, cost_json);
   if (!result.goodput.empty()) json["goodput"] = list(result.goodput, cost_json);

@@ -133,6 +133,12 @@ inline core::Result sample_result() {
   result.sensitivity.push_back(refused);
   for (int expert = 0; expert < 16; ++expert)
     result.routing.push_back({expert, expert / 2, expert % 2 == 0 ? 0.5 : 1.5});
+  for (int layer = 0; layer < 6; ++layer) {
+    result.rank_loads.push_back({"linear", layer, std::vector<double>(8, 0.9)});
+    result.rank_loads.back().relative_loads[static_cast<std::size_t>(layer)] = 1.7;
+  }
+  for (int layer = 0; layer < 6; ++layer)
+    result.rank_loads.push_back({"eplb", layer, {1, 1.1, 0.9, 1, 1, 1, 1.05, 0.95}});
   result.warnings = {"Two fidelities disagree by 18 % on attention_forward."};
   result.assumptions = {"Layers are spread evenly over the stages, since none is published."};
   result.timeline = sample_timeline();

@@ -46,9 +46,9 @@ class Router {
         spec_(spec),
         tokens_(tokens_per_rank * ranks),
         ranks_(ranks),
-        ranks_per_node_(ranks_per_node),
+        ranks_per_node_(std::min(ranks_per_node, ranks)),
         gate_{.top_k = moe.top_k, .groups = moe.groups, .group_limit = moe.groups} {
-    const std::int64_t nodes = ranks / ranks_per_node;
+    const std::int64_t nodes = this->nodes();
     if (spec.node_limit > 0) {
       if (moe.groups == 1 && moe.experts % nodes == 0) gate_.groups = nodes;
       gate_.group_limit = std::min(spec.node_limit, gate_.groups);
@@ -71,6 +71,11 @@ class Router {
   }
 
  private:
+  /// The last one may have fewer ranks.
+  [[nodiscard]] std::int64_t nodes() const {
+    return (ranks_ + ranks_per_node_ - 1) / ranks_per_node_;
+  }
+
   /// Loads of the experts, and the choices of tokens where they gave the loads.
   struct Draw {
     std::vector<double> loads;
@@ -165,10 +170,12 @@ class Router {
   [[nodiscard]] ExpertPlacement place(const std::vector<std::int64_t>& expert_rows,
                                       std::int64_t layer) const {
     if (spec_.placement == Placement::linear) return linear_placement(moe_.experts, ranks_);
+    // The balancer knows nodes of one size only; otherwise it works globally.
+    const bool even = ranks_ % ranks_per_node_ == 0;
     return balance_experts(statistics(expert_rows, layer),
                            {.slots = moe_.experts + spec_.redundant_experts,
-                            .groups = gate_.groups,
-                            .nodes = ranks_ / ranks_per_node_,
+                            .groups = even ? gate_.groups : 1,
+                            .nodes = even ? nodes() : 1,
                             .ranks = ranks_});
   }
 
@@ -201,7 +208,7 @@ class Router {
     const auto slots = placement.slots_of_experts(moe_.experts);
     std::vector<std::size_t> turn(slots.size(), 0);
     load.rank_probability.assign(static_cast<std::size_t>(ranks_), 0);
-    load.node_probability.assign(static_cast<std::size_t>(ranks_ / ranks_per_node_), 0);
+    load.node_probability.assign(static_cast<std::size_t>(nodes()), 0);
     const auto top_k = static_cast<std::size_t>(moe_.top_k);
     const double weight = static_cast<double>(top_k) / static_cast<double>(choices.size());
     for (std::size_t first = 0; first < choices.size(); first += top_k) {

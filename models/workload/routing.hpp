@@ -84,9 +84,9 @@ struct RoutedLoad : SlotLoad {
 /// left. Uniform, recorded and published loads are taken as they are; only places per token are
 /// sampled then, or counted where tokens' choices were recorded. The rows of an expert go to its
 /// replicas in turn, evenly (assumed: no preference for near ones).
-/// Deterministic in `spec`. Requires: ranks divisible by ranks_per_node. Throws core::Refusal when
-/// experts or slots do not divide over ranks, the limit leaves fewer than top_k experts, or an
-/// expert would get more rows than there are tokens.
+/// Ranks that do not fill nodes leave the last one with fewer. Deterministic in `spec`. Throws
+/// core::Refusal when experts or slots do not divide over ranks, the limit leaves fewer than top_k
+/// experts, or an expert would get more rows than there are tokens.
 [[nodiscard]] RoutedLoad route(const MixtureOfExperts& moe, const RoutingSpec& spec,
                                std::int64_t tokens_per_rank, std::int64_t ranks,
                                std::int64_t ranks_per_node);

@@ -12,7 +12,7 @@ import {bars} from './comparison.js';
 import {tick} from './format.js';
 import {front} from './front.js';
 import {roofline} from './roofline.js';
-import {routingMap} from './routing.js';
+import {rankLoadMap, routingMap} from './routing.js';
 import {stack} from './stacks.js';
 import {makeColours, theme} from './theme.js';
 import {gantt} from './timeline.js';
@@ -44,6 +44,8 @@ const figures = {
   cost: (colours) => waterfall(data.cost, colours, makeColours()),
   roofline: (colours, width) => roofline(data.result.kernels, data.result.machine, width, colours, makeColours(kFamilies)),
   routing: (colours) => routingMap(data.result.routing, colours),
+  'rank-loads-linear': (colours) => rankLoadMap(data.result.rank_loads, 'linear', colours),
+  'rank-loads-eplb': (colours) => rankLoadMap(data.result.rank_loads, 'eplb', colours),
   timeline: (colours) => gantt(data.timeline, shownProcess(), colours, makeColours(data.timeline.categories)),
   sensitivity: (colours, width) => tornado(data.result.sensitivity.filter((row) => !row.refused), width, colours),
   'compare-phases': (colours) => stack(data.phases, {unit: 's'}, colours, makeColours()),

@@ -43,7 +43,7 @@ core::Result run_inference(const Scenario& scenario, KernelSource& kernels,
     if (warning) result.warnings.push_back(*warning);
     add_head(result, head);
     add_run_notes(result, scenario, kernels, network);
-    if (!served.load.rows.empty()) add_routing(result, served.load);
+    if (!served.load.rows.empty()) add_routing(result, job.architecture, job.routing, served.load);
     add_bill(result, scenario, served);
     add_published(result, scenario);
     return result;

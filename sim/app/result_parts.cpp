@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "sim/app/preferred_kernels.hpp"
+#include "sim/app/routing_rows.hpp"
 
 namespace tessera::app {
 namespace {
@@ -78,15 +79,17 @@ void add_run_notes(core::Result& result, const Scenario& scenario, const KernelS
     result.assumptions.push_back(std::move(note));
 }
 
-void add_routing(core::Result& result, const workload::RoutedLoad& load) {
+void add_routing(core::Result& result, const workload::Architecture& architecture,
+                 const workload::RoutingSpec& spec, const workload::RoutedLoad& load) {
+  add_rank_loads(result, architecture, spec, load);
   const double total =
       static_cast<double>(std::accumulate(load.rows.begin(), load.rows.end(), std::int64_t{0}));
   const double mean = total / static_cast<double>(load.rows.size());
-  for (std::size_t expert = 0; expert < load.rows.size(); ++expert)
+  for (std::size_t slot = 0; slot < load.rows.size(); ++slot)
     result.routing.push_back(
-        {static_cast<int>(expert),
-         static_cast<int>(static_cast<std::int64_t>(expert) / load.experts_per_rank),
-         static_cast<double>(load.rows[expert]) / mean});
+        {load.expert_of_slot[slot],
+         static_cast<int>(static_cast<std::int64_t>(slot) / load.experts_per_rank),
+         static_cast<double>(load.rows[slot]) / mean});
 }
 
 void add_published(core::Result& result, const Scenario& scenario) {

@@ -17,8 +17,10 @@ void add_head(core::Result& result, const core::Result& head);
 /// What the kernels and the network were taken to be.
 void add_run_notes(core::Result& result, const Scenario& scenario, const KernelSource& kernels,
                    const FabricNetworkTimer& network);
-/// What routing sends to each expert. Requires: there are some.
-void add_routing(core::Result& result, const workload::RoutedLoad& load);
+/// What routing sends to each expert, and to ranks in every layer. `load` is what route() made of
+/// `spec`. Requires: there are experts.
+void add_routing(core::Result& result, const workload::Architecture& architecture,
+                 const workload::RoutingSpec& spec, const workload::RoutedLoad& load);
 /// The scenario's published figures beside the result's.
 void add_published(core::Result& result, const Scenario& scenario);
 

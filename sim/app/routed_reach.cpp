@@ -20,9 +20,9 @@ fabric::TokenReach reach_of(const workload::RoutedLoad& load, const fabric::Topo
   for (const double each : rows) reach.copies.push_back(each * per_rank_and_token);
 
   bool as_counted = load.node_probability.size() == index.size();
-  const std::size_t per_node = gpus.size() / load.node_probability.size();
+  as_counted = as_counted && gpus.size() % index.size() == 0;
   for (std::size_t r = 0; as_counted && r < gpus.size(); ++r)
-    as_counted = domains[r] == static_cast<int>(r / per_node);
+    as_counted = domains[r] == static_cast<int>(r / (gpus.size() / index.size()));
   if (!as_counted)
     return fabric::reach_from_totals(std::move(reach.copies), load.ranks_per_token,
                                      load.nodes_per_token, domains);

@@ -35,9 +35,7 @@ std::shared_ptr<const workload::RecordedRouting> read_recorded(
   if (!node.present() || text.empty()) return nullptr;
   const core::LoadOptions options = node.reference("recorded routing", "workloads/routing");
   try {
-    // Names end as tables do, so all of them are paths.
-    const core::ResolvedFile file =
-        core::resolve_file(text.find('/') == std::string::npos ? "./" + text : text, options);
+    const core::ResolvedFile file = core::resolve_file(text, options);
     return std::make_shared<const workload::RecordedRouting>(workload::read_recorded_routing(
         core::read_text_file(file, kMaxRecordedBytes), file.shown, moe.experts, moe.top_k));
   } catch (const core::ConfigError& error) {

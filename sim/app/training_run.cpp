@@ -124,7 +124,8 @@ core::Result run_scenario(const Scenario& scenario, const RunOptions& options,
     add_head(result, head);
     add_run_notes(result, scenario, kernels, network);
     if (scenario.training().architecture.has_experts())
-      add_routing(result, training::route_job(scenario.training()));
+      add_routing(result, scenario.training().architecture, scenario.training().routing,
+                  training::route_job(scenario.training()));
     add_bill(result, scenario, trained);
     add_weeks(result, scenario, trained.step);
     add_published(result, scenario);

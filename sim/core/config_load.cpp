@@ -36,7 +36,7 @@ fs::path root_of(const LoadOptions& options) {
 
 bool is_path(const std::string& text) {
   return text.find('/') != std::string::npos || text.ends_with(".yaml") || text.ends_with(".yml") ||
-         text.ends_with(".json");
+         text.ends_with(".json") || text.ends_with(".csv");
 }
 
 bool is_name(const std::string& text) {

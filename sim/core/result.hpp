@@ -93,11 +93,18 @@ struct SensitivityRow {
   std::optional<std::string> refused = std::nullopt;
 };
 
-/// What routing sends to one expert of a mixture.
+/// What routing sends to one expert of a mixture, or to one replica of it.
 struct RoutingRow {
   int expert = 0;
   int rank = 0;              ///< Of its expert-parallel group.
-  double relative_load = 1;  ///< Token rows over the mean of all experts.
+  double relative_load = 1;  ///< Token rows over the mean of all rows here.
+};
+
+/// What routing sends to the expert-parallel ranks in one layer.
+struct RankLoadRow {
+  std::string placement;               ///< Of the experts: linear or eplb.
+  int layer = 0;                       ///< Among those with experts.
+  std::vector<double> relative_loads;  ///< By rank, over their mean.
 };
 
 /// The machine that a result is about, as far as a reader needs it to judge the numbers.
@@ -124,7 +131,10 @@ struct Result {
   std::vector<MemoryRow> memory;
   std::vector<KernelRow> kernels;
   std::vector<NetworkRow> network;
-  std::vector<RoutingRow> routing;  ///< In order of experts; empty without a mixture of experts.
+  /// In order of ranks, then of the experts there; empty without a mixture of experts.
+  std::vector<RoutingRow> routing;
+  /// By placement, then layer; empty where routing is uniform.
+  std::vector<RankLoadRow> rank_loads;
   std::vector<CostRow> cost;
   std::vector<CostRow> energy;
   std::vector<CostRow> goodput;  ///< Where a long run's time goes; empty without `reliability`.

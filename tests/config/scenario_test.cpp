@@ -319,7 +319,7 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "s.yaml:2:1: error: routing.file: missing; expected text"},
       {"extends: base\n"
        "routing: {kind: recorded, file: nowhere.csv}\n",
-       "s.yaml:2:33: error: routing.file: found './nowhere.csv', which does not exist"},
+       "s.yaml:2:33: error: routing.file: found 'nowhere.csv', which does not exist"},
       {"extends: base\n"
        "routing: {kind: published, mean: 128, standard_deviation: 164, ranks: 32}\n",
        "s.yaml:2:71: error: routing.ranks: found without rank_standard_deviation; expected both or "

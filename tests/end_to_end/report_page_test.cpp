@@ -77,6 +77,20 @@ TEST_CASE("report.html opens offline in a browser and shows its numbers and char
   // Legend of the phases: six phases; ticks of the memory chart: four ranks.
   CHECK(browser->evaluate("return [...document.querySelectorAll('#figure-phases text')]"
                           ".map(t => t.textContent).includes('1F1B');") == true);
+  // Ranks by layer before and after the balancer, in the same colours: up to 1.7 times the mean.
+  for (const char* map : {"linear", "eplb"}) {
+    const std::string element = std::string("document.querySelectorAll('#figure-rank-loads-") + map;
+    CHECK(as_int(browser->evaluate("return " + element + " svg path').length;")) >= 6 * 8);
+    CHECK(browser->evaluate("return [..." + element +
+                            " text')].some(t => t.textContent.startsWith('1.7') && "
+                            "t.textContent.endsWith('x mean'));") == true);
+    CHECK(browser->evaluate("return [..." + element +
+                            " text')].some(t => t.textContent === 'layer with experts');") == true);
+  }
+  CHECK(browser->evaluate("return document.querySelector('#figure-rank-loads-eplb')"
+                          ".closest('figure').querySelector('figcaption').textContent;") ==
+        "Token rows of each rank over the mean, experts placed by the load balancer: the hottest "
+        "rank of a layer has 10.0 % more than the mean, as a mean over 6 layers.");
   // 4 kernels with FLOPs and a roof each for fp8_block and bf16.
   CHECK(browser->evaluate("return [...document.querySelectorAll('#figure-roofline text')]"
                           ".some(t => t.textContent.includes('1.98 PFLOP/s'));") == true);
