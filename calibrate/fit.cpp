@@ -95,7 +95,8 @@ FitReport fit(const device::FitSet& start, const std::vector<FreeParameter>& fre
               const FitOptions& options, const std::function<void(const std::string&)>& log) {
   Observed observed{start, free, observations, evaluate};
   std::vector<FitVariable> moved = variables(start, free);
-  const std::vector<double> weights(observations.size(), 1.0);
+  const std::vector<double> weights =
+      options.weights.empty() ? std::vector<double>(observations.size(), 1.0) : options.weights;
   const RobustOptions robust{.scale = options.robust_scale,
                              .loss = Loss::cauchy,
                              .difference = kStep,

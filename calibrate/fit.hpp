@@ -16,8 +16,9 @@ using Evaluate =
     std::function<std::vector<std::optional<double>>(const device::FitSet&, gpu::Fidelity)>;
 
 struct FitOptions {
-  int passes = 3;       ///< Corrections of the closed form by the cycle simulation.
-  int iterations = 12;  ///< Levenberg-Marquardt steps a pass.
+  int passes = 3;                    ///< Corrections of the closed form by the cycle simulation.
+  std::vector<double> weights = {};  ///< Of the observations; empty: all count the same.
+  int iterations = 12;               ///< Levenberg-Marquardt steps a pass.
   double robust_scale =
       0.15;  ///< Residuals (of the logarithm) beyond this count less and less (Cauchy).
 };

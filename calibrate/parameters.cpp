@@ -28,7 +28,8 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
       {"sm_port_bytes", "B/cycle", tma ? 100.0 : 64.0, 0.2, 16, 128,
        "A100 port width 64; 127 for TMA on B300 (QuickRunCUDA b300_clean)"},
       {"tensor_scale", "1", 1.06, 0.04, 1.0, 1.5, "best wgmma loops reach 95 % (arXiv 2402.13499)"},
-      {"power.response_ms", "ms", 2, 1.0, 0.01, 500, "assumed"},
+      {"power.warm_w", "W", 0.1 * device.power.limit.value(), 0.7, 1, 400,
+       "assumed: leakage grows by half to twice over 30 K"},
   };
 }
 

@@ -14,7 +14,7 @@ namespace tessera::gpu {
 
 /// Bumped whenever equal inputs could give another result; part of cache keys and of the stamp of
 /// fits.
-inline constexpr const char* kModelVersion = "7";
+inline constexpr const char* kModelVersion = "8";
 
 /// How much wider, in the logarithm, an interval is where the fit is another device's or another
 /// kernel's. Source: `calibrate --leave-out device` on bf16 GEMM, where the sources' intervals hold
@@ -61,6 +61,7 @@ class Gpu : public KernelTimer {
   [[nodiscard]] static kernels::Residency residency_in(const Machine& machine,
                                                        const ExecutionContext& context);
   [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
+  [[nodiscard]] static double coolness(core::Seconds at_boost, const ExecutionContext& context);
   void add_interval(const workload::Operator& op, KernelResult& result) const;
 
   device::DeviceSpec device_;
@@ -76,7 +77,7 @@ class Gpu : public KernelTimer {
   double hbm_write_reachable_;
   double sm_port_bytes_;
   double tensor_scale_;
-  double power_response_ms_;
+  double power_warm_w_;
   double power_active_w_;
 };
 

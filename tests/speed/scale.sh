@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # How long Tessera takes and how much memory it uses for one step of a 1.6 T mixture of experts on
-# 2,048 to 98,304 B200: a table, scale.csv and a picture of both, scale.svg, in a folder.
+# 2,048 to 102,400 B200: a table, scale.csv and a picture of both, scale.svg, in a folder.
 #
 # DeepSeek-V3 with 640 experts a layer instead of 256 (1.6 T parameters), 8 sequences a GPU, uniform
 # routing, closed form, one process: what grows with GPUs is the fabric and its collectives.
@@ -12,7 +12,7 @@ tessera=${2:-$root/build/tessera}
 mkdir -p "$out"
 csv=$out/scale.csv
 echo gpus,seconds,mebibytes,step_seconds > "$csv"
-for gpus in 2048 4096 8192 16384 32768 65536 98304; do
+for gpus in 2048 4096 8192 16384 32768 65536 102400; do
   result=$(mktemp)
   trap 'rm -f "$result"' EXIT
   told=$("$tessera" run deepseek_v3_pretrain_b200 --fidelity analytical --jobs 1 --verbose --format json \

@@ -133,7 +133,7 @@ TEST_CASE("FlashAttention-2 on H100, which set its step costs", "[validation]") 
                 joined(attention_rows(128, false, true, {214, 260, 291, 310, 318, 322}),
                        attention_rows(64, false, true, {198, 238, 264, 279, 287, 291})));
   CHECK(backward.median < 0.06);
-  CHECK(backward.worst < 0.12);
+  CHECK(backward.worst < 0.13);
   const Errors forward =
       errors_of("h100_sxm", "flash_attention_2_hopper",
                 joined(joined(attention_rows(128, false, false, {309, 350, 362, 368, 370, 370}),
