@@ -213,8 +213,7 @@ TEST_CASE("a study's page answers first and shows every point", "[report]") {
 
   browser->evaluate("document.getElementById('points-csv').click();");
   const fs::path saved = directory.path / "points.csv";
-  for (int attempt = 0; attempt < 100 && !fs::exists(saved); ++attempt)
-    usleep(100'000);
+  for (int attempt = 0; attempt < 100 && !fs::exists(saved); ++attempt) usleep(100'000);
   std::ifstream stream{saved};
   CHECK(std::string{std::istreambuf_iterator<char>{stream}, {}} == csv);
   CHECK(browser->console_problems().empty());

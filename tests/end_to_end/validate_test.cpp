@@ -70,10 +70,13 @@ TEST_CASE("validate serving sets measured servers beside predictions", "[validat
   std::ofstream(m.path / "rows" / "e2e_serving.csv")
       << "gpu,model,kind,framework,version,precision,mode,isl,osl,concurrency,gemm_quant,batch,tp,"
          "pp,attn_dp,moe_tp,moe_ep,ttft_ms,tpot_ms,n_gpus\n"
-         "h100_sxm,meta-llama/Llama-3.1-8B-Instruct,dense_gqa,trtllm,made-up,bf16,agg,1024,512,8,,8,"
+         "h100_sxm,meta-llama/"
+         "Llama-3.1-8B-Instruct,dense_gqa,trtllm,made-up,bf16,agg,1024,512,8,,8,"
          "2,1,1,2,1,100,5,2\n"
-         "h100_sxm,Qwen/Qwen3.5-397B-A17B,moe_gqa,sglang,0,fp8,agg,1024,512,8,,8,2,1,1,2,1,100,5,2\n"
-         "h100_sxm,meta-llama/Llama-3.1-8B-Instruct,dense_gqa,trtllm,1,bf16,agg,1024,512,64,,64,2,1,"
+         "h100_sxm,Qwen/"
+         "Qwen3.5-397B-A17B,moe_gqa,sglang,0,fp8,agg,1024,512,8,,8,2,1,1,2,1,100,5,2\n"
+         "h100_sxm,meta-llama/"
+         "Llama-3.1-8B-Instruct,dense_gqa,trtllm,1,bf16,agg,1024,512,64,,64,2,1,"
          "1,2,1,100,5,2\n";
   const std::string command =
       "validate serving --fidelity analytical --measurements " + (m.path / "rows").string();
@@ -89,9 +92,8 @@ TEST_CASE("validate serving sets measured servers beside predictions", "[validat
   std::getline(rows, header);
   std::getline(rows, first);
   std::getline(rows, second);
-  CHECK_THAT(header,
-             ContainsSubstring("predicted_ttft_ms,lower_ttft_ms,upper_ttft_ms,"
-                               "predicted_tpot_ms,lower_tpot_ms,upper_tpot_ms"));
+  CHECK_THAT(header, ContainsSubstring("predicted_ttft_ms,lower_ttft_ms,upper_ttft_ms,"
+                                       "predicted_tpot_ms,lower_tpot_ms,upper_tpot_ms"));
   CHECK(second.ends_with(",,,,,,"));
   CHECK_FALSE(first.ends_with(","));
 }

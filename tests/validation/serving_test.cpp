@@ -24,8 +24,7 @@ TEST_CASE("time per output token of measured servers, on the half that no fit ha
     if (server.timed.row.half != calibrate::Half::test || !server.timed.refused.empty() ||
         !server.speculation.empty())
       continue;
-    errors[server.timed.row.gpu + " " + server.timed.row.model].push_back(
-        std::abs(server.error()));
+    errors[server.timed.row.gpu + " " + server.timed.row.model].push_back(std::abs(server.error()));
     ++all;
     inside += server.inside() ? 1 : 0;
   }
