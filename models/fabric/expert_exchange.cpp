@@ -23,6 +23,18 @@ double low_latency_ctas(int experts, int sms) {
   return std::ceil(experts / experts_of_cta);
 }
 
+/// Half-width of the 90 % interval of a post's time, relative: the mix of rows that it was read from
+/// is not known.
+constexpr double kPostSpread = 1.0;  // assumed
+
+/// Never more than the exchange takes.
+void set_sending(ExchangeResult& result, double seconds, double spread) {
+  const auto within = [&](double s) { return std::min(core::to_time(Seconds{s}), result.time); };
+  result.sending = within(seconds);
+  result.sending_lower = within(seconds / (1 + spread));
+  result.sending_upper = within(seconds * (1 + spread));
+}
+
 double smooth_maximum(const std::vector<double>& values, double sharpness) {
   const double largest = *std::max_element(values.begin(), values.end());
   if (largest <= 0) return 0;
@@ -228,10 +240,13 @@ ExchangeResult ExchangeModel::run_low_latency(const ExchangeRequest& request, co
   // SMs prepare a token while others are on the wire, but the last one's wire time is its own.
   const double work_us =
       1e6 * std::hypot(result.demand.sms, std::max(result.demand.nvlink, result.demand.network));
-  double latency_us = cost.base_us + request.routing.experts * cost.expert_ns * 1e-3 +
-                      cost.row_latency_us * row / 1000;
+  const double counters_us = request.routing.experts * cost.expert_ns * 1e-3;
+  double latency_us = cost.base_us + counters_us + cost.row_latency_us * row / 1000;
   if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
   finish(result, latency_us + work_us, parameters_.spread.low_latency, crosses);
+  const double posts = away / row * cost.post_ns * 1e-9;
+  set_sending(result, std::max(result.demand.nvlink, posts) + counters_us * 1e-6,
+              posts > result.demand.nvlink ? kPostSpread : parameters_.spread.low_latency);
   result.ranks_reached = reached.ranks();
   result.domains_reached = reached.domains();
   const double per_token = std::accumulate(reached.copies.begin(), reached.copies.end(), 0.0);

@@ -55,6 +55,10 @@ struct ExchangeResult {
   Time time{0};   ///< From the first GPU's start to the last token's arrival, without `notify`.
   Time lower{0};  ///< 90 % interval.
   Time upper{0};
+  /// Low latency: the first part of `time`, in which the SMs write rows to peers of their domain,
+  /// hand the others to the NIC and tell every expert its count; then they are free. With its 90 %
+  /// interval.
+  Time sending{0}, sending_lower{0}, sending_upper{0};
   Time notify{0};  ///< Exchange of counts, before a dispatch whose sizes are not known yet.
   core::Grade grade = core::Grade::assumed;
   ExchangeDemand demand;

@@ -96,6 +96,7 @@ struct LowLatencyCost {
   double token_us;         ///< One token's way through an SM; SMs take turns on a rank's tokens.
   double nvlink_fraction;
   double network_fraction;
+  double post_ns;  ///< One row's hand-over to the NIC; SMs of a GPU take turns. Not in the time.
 };
 
 /// What of a collective's prediction is uncertain: half-width of the 90 % interval, relative.

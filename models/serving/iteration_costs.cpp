@@ -102,6 +102,19 @@ const streams::ExchangeCost& IterationCosts::exchange(const ExchangeQuestion& qu
   return exchanges_.emplace(key, std::move(cost)).first->second;
 }
 
+const streams::NetworkCost& IterationCosts::sending(const ExchangeQuestion& question,
+                                                    const workload::RoutedLoad& load) {
+  const streams::ExchangeCost& whole = exchange(question, load);
+  const auto found = sendings_.find(&whole);
+  if (found != sendings_.end()) return found->second;
+  streams::NetworkCost cost;
+  cost.time = whole.network.sending;
+  cost.lower = whole.network.sending_lower;
+  cost.upper = whole.network.sending_upper;
+  cost.grade = core::Grade::assumed;
+  return sendings_.emplace(&whole, cost).first->second;
+}
+
 streams::NetworkCost IterationCosts::sum(const std::vector<int>& gpus, core::Bytes size) {
   switch (job_.reduce_by) {
     case ReduceBy::nccl:

@@ -47,6 +47,9 @@ class IterationCosts {
   const streams::KernelCost& kernel(const workload::Operator& op, int sms);
   const streams::ExchangeCost& exchange(const ExchangeQuestion& question,
                                         const workload::RoutedLoad& load);
+  /// What sending takes of the SMs, beside the kernel that fills the buffers.
+  const streams::NetworkCost& sending(const ExchangeQuestion& question,
+                                      const workload::RoutedLoad& load);
   const streams::NetworkCost& transfer(const workload::Transfer& transfer);
 
   [[nodiscard]] core::Grade worst_grade() const;
@@ -63,6 +66,7 @@ class IterationCosts {
   std::map<std::tuple<workload::Transfer::Kind, workload::Transfer::Group, std::int64_t>,
            streams::NetworkCost>
       transfers_;
+  std::map<const streams::ExchangeCost*, streams::NetworkCost> sendings_;
 };
 
 }  // namespace tessera::serving

@@ -49,6 +49,8 @@ std::string group_of(const Work& work, const std::string& home) {
   return "attention projections";
 }
 
+constexpr const char* kBuffers = "exchange buffers";
+
 /// Writes nodes of one or two batches, each of which waits for its own transfers.
 class Writer {
  public:
@@ -71,17 +73,30 @@ class Writer {
   void leave(int batch, const ForwardPart& part, Exchange::Direction direction,
              const LoweredPass& pass) {
     const bool dispatch = direction == Exchange::Direction::dispatch;
-    const ExchangeQuestion question{direction, pass.sent_tokens,
-                                    received(dispatch ? part.received : part.returned)};
     Node node;
     node.part = part.name;
     node.name = dispatch ? "dispatch" : "combine";
     node.category = "communication";
     node.lane = Lane::communication;
-    node.exchange = &costs_.exchange(question, pass.load);
+    node.exchange = &costs_.exchange(question_of(part, direction, pass), pass.load);
     node.direction = direction;
     node.after = last_[index(batch)];
     sent_[index(batch)] = push(std::move(node), dispatch ? "dispatch" : "combine");
+  }
+  /// The batch's SMs fill buffers with `steps` and send them; only then do other kernels run.
+  void send(int batch, const ForwardPart& part, const Steps& steps, Exchange::Direction direction,
+            const LoweredPass& pass) {
+    add(batch, part, steps, kBuffers);
+    if (!part.exchanges) return;
+    const streams::NetworkCost& cost =
+        costs_.sending(question_of(part, direction, pass), pass.load);
+    if (cost.time == core::Time{}) return;
+    Node node;
+    node.part = part.name;
+    node.name = direction == Exchange::Direction::dispatch ? "dispatch posts" : "combine posts";
+    node.category = "forward";
+    node.network = &cost;
+    last_[index(batch)] = push(std::move(node), kBuffers);
   }
   /// The batch's next kernel waits for its exchange.
   void arrive(int batch) {
@@ -105,6 +120,11 @@ class Writer {
   IterationPlan take() { return std::move(plan_); }
 
  private:
+  ExchangeQuestion question_of(const ForwardPart& part, Exchange::Direction direction,
+                               const LoweredPass& pass) {
+    const bool dispatch = direction == Exchange::Direction::dispatch;
+    return {direction, pass.sent_tokens, received(dispatch ? part.received : part.returned)};
+  }
   static std::size_t index(int batch) { return static_cast<std::size_t>(batch); }
 
   int push(Node node, std::string group) {
@@ -157,16 +177,16 @@ void write_alone(Writer& writer, const ForwardPart& part, const LoweredPass& pas
   writer.add(0, part, part.shared, "shared experts");
   if (part.exchanges) {
     writer.leave(0, part, Exchange::Direction::dispatch, pass);
-    writer.add(0, part, part.send, "exchange buffers");
+    writer.send(0, part, part.send, Exchange::Direction::dispatch, pass);
     writer.arrive(0);
-    writer.add(0, part, part.received, "exchange buffers");
+    writer.add(0, part, part.received, kBuffers);
   }
   writer.add(0, part, part.experts, home_of(part));
   if (part.exchanges) {
     writer.leave(0, part, Exchange::Direction::combine, pass);
-    writer.add(0, part, part.returning, "exchange buffers");
+    writer.send(0, part, part.returning, Exchange::Direction::combine, pass);
     writer.arrive(0);
-    writer.add(0, part, part.returned, "exchange buffers");
+    writer.add(0, part, part.returned, kBuffers);
   }
   writer.add(0, part, part.finish, home_of(part));
 }
@@ -189,19 +209,19 @@ Stages low_latency_stages(Writer& writer, int batch, const LoweredPass& pass, st
         [&writer, &part, batch] { writer.add(batch, part, part.attend, "attention"); });
     stages.push_back([&writer, &part, &pass, batch] {
       if (part.exchanges) writer.leave(batch, part, Exchange::Direction::dispatch, pass);
-      writer.add(batch, part, part.send, "exchange buffers");
+      writer.send(batch, part, part.send, Exchange::Direction::dispatch, pass);
       writer.add(batch, part, part.shared, "shared experts");
     });
     stages.push_back([&writer, &part, &pass, batch] {
       if (part.exchanges) writer.arrive(batch);
-      writer.add(batch, part, part.received, "exchange buffers");
+      writer.add(batch, part, part.received, kBuffers);
       writer.add(batch, part, part.experts, home_of(part));
       if (part.exchanges) writer.leave(batch, part, Exchange::Direction::combine, pass);
-      writer.add(batch, part, part.returning, "exchange buffers");
+      writer.send(batch, part, part.returning, Exchange::Direction::combine, pass);
     });
     stages.push_back([&writer, &part, batch] {
       if (part.exchanges) writer.arrive(batch);
-      writer.add(batch, part, part.returned, "exchange buffers");
+      writer.add(batch, part, part.returned, kBuffers);
     });
   }
   stages.push_back([&writer, ended, batch] {

@@ -38,11 +38,11 @@ std::map<std::string, Time> by_binding(const IterationModel& model, const Iterat
   std::map<std::string, Time> times;
   each_node(model, [&](const Node& node, const std::string&, std::size_t p, std::size_t i) {
     const streams::ChunkRun& chunk = run.chunks[p];
+    const auto& [start, end] = chunk.spans[i];
     if (node.lane != Lane::compute)
       times["network"] += chunk.exposed[i];
-    else
-      times[gpu::to_string(node.kernel->result.binding)] +=
-          chunk.spans[i].second - chunk.spans[i].first;
+    else  // without a kernel: SMs that hand rows to the network
+      times[node.kernel ? gpu::to_string(node.kernel->result.binding) : "network"] += end - start;
   });
   if (run.host > Time{}) times["host"] += run.host;
   return times;

@@ -123,7 +123,7 @@ class Lanes {
   /// Part of its rate that the running kernel keeps beside collectives on some of its SMs.
   [[nodiscard]] double kept_sms() const {
     const Node* kernel = running(kCompute);
-    if (!kernel || sms_ == 0 || kernel->kernel->sms > 0) return 1;
+    if (!kernel || !kernel->kernel || sms_ == 0 || kernel->kernel->sms > 0) return 1;
     if (kernel->kernel->result.binding == gpu::Resource::hbm) return 1;
     int taken = 0;
     for (const std::size_t lane : {kCommunication, kSharding}) {

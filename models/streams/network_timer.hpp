@@ -24,6 +24,9 @@ struct NetworkCost {
   int sms = 0;
   /// Of a collective or message: what its kernel and its peers read and write in one GPU's memory.
   double hbm_bytes = 0;
+  /// Of a low-latency exchange: its first part, in which the SMs send, with its 90 % interval; what
+  /// is left is the wire's alone.
+  core::Time sending{}, sending_lower{}, sending_upper{};
   /// Of an exchange: the time counts the copying by SMs too. Otherwise a kernel is asked for it,
   /// and the slower of both decides.
   bool sms_included = false;

@@ -87,7 +87,12 @@ streams::NetworkCost FabricNetworkTimer::exchange(const streams::ExpertExchange&
   // Low-latency buffers hold the most that may come, so that nothing is asked first.
   const bool asks = exchange.direction == workload::Exchange::Direction::dispatch;
   const core::Time notify = asks && !exchange.low_latency ? r.notify : core::Time{};
-  return cost_of(r.time + notify, r.lower + notify, r.upper + notify, r.grade, r.bytes_per_rank);
+  streams::NetworkCost cost =
+      cost_of(r.time + notify, r.lower + notify, r.upper + notify, r.grade, r.bytes_per_rank);
+  cost.sending = r.sending;
+  cost.sending_lower = r.sending_lower;
+  cost.sending_upper = r.sending_upper;
+  return cost;
 }
 
 streams::NetworkCost FabricNetworkTimer::collective(fabric::CollectiveKind kind,

@@ -127,6 +127,37 @@ TEST_CASE("SMs are the limit when few are given", "[expert_exchange]") {
         1.7 * core::to_seconds(model.run(request).time).value());
 }
 
+TEST_CASE("low latency: SMs are free once rows are posted, written to peers and counted",
+          "[expert_exchange]") {
+  FabricParameters p = prior_parameters(device::Generation::hopper);
+  p.low_latency_combine.post_ns = 40;
+  p.low_latency_combine.expert_ns = 10;
+  p.low_latency_combine.nvlink_fraction = 0.5;
+  const auto sending_of = [&](int nodes) {
+    const Topology topology{hopper_cluster(nodes)};
+    ExchangeRequest request = deepseek(nodes);
+    request.kind = ExchangeKind::low_latency;
+    request.direction = ExchangeDirection::combine;
+    request.type = core::DataType::bf16;
+    request.routing = {.experts = 256, .top_k = 8};
+    request.tokens = 64;
+    request.sms = 132;
+    const ExchangeResult result = ExchangeModel{topology, p}.run(request);
+    CHECK(result.sending < result.time);
+    CHECK(result.sending_lower < result.sending);
+    CHECK(result.sending < result.sending_upper);
+    return std::pair{core::to_microseconds(result.sending), result.demand.nvlink * 1e6};
+  };
+  // 512 rows of which 7 in 8 leave the node: 448 posts; 256 counters.
+  const auto [posted, few_in_node] = sending_of(8);
+  CHECK_THAT(posted, WithinRel(448 * 0.040 + 2.56, 0.01));
+  CHECK(few_in_node < 448 * 0.040);
+  // In one node 448 rows of 14,336 bytes and a header pass half of 450 GB/s.
+  const auto [written, in_node] = sending_of(1);
+  CHECK_THAT(written, WithinRel(in_node + 2.56, 1e-6));
+  CHECK_THAT(in_node, WithinRel(448 * 14336 / 225e9 * 1e6, 0.02));
+}
+
 TEST_CASE("unequal shares of a domain are refused", "[expert_exchange]") {
   const Topology topology{hopper_cluster(2)};
   ExchangeModel model{topology, wires_only()};

@@ -88,6 +88,26 @@ TEST_CASE("a free network leaves nothing but kernels, whatever the schedule", "[
   CHECK(value(run(job, 1e18), "iteration_time") == Catch::Approx(work.compute).epsilon(1e-3));
 }
 
+TEST_CASE("SMs that send rows do nothing else, with another batch beside them too", "[serving]") {
+  class SendingNetwork : public FixedRateNetwork {
+   public:
+    streams::NetworkCost exchange(const streams::ExpertExchange& e) override {
+      streams::NetworkCost cost = FixedRateNetwork::exchange(e);
+      cost.sending = cost.sending_lower = cost.sending_upper = core::Time{20'000'000};  // 20 us
+      return cost;
+    }
+  };
+  InferenceJob job = decode_job();
+  job.two_batch_overlap = true;
+  RooflineTimer gpu;
+  SendingNetwork network;
+  network.rate = 1e18;
+  const core::Result sends = simulate_inference(job, gpu, network).result;
+  // 58 layers with experts, a dispatch and a combine each, of two batches.
+  CHECK(value(sends, "iteration_time") ==
+        Catch::Approx(value(run(job, 1e18), "iteration_time") + 58 * 2 * 2 * 20e-6).epsilon(1e-6));
+}
+
 TEST_CASE("stretches of an iteration add up to it", "[serving]") {
   InferenceJob job = decode_job();
   job.two_batch_overlap = true;
