@@ -23,8 +23,8 @@ double low_latency_ctas(int experts, int sms) {
   return std::ceil(experts / experts_of_cta);
 }
 
-/// Half-width of the 90 % interval of a post's time, relative: the mix of rows that it was read from
-/// is not known.
+/// Half-width of the 90 % interval of a post's time, relative: the mix of rows that it was read
+/// from is not known.
 constexpr double kPostSpread = 1.0;  // assumed
 
 /// Never more than the exchange takes.
@@ -244,12 +244,13 @@ ExchangeResult ExchangeModel::run_low_latency(const ExchangeRequest& request, co
   double latency_us = cost.base_us + counters_us + cost.row_latency_us * row / 1000;
   if (crosses) latency_us += cost.network_base_us + cost.node_us * std::log2(slots.domains / 2.0);
   finish(result, latency_us + work_us, parameters_.spread.low_latency, crosses);
-  const double posts = away / row * cost.post_ns * 1e-9;
+  const double per_token = std::accumulate(reached.copies.begin(), reached.copies.end(), 0.0);
+  const double posts =
+      request.tokens * per_token * (ranks - slots.per_domain) / ranks * cost.post_ns * 1e-9;
   set_sending(result, std::max(result.demand.nvlink, posts) + counters_us * 1e-6,
               posts > result.demand.nvlink ? kPostSpread : parameters_.spread.low_latency);
   result.ranks_reached = reached.ranks();
   result.domains_reached = reached.domains();
-  const double per_token = std::accumulate(reached.copies.begin(), reached.copies.end(), 0.0);
   result.hottest_rank = hottest * ranks / per_token;
   const double sent = request.tokens * per_token * row;
   if (slots.per_domain > 1)

@@ -241,9 +241,9 @@ FabricParameters prior_parameters(Generation generation) {
   combine.forward_sm_rate = 12e9;  // assumed: sums as it forwards
   // DeepEP docs/legacy.md: 128 tokens, hidden 7168, top 8: 77 and 114 us in a node, 118 and 195
   // over two; 98 and 127 GB/s of 200, 63 and 74 counted against a 50 GB/s NIC.
-  // A post: DeepEP pull request 425, 128 tokens, top 8, over nodes: kernels that send and do not wait
-  // take 35 to 37 us (dispatch) and 38 to 42 us (combine), of which copying explains 4 to 6; how
-  // many of the 1,024 rows stayed in the node is not told: all were taken to leave it.
+  // A post: DeepEP pull request 425, 128 tokens, top 8, over nodes: kernels that send and do not
+  // wait take 35 to 37 us (dispatch) and 38 to 42 us (combine), of which copying explains 4 to 6;
+  // how many of the 1,024 rows stayed in the node is not told: all were taken to leave it.
   const LowLatencyCost low_latency{10, 8, 4, 20, 0.2, 1.0, 0.55, 0.97, 33};
   const PairwiseCost pairwise{.low_latency_base_us = 6.6,                 // assumed
                               .base_us = 12.0,                            // assumed
