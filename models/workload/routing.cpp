@@ -48,9 +48,8 @@ class Router {
         ranks_(ranks),
         ranks_per_node_(std::min(ranks_per_node, ranks)),
         gate_{.top_k = moe.top_k, .groups = moe.groups, .group_limit = moe.groups} {
-    const std::int64_t nodes = this->nodes();
     if (spec.node_limit > 0) {
-      if (moe.groups == 1 && moe.experts % nodes == 0) gate_.groups = nodes;
+      if (moe.groups == 1 && spec.node_limit < nodes()) gate_.groups = nodes();
       gate_.group_limit = std::min(spec.node_limit, gate_.groups);
     }
     check();
@@ -64,7 +63,7 @@ class Router {
     Draw drawn = draw(spec_.seed, layer);
     RoutedLoad load{distribute(drawn, layer)};
     load.placed = spec_.placement != Placement::linear || spec_.kind == Kind::recorded ||
-                  spec_.kind == Kind::published;
+                  spec_.kind == Kind::published || gate_.groups != moe_.groups;
     if (drawn.choices.empty()) drawn.choices = sample(load.expert_rows, layer);
     count_places(load, drawn.choices);
     return load;
@@ -91,6 +90,10 @@ class Router {
       refuse(fmt::format(
           "{} experts and {} redundant ones cannot be split evenly over {} expert ranks",
           moe_.experts, spec_.redundant_experts, ranks_));
+    if (moe_.experts % gate_.groups != 0)
+      refuse(fmt::format("{} experts cannot be split evenly over {} nodes, as a node limit of {} "
+                         "needs",
+                         moe_.experts, gate_.groups, spec_.node_limit));
     const std::int64_t open = gate_.group_limit * (moe_.experts / gate_.groups);
     if (open < moe_.top_k)
       refuse(

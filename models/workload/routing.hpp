@@ -72,8 +72,8 @@ struct RoutedLoad : SlotLoad {
   /// Part of the tokens that send something to a rank or node; sum to the means above.
   std::vector<double> rank_probability;
   std::vector<double> node_probability;
-  /// Whether loads or places are other than the gate's own with experts in order, so that an
-  /// exchange must take the places from here instead of gating tokens by itself.
+  /// Whether loads, places or groups are other than the gate's own with experts in order, so that
+  /// an exchange must take the places from here instead of gating tokens by itself.
   bool placed = false;
 };
 
@@ -85,8 +85,8 @@ struct RoutedLoad : SlotLoad {
 /// sampled then, or counted where tokens' choices were recorded. The rows of an expert go to its
 /// replicas in turn, evenly (assumed: no preference for near ones).
 /// Ranks that do not fill nodes leave the last one with fewer. Deterministic in `spec`. Throws
-/// core::Refusal when experts or slots do not divide over ranks, the limit leaves fewer than top_k
-/// experts, or an expert would get more rows than there are tokens.
+/// core::Refusal when experts or slots do not divide over ranks, or over nodes where these are the
+/// limit's groups, the limit leaves fewer than top_k experts, or an expert would get more rows than there are tokens.
 [[nodiscard]] RoutedLoad route(const MixtureOfExperts& moe, const RoutingSpec& spec,
                                std::int64_t tokens_per_rank, std::int64_t ranks,
                                std::int64_t ranks_per_node);
