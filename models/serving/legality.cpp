@@ -22,9 +22,11 @@ class Finder {
   explicit Finder(const InferenceJob& job) : job_(job) {}
 
   std::vector<Contradiction> all() {
+    precision();
     split();
     batch();
     overlap();
+    dispatcher();
     speculation();
     return std::move(found_);
   }
@@ -32,6 +34,15 @@ class Finder {
  private:
   void add(std::string key, std::string against, std::string reason) {
     found_.push_back({std::move(key), std::move(against), std::move(reason)});
+  }
+
+  void precision() {
+    const workload::InferencePrecision& p = job_.precision;
+    if (job_.phase == Phase::decode && p.attention == core::DataType::fp8 &&
+        p.kv_cache != core::DataType::fp8)
+      add("precision.attention", "precision.kv_cache",
+          fmt::format("found fp8; expected {}, as decode multiplies what the cache holds",
+                      core::to_string(p.kv_cache)));
   }
 
   void split() {
@@ -86,6 +97,21 @@ class Finder {
     if (job_.phase == Phase::decode && job_.sequences < 2)
       add("serving.two_batch_overlap", "batch.sequences",
           "found true; expected at least 2 sequences to make two batches of");
+  }
+
+  void dispatcher() {
+    const workload::InferenceSplit& s = job_.split;
+    if (!job_.architecture.has_experts() || s.gpus() == 1) return;
+    const std::string path = workload::to_string(s.path);
+    if (s.path != ExpertPath::replicated && s.expert == 1)
+      add("serving.dispatcher", "parallelism.expert",
+          fmt::format("found {}; expected {} where no expert ranks exchange tokens", path,
+                      workload::to_string(ExpertPath::replicated)));
+    const bool takes = s.path == ExpertPath::normal;
+    if (takes != (job_.communication_sms > 0))
+      add("serving.communication_sms", "serving.dispatcher",
+          fmt::format("found {}; expected {}, as exchanges of {} take {}", job_.communication_sms,
+                      takes ? "at least 1" : "0", path, takes ? "SMs" : "none"));
   }
 
   void speculation() {

@@ -157,6 +157,9 @@ const std::vector<Mistake> kMistakes{
      "mean 'fp8'?)"},
     {"decode", "precision: {attention: fp8_block}",
      "s.yaml:2:24: error: precision.attention: found 'fp8_block'; expected one of bf16 or fp8"},
+    {"decode", "precision: {attention: fp8}",
+     "s.yaml:2:24: error: precision.attention: found fp8; expected bf16, as decode multiplies what "
+     "the cache holds (precision.kv_cache: decode.yaml:4:59)"},
     {"decode", "precision: {recipe: int4}",
      "s.yaml:2:21: error: precision.recipe: found 'int4'; expected one of bf16, fp8, fp8_block, "
      "mxfp8 or nvfp4"},
@@ -167,6 +170,13 @@ const std::vector<Mistake> kMistakes{
     {"decode", "serving: {dispatcher: all_reduce}",
      "decode.yaml:7:30: error: serving.two_batch_overlap: found true; expected false where no "
      "expert ranks exchange tokens (parallelism.expert: decode.yaml:6:34)"},
+    {"decode",
+     "parallelism: {tensor: 8, expert: 1, expert_tensor: 8}\nserving: {two_batch_overlap: false}",
+     "decode.yaml:7:48: error: serving.dispatcher: found deepep_low_latency; expected all_reduce "
+     "where no expert ranks exchange tokens (parallelism.expert: s.yaml:2:34)"},
+    {"decode", "serving: {communication_sms: 20}",
+     "s.yaml:2:30: error: serving.communication_sms: found 20; expected 0, as exchanges of "
+     "deepep_low_latency take none (serving.dispatcher: decode.yaml:7:48)"},
     {"decode", "serving: {host_overhead: 300}",
      "s.yaml:2:26: error: serving.host_overhead: found '300', which has no unit; expected a time "
      "in ps, ns, us, ms or s"},
@@ -202,6 +212,9 @@ const std::vector<Mistake> kMistakes{
      "prefill.yaml:1:6)"},
     {"prefill", "serving: {communication_sms: 132}",
      "s.yaml:2:30: error: serving.communication_sms: found '132'; expected an integer in [0, 131]"},
+    {"prefill", "serving: {communication_sms: 0}",
+     "s.yaml:2:30: error: serving.communication_sms: found 0; expected at least 1, as exchanges of "
+     "deepep_normal take SMs (serving.dispatcher: prefill.yaml:7:48)"},
     {"prefill", "batch: {context: 4096}",
      "s.yaml:2:9: error: batch.context: found an unknown key; known are prompt, tokens or prefix"},
     {"pools", "disaggregation: {prefill: decode.yaml}",
