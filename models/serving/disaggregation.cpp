@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <string>
 
 #include "sim/core/diagnostics.hpp"
 
@@ -52,21 +53,29 @@ Estimate balancing_ratio(const PoolRate& prefill, const PoolRate& decode,
 }
 
 PoolSizes size_pools(const PoolRate& prefill, const PoolRate& decode, const RequestShape& request,
-                     int64_t gpus) {
-  const int64_t least = prefill.instance_gpus + decode.instance_gpus;
-  if (gpus < least)
-    throw core::Refusal(core::RefusalKind::does_not_fit,
-                        fmt::format("{} GPUs hold no prefill instance of {} beside a decode "
-                                    "instance of {}; expected at least {}",
-                                    gpus, prefill.instance_gpus, decode.instance_gpus, least));
+                     const PoolRoom& room) {
+  const auto require = [](int64_t gpus, int64_t least, const std::string& what) {
+    if (gpus < least)
+      throw core::Refusal(
+          core::RefusalKind::does_not_fit,
+          fmt::format("{} GPUs hold no {}; expected at least {}", gpus, what, least));
+  };
+  require(room.prefill, prefill.instance_gpus, "prefill instance");
+  require(room.decode, decode.instance_gpus, "decode instance");
+  require(room.both, prefill.instance_gpus + decode.instance_gpus,
+          fmt::format("prefill instance of {} beside a decode instance of {}",
+                      prefill.instance_gpus, decode.instance_gpus));
+  const int64_t most =
+      std::min(room.prefill, room.both - decode.instance_gpus) / prefill.instance_gpus;
+  const double one = requests(decode, 1, decoded(request));
   PoolSizes best;
-  for (int64_t p = 1; p * prefill.instance_gpus + decode.instance_gpus <= gpus; ++p) {
+  for (int64_t p = 1; p <= most; ++p) {
     const double prefilled = requests(prefill, p, request.new_prompt_tokens);
-    const int64_t room = (gpus - p * prefill.instance_gpus) / decode.instance_gpus;
+    const int64_t left =
+        std::min(room.decode, room.both - p * prefill.instance_gpus) / decode.instance_gpus;
     // No more decode instances than this prefill pool keeps busy.
-    const double one = requests(decode, 1, decoded(request));
     const int64_t d =
-        std::clamp<int64_t>(static_cast<int64_t>(std::ceil(prefilled / one)), 1, room);
+        std::clamp<int64_t>(static_cast<int64_t>(std::ceil(prefilled / one)), 1, left);
     const double decodable = one * static_cast<double>(d);
     const double rate = std::min(prefilled, decodable);
     if (rate <= best.requests_per_second) continue;

@@ -57,9 +57,16 @@ struct PoolSizes {
   }
 };
 
-/// The most requests a second on at most `gpus` GPUs, with the fewest GPUs; at least an instance of
-/// each. Throws core::Refusal (does_not_fit) when there are too few for that.
+/// GPUs that pools may have at most.
+struct PoolRoom {
+  std::int64_t prefill = 0;
+  std::int64_t decode = 0;
+  std::int64_t both = 0;  ///< Together; fewer than the sum where pools share a cluster.
+};
+
+/// The most requests a second within `room`, with the fewest GPUs; at least an instance of each.
+/// Throws core::Refusal (does_not_fit) when there are too few for that.
 [[nodiscard]] PoolSizes size_pools(const PoolRate& prefill, const PoolRate& decode,
-                                   const RequestShape& request, std::int64_t gpus);
+                                   const RequestShape& request, const PoolRoom& room);
 
 }  // namespace tessera::serving

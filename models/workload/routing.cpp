@@ -91,9 +91,10 @@ class Router {
           "{} experts and {} redundant ones cannot be split evenly over {} expert ranks",
           moe_.experts, spec_.redundant_experts, ranks_));
     if (moe_.experts % gate_.groups != 0)
-      refuse(fmt::format("{} experts cannot be split evenly over {} nodes, as a node limit of {} "
-                         "needs",
-                         moe_.experts, gate_.groups, spec_.node_limit));
+      refuse(
+          fmt::format("{} experts cannot be split evenly over {} nodes, as a node limit of {} "
+                      "needs",
+                      moe_.experts, gate_.groups, spec_.node_limit));
     const std::int64_t open = gate_.group_limit * (moe_.experts / gate_.groups);
     if (open < moe_.top_k)
       refuse(

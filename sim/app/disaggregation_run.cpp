@@ -30,8 +30,9 @@ struct Pool {
   }
 };
 
-Estimate exact(double value, std::string unit) {
-  return {value, value, value, std::move(unit), core::Grade::measured};
+/// What follows from shapes, or is chosen by what a grade tells.
+Estimate counted(double value, std::string unit, core::Grade grade = core::Grade::transferred) {
+  return {value, value, value, std::move(unit), grade};
 }
 
 /// All bounds and the value times `factor`, which is without error.
@@ -99,17 +100,78 @@ class CacheWire {
   int from_peer_, to_peer_;
 };
 
+/// Both pools at the size that was asked for, or that keeps a decode instance busy.
+struct Pools {
+  PoolRate prefill, decode;
+  serving::RequestShape request;
+  Estimate ratio;  ///< Prefill GPUs a decode GPU.
+  serving::PoolSizes sizes;
+
+  [[nodiscard]] double prefill_gpus() const {
+    return static_cast<double>(sizes.prefill_instances * prefill.instance_gpus);
+  }
+  [[nodiscard]] double decode_gpus() const {
+    return static_cast<double>(sizes.decode_instances * decode.instance_gpus);
+  }
+  /// `value` of the pool that binds, as uncertain as its rate.
+  [[nodiscard]] Estimate by_binding(double value, std::string unit) const {
+    const Estimate& rate = (sizes.prefill_binds ? prefill : decode).tokens_per_second_per_gpu;
+    return scaled(rate, value / rate.value, std::move(unit));
+  }
+};
+
+/// A decode instance and the fewest prefill instances that keep it busy.
+int64_t least_gpus(const Pools& pools) {
+  const double wanted = pools.ratio.value * static_cast<double>(pools.decode.instance_gpus);
+  const auto instances =
+      static_cast<int64_t>(std::ceil(wanted / static_cast<double>(pools.prefill.instance_gpus)));
+  return std::max<int64_t>(1, instances) * pools.prefill.instance_gpus + pools.decode.instance_gpus;
+}
+
+Pools sized_pools(const DisaggregationScenario& scenario, const Pool& prefill, const Pool& decode) {
+  Pools pools{.prefill = prefill.rate(),
+              .decode = decode.rate(),
+              .request = {static_cast<double>(scenario.prompt - prefill.job().prefix),
+                          static_cast<double>(scenario.output)}};
+  pools.ratio = serving::balancing_ratio(pools.prefill, pools.decode, pools.request);
+  serving::PoolRoom room = scenario.room();
+  room.both = std::min(room.both, scenario.gpus.value_or(least_gpus(pools)));
+  pools.sizes = serving::size_pools(pools.prefill, pools.decode, pools.request, room);
+  return pools;
+}
+
 /// What the cache's way costs.
 struct Transfer {
   double bytes_per_request = 0;
   double bytes_per_gpu = 0;  ///< That a prefill GPU sends after one iteration.
   Estimate whole;            ///< All layers' caches at once.
   Estimate exposed;          ///< After the prefill.
-  double network_share = 0;  ///< Of a prefill GPU's part of its NIC, in steady state.
+  Estimate network_share;    ///< Used of the NICs of the pool that needs more of its own.
 };
 
+/// Share of the NICs of `gpus` GPUs that `bytes` a second need.
+double nic_share(const Pool& pool, double gpus, double bytes) {
+  const device::NicSpec& nic = pool.scenario.cluster.node.nic;
+  return bytes / gpus * nic.gpus_per_nic / (nic.rate.value() * nic.efficiency);
+}
+
+/// Throws core::Refusal (saturated) when caches are made faster than the network takes them.
+Estimate network_share(const Pool& prefill, const Pool& decode, const Pools& pools, double bytes) {
+  const double moved = pools.sizes.requests_per_second * bytes;
+  const double share = std::max(nic_share(prefill, pools.prefill_gpus(), moved),
+                                nic_share(decode, pools.decode_gpus(), moved));
+  if (share > 1)
+    throw core::Refusal(
+        core::RefusalKind::saturated,
+        fmt::format("{:.0f} requests a second have caches of {:.3g} GB, {:.1f} times what the "
+                    "NICs of {:.0f} prefill and {:.0f} decode GPUs carry",
+                    pools.sizes.requests_per_second, bytes / 1e9, share, pools.prefill_gpus(),
+                    pools.decode_gpus()));
+  return pools.by_binding(share, "1");
+}
+
 Transfer transfer_of(const DisaggregationScenario& scenario, const Pool& prefill,
-                     const Pool& decode) {
+                     const Pool& decode, const Pools& pools) {
   const serving::InferenceJob& job = prefill.job();
   Transfer t;
   t.bytes_per_request = request_bytes(decode.job(), static_cast<double>(scenario.prompt));
@@ -130,66 +192,46 @@ Transfer transfer_of(const DisaggregationScenario& scenario, const Pool& prefill
   };
   t.exposed = {exposed(layer.time, whole.time), exposed(layer.lower, whole.lower),
                exposed(layer.upper, whole.upper), "s", whole.grade};
-  const device::NicSpec& nic = prefill.scenario.cluster.node.nic;
-  const double sent = prefill.rate().tokens_per_second_per_gpu.value / static_cast<double>(fresh) *
-                      t.bytes_per_request;
-  t.network_share = sent * nic.gpus_per_nic / (nic.rate.value() * nic.efficiency);
+  t.network_share = network_share(prefill, decode, pools, t.bytes_per_request);
   return t;
 }
 
 /// Share of a pool's rate that is used; of the pool that waits it is as uncertain as the balance.
 Estimate busy(double share, const Estimate& balance) {
-  if (share == 1) return exact(1, "1");
+  if (share == 1) return counted(1, "1", balance.grade);
   return {share, share * balance.lower / balance.value,
           std::min(1.0, share * balance.upper / balance.value), "1", balance.grade};
 }
 
-/// A decode instance and the fewest prefill instances that keep it busy.
-int64_t least_gpus(const PoolRate& prefill, const PoolRate& decode, double ratio) {
-  const double wanted = ratio * static_cast<double>(decode.instance_gpus);
-  const auto instances =
-      static_cast<int64_t>(std::ceil(wanted / static_cast<double>(prefill.instance_gpus)));
-  return std::max<int64_t>(1, instances) * prefill.instance_gpus + decode.instance_gpus;
-}
-
-void add_pools(core::Result& result, const DisaggregationScenario& scenario, const Pool& prefill,
-               const Pool& decode) {
+void add_pools(core::Result& result, const Pool& prefill, const Pool& decode, const Pools& pools) {
   const auto add = [&](const char* name, Estimate value) {
     result.quantities.emplace_back(name, std::move(value));
   };
-  const PoolRate p = prefill.rate(), d = decode.rate();
-  const serving::RequestShape request{static_cast<double>(scenario.prompt - prefill.job().prefix),
-                                      static_cast<double>(scenario.output)};
-  const Estimate ratio = serving::balancing_ratio(p, d, request);
-  const serving::PoolSizes sizes =
-      serving::size_pools(p, d, request, scenario.gpus.value_or(least_gpus(p, d, ratio.value)));
-  const Estimate& binding = (sizes.prefill_binds ? p : d).tokens_per_second_per_gpu;
-  const auto by_binding = [&](double value, std::string unit) {
-    return scaled(binding, value / binding.value, std::move(unit));
-  };
-  const auto gpus = static_cast<double>(sizes.gpus(p, d));
+  const serving::PoolSizes& sizes = pools.sizes;
+  const serving::RequestShape& request = pools.request;
+  const Estimate& ratio = pools.ratio;
   add("prefill_gpus_per_decode_gpu", ratio);
-  add("prefill_gpus", exact(static_cast<double>(sizes.prefill_instances * p.instance_gpus), "GPU"));
-  add("decode_gpus", exact(static_cast<double>(sizes.decode_instances * d.instance_gpus), "GPU"));
+  add("prefill_gpus", counted(pools.prefill_gpus(), "GPU", ratio.grade));
+  add("decode_gpus", counted(pools.decode_gpus(), "GPU", ratio.grade));
   add("prefill_busy", busy(sizes.prefill_busy, ratio));
   add("decode_busy", busy(sizes.decode_busy, ratio));
-  add("requests_per_second", by_binding(sizes.requests_per_second, "1/s"));
+  add("requests_per_second", pools.by_binding(sizes.requests_per_second, "1/s"));
   add("tokens_per_second_per_gpu",
-      by_binding(sizes.requests_per_second * request.output_tokens / gpus, "tokens/s"));
-  add("prefill_tokens_per_second_per_gpu", p.tokens_per_second_per_gpu);
-  add("decode_tokens_per_second_per_gpu", d.tokens_per_second_per_gpu);
+      pools.by_binding(sizes.requests_per_second * request.output_tokens /
+                           (pools.prefill_gpus() + pools.decode_gpus()),
+                       "tokens/s"));
+  add("prefill_tokens_per_second_per_gpu", pools.prefill.tokens_per_second_per_gpu);
+  add("decode_tokens_per_second_per_gpu", pools.decode.tokens_per_second_per_gpu);
   // Every pool is paid for whether it works or waits.
-  const auto bill = [&](const char* name, const char* unit) {
-    const Estimate* of_prefill = prefill.result.find(name);
-    const Estimate* of_decode = decode.result.find(name);
-    if (of_prefill == nullptr || of_decode == nullptr) return;
-    const Estimate prompt =
-        scaled(*of_prefill, request.new_prompt_tokens / sizes.prefill_busy, unit);
-    const Estimate output =
-        scaled(*of_decode, (request.output_tokens - 1) / sizes.decode_busy, unit);
-    add(name, scaled(sum(prompt, output), 1 / request.output_tokens, unit));
-  };
-  bill("dollars_per_million_tokens", "USD");
+  const char* dollars = "dollars_per_million_tokens";
+  const Estimate *of_prefill = prefill.result.find(dollars),
+                 *of_decode = decode.result.find(dollars);
+  if (of_prefill == nullptr || of_decode == nullptr) return;
+  const Estimate prompt =
+      scaled(*of_prefill, request.new_prompt_tokens / sizes.prefill_busy, "USD");
+  const Estimate output =
+      scaled(*of_decode, (request.output_tokens - 1) / sizes.decode_busy, "USD");
+  add(dollars, scaled(sum(prompt, output), 1 / request.output_tokens, "USD"));
 }
 
 void add_rows(core::Result& result, const char* rank, const core::Result& pool) {
@@ -214,10 +256,10 @@ void add_transfer(core::Result& result, const DisaggregationScenario& scenario,
   const auto add = [&](const char* name, Estimate value) {
     result.quantities.emplace_back(name, std::move(value));
   };
-  add("kv_transfer_bytes", exact(transfer.bytes_per_request, "B"));
+  add("kv_transfer_bytes", counted(transfer.bytes_per_request, "B"));
   add("kv_transfer_time", transfer.whole);
   add("kv_transfer_exposed", transfer.exposed);
-  add("kv_transfer_network_share", exact(transfer.network_share, "1"));
+  add("kv_transfer_network_share", transfer.network_share);
   result.network.push_back({.operation = "kv_transfer",
                             .fabric = "rdma",
                             .bytes_per_rank = transfer.bytes_per_gpu,
@@ -268,12 +310,13 @@ core::Result run_disaggregation(const DisaggregationScenario& scenario, const Ru
   result.refused = refusal_of(prefill, decode);
   if (result.refused) return result;
   try {
-    const Transfer transfer = transfer_of(scenario, prefill, decode);
+    const Pools pools = sized_pools(scenario, prefill, decode);
+    const Transfer transfer = transfer_of(scenario, prefill, decode, pools);
     result.quantities.emplace_back("ttft", sum(prefill.quantity("ttft"), transfer.exposed));
     result.quantities.emplace_back("tpot", decode.quantity("tpot"));
     result.quantities.emplace_back("tokens_per_second_per_user",
                                    decode.quantity("tokens_per_second_per_user"));
-    add_pools(result, scenario, prefill, decode);
+    add_pools(result, prefill, decode, pools);
     add_transfer(result, scenario, transfer);
     add_rows(result, "prefill", prefill.result);
     add_rows(result, "decode", decode.result);

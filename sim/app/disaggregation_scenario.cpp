@@ -79,12 +79,6 @@ void check_pools(const ConfigNode& node, const Scenario& prefill, const Scenario
                                          core::to_string(d.precision.kv_cache)));
 }
 
-/// GPUs that the pools can have: of one cluster, or of both.
-int64_t available_gpus(const Scenario& prefill, const Scenario& decode) {
-  const int64_t decoding = decode.cluster.gpus();
-  return prefill.cluster.name == decode.cluster.name ? decoding : decoding + prefill.cluster.gpus();
-}
-
 void read_pools(const ConfigNode& node, DisaggregationScenario& scenario) {
   // Named before the rest is checked, so that nobody takes them for unknown keys.
   (void)node.text("prefill");
@@ -105,14 +99,20 @@ void read_pools(const ConfigNode& node, DisaggregationScenario& scenario) {
                 batch_change(node.at("output"), "context", scenario.prompt + scenario.output / 2));
   if (!prefill || !decode) return;
   check_pools(node, *prefill, *decode);
-  if (const int64_t most = available_gpus(*prefill, *decode); scenario.gpus.value_or(0) > most)
-    node.fail("gpus", fmt::format("found {}; expected at most the {} of the pools' clusters",
-                                  *scenario.gpus, most));
   scenario.prefill = *prefill;
   scenario.decode = *decode;
+  if (const int64_t most = scenario.room().both; scenario.gpus.value_or(0) > most)
+    node.fail("gpus", fmt::format("found {}; expected at most the {} of the pools' clusters",
+                                  *scenario.gpus, most));
 }
 
 }  // namespace
+
+serving::PoolRoom DisaggregationScenario::room() const {
+  const int64_t prefilling = prefill.cluster.gpus(), decoding = decode.cluster.gpus();
+  const bool one = prefill.cluster.name == decode.cluster.name;
+  return {prefilling, decoding, one ? decoding : prefilling + decoding};
+}
 
 bool is_disaggregation(const std::string& path_or_name, const std::vector<std::string>& set) {
   const ConfigDocument document = ConfigDocument::load(path_or_name, load_options(set));

@@ -23,6 +23,9 @@ struct DisaggregationScenario {
   /// GPUs of both pools together; nothing: a decode instance and what keeps it busy.
   std::optional<std::int64_t> gpus;
   std::string resolved;  ///< JSON of every value with its origin.
+
+  /// GPUs of the pools' clusters, which may be one.
+  [[nodiscard]] serving::PoolRoom room() const;
 };
 
 /// Whether a scenario's job is `disaggregation`. Throws core::ConfigError where it cannot be read.

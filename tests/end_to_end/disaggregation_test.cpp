@@ -62,5 +62,22 @@ TEST_CASE("too few GPUs for an instance of each pool are refused", "[disaggregat
                                "of 128; expected at least 160"));
 }
 
+TEST_CASE("a decode pool that one cluster cannot keep busy waits", "[disaggregation]") {
+  const auto pools = quantities(std::string(kPools) + " --set disaggregation.output=8");
+  CHECK(value(pools, "prefill_gpus") + value(pools, "decode_gpus") == 2048);
+  CHECK(value(pools, "decode_busy") < 0.5);
+  CHECK(value(pools, "prefill_busy") == 1);
+}
+
+TEST_CASE("caches that the network cannot carry are refused", "[disaggregation]") {
+  const Outcome run =
+      run_tessera(std::string(kPools) +
+                  " --set disaggregation.output=2 --set disaggregation.prefill.batch.prefix=4000 "
+                  "--set disaggregation.prefill.batch.tokens=960");
+  CHECK(run.exit_code == 1);
+  CHECK_THAT(run.errors, ContainsSubstring("saturated: "));
+  CHECK_THAT(run.errors, ContainsSubstring("prefill and 128 decode GPUs carry"));
+}
+
 }  // namespace
 }  // namespace tessera::end_to_end

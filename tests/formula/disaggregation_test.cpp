@@ -51,20 +51,39 @@ TEST_CASE("pools balance where both take as long for a request", "[disaggregatio
   CHECK(balancing_ratio(pool(32, 16'384), pool(128, 2048), request).value == Approx(0.5));
 }
 
+/// One cluster for both pools.
+PoolRoom shared(std::int64_t gpus) { return {gpus, gpus, gpus}; }
+
 TEST_CASE("whole instances share out the GPUs", "[disaggregation]") {
   const RequestShape request{.new_prompt_tokens = 4096, .output_tokens = 1025};
   // An instance of 32 prefills 64 requests a second, one of 128 decodes 256: four to one.
-  const PoolSizes sizes = size_pools(pool(32, 8192), pool(128, 2048), request, 256);
+  const PoolSizes sizes = size_pools(pool(32, 8192), pool(128, 2048), request, shared(256));
   CHECK(sizes.prefill_instances == 4);
   CHECK(sizes.decode_instances == 1);
   CHECK(sizes.requests_per_second == Approx(256));
   CHECK(sizes.prefill_busy == Approx(1));
   CHECK(sizes.decode_busy == Approx(1));
   // With 64 GPUs left over nothing is gained, so they stay free.
-  CHECK(size_pools(pool(32, 8192), pool(128, 2048), request, 320)
+  CHECK(size_pools(pool(32, 8192), pool(128, 2048), request, shared(320))
             .gpus(pool(32, 8192), pool(128, 2048)) == 256);
-  CHECK_THROWS_AS(size_pools(pool(32, 8192), pool(128, 2048), request, 159), core::Refusal);
-  CHECK(size_pools(pool(32, 8192), pool(128, 2048), request, 160).prefill_binds);
+  CHECK_THROWS_AS(size_pools(pool(32, 8192), pool(128, 2048), request, shared(159)), core::Refusal);
+  CHECK(size_pools(pool(32, 8192), pool(128, 2048), request, shared(160)).prefill_binds);
+}
+
+TEST_CASE("each pool stays within its own cluster", "[disaggregation]") {
+  const RequestShape request{.new_prompt_tokens = 4096, .output_tokens = 1025};
+  // Four prefill instances would keep a decode instance busy; a cluster of 96 GPUs holds three.
+  const PoolSizes prefill_bound =
+      size_pools(pool(32, 8192), pool(128, 2048), request, {96, 2048, 2048 + 96});
+  CHECK(prefill_bound.prefill_instances == 3);
+  CHECK(prefill_bound.decode_instances == 1);
+  CHECK(prefill_bound.decode_busy == Approx(0.75));
+  const PoolSizes decode_bound =
+      size_pools(pool(32, 8192), pool(128, 2048), request, {2048, 300, 2048 + 300});
+  CHECK(decode_bound.decode_instances == 2);
+  CHECK(decode_bound.prefill_instances == 8);
+  CHECK_THROWS_AS(size_pools(pool(32, 8192), pool(128, 2048), request, {16, 2048, 2064}),
+                  core::Refusal);
 }
 
 TEST_CASE("more GPUs never serve fewer requests", "[disaggregation]") {
@@ -72,7 +91,7 @@ TEST_CASE("more GPUs never serve fewer requests", "[disaggregation]") {
   double before = 0;
   for (std::int64_t gpus = 160; gpus <= 2048; gpus += 16) {
     const double now =
-        size_pools(pool(32, 7000), pool(128, 2300), request, gpus).requests_per_second;
+        size_pools(pool(32, 7000), pool(128, 2300), request, shared(gpus)).requests_per_second;
     CHECK(now >= before);
     before = now;
   }

@@ -149,9 +149,9 @@ TEST_CASE("a limit on nodes holds for models without groups", "[routing]") {
   CHECK_FALSE(route(moe, {.node_limit = 4}, 128, 32, 8).placed);
   CHECK_FALSE(route(v3(), {.node_limit = 4}, 128, 32, 8).placed);
   // Three nodes, the last of two ranks, do not share 70 experts evenly.
-  CHECK_THROWS_AS(route({.experts = 70, .top_k = 8, .intermediate = 1}, {.node_limit = 2}, 128, 10,
-                        4),
-                  core::Refusal);
+  CHECK_THROWS_AS(
+      route({.experts = 70, .top_k = 8, .intermediate = 1}, {.node_limit = 2}, 128, 10, 4),
+      core::Refusal);
 }
 
 TEST_CASE("what cannot be routed is refused", "[routing]") {
