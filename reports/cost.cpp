@@ -48,35 +48,31 @@ StepEnergy step_energy(const RunFigures& run, const CostAssumptions& assumptions
   return energy;
 }
 
-/// Where a price comes from, with its date when it has one.
-std::string source_of(const device::Price& price) {
-  return price.date.empty() ? price.source : fmt::format("{}, {}", price.source, price.date);
-}
-
 /// The rows of a GPU-hour; for an owned one their sum, and how much use it needs to beat the rent.
-void add_hour(core::Result& result, const GpuHour& hour, const CostAssumptions& assumptions) {
+void add_hour(core::Result& result, const GpuHour& hour, const CostAssumptions& assumptions,
+              const Estimate& watts) {
   for (const core::CostRow& part : hour.parts) result.cost.push_back(part);
   if (!assumptions.ownership) return;
   result.cost.push_back({"GPU-hour, owned", hour.total, "sum of the five above"});
   const Estimate& rent = assumptions.rental.value;
   const auto use = [&](double dollars) {
-    return break_even(*assumptions.ownership, dollars).utilisation.value_or(1);
+    return break_even(*assumptions.ownership, dollars, watts).utilisation.value_or(1);
   };
-  if (break_even(*assumptions.ownership, rent.value).utilisation)
+  if (break_even(*assumptions.ownership, rent.value, watts).utilisation)
     result.cost.push_back(
         {"use above which owning is cheaper",
          {use(rent.value), use(rent.upper), use(rent.lower), "fraction", core::Grade::assumed},
-         fmt::format("against a rent of {:.2f} USD/GPU/h; {}", rent.value,
-                     source_of(assumptions.rental))});
+         fmt::format("against a rent of {:.2f} USD/GPU/h and its range; {}", rent.value,
+                     assumptions.rental.cited())});
 }
 
 void add_dollars(core::Result& result, const Estimate& gpu_hours, const GpuHour& hour,
-                 const CostAssumptions& assumptions) {
+                 const CostAssumptions& assumptions, const Estimate& watts) {
   const Estimate dollars = product(gpu_hours, hour.total, "USD");
   result.quantities.emplace_back("gpu_hours", gpu_hours);
   result.quantities.emplace_back("dollars", dollars);
   result.cost.push_back({"GPU-hours", gpu_hours, "step time x steps x GPUs"});
-  add_hour(result, hour, assumptions);
+  add_hour(result, hour, assumptions, watts);
   if (assumptions.ownership)
     result.cost.push_back({"owned GPUs", dollars, "GPU-hours x GPU-hour, owned"});
   else
@@ -95,9 +91,9 @@ void add_run_energy(core::Result& result, const StepEnergy& step, double steps,
   result.energy.push_back({"network switches", scaled(step.network, factor, "MWh"),
                            "power_per_gpu of the fabric description"});
   result.energy.push_back({"facility", facility, "all of the above x PUE"});
-  result.energy.push_back({"PUE", assumptions.pue.value, source_of(assumptions.pue)});
+  result.energy.push_back({"PUE", assumptions.pue.value, assumptions.pue.cited()});
   result.cost.push_back(
-      {"electricity tariff", assumptions.electricity.value, source_of(assumptions.electricity)});
+      {"electricity tariff", assumptions.electricity.value, assumptions.electricity.cited()});
   result.cost.push_back({assumptions.ownership ? "electricity at work, a part of owning"
                                                : "electricity, when it is not part of the rent",
                          bill, "facility energy x tariff"});
@@ -134,16 +130,17 @@ Estimate sum(const Estimate& a, const Estimate& b) {
 void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions& assumptions,
               const device::ClusterSpec& cluster) {
   const StepEnergy energy = step_energy(run, assumptions, cluster);
-  const GpuHour hour = gpu_hour(
-      assumptions, machine_watts(scaled(run.joules_per_gpu, 1 / run.step.value, "W"), cluster));
+  const Estimate watts =
+      machine_watts(scaled(run.joules_per_gpu, 1 / run.step.value, "W"), cluster);
+  const GpuHour hour = gpu_hour(assumptions, watts);
   if (run.tokens > 0) {
     const double steps = run.tokens / run.tokens_per_step;
     add_dollars(result, scaled(run.step, steps * run.gpus / kSecondsPerHour, "GPU-h"), hour,
-                assumptions);
+                assumptions, watts);
     add_run_energy(result, energy, steps, assumptions);
   } else {
     const Estimate step_hours = scaled(run.step, run.gpus / kSecondsPerHour, "GPU-h");
-    add_hour(result, hour, assumptions);
+    add_hour(result, hour, assumptions, watts);
     result.cost.push_back({assumptions.ownership ? "owned GPUs, one step" : "rent of a step",
                            product(step_hours, hour.total, "USD"),
                            "GPU-hours of a step x the hour of a GPU"});
@@ -161,7 +158,7 @@ void add_cost(core::Result& result, const RunFigures& run, const CostAssumptions
 GpuHour gpu_hour(const CostAssumptions& assumptions, const std::optional<Estimate>& watts) {
   if (assumptions.ownership) return owned_hour(*assumptions.ownership, watts);
   const device::Price& rent = assumptions.rental;
-  return {.total = rent.value, .parts = {{"rental rate", rent.value, source_of(rent)}}};
+  return {.total = rent.value, .parts = {{"rental rate", rent.value, rent.cited()}}};
 }
 
 Estimate machine_watts(const Estimate& watts, const device::ClusterSpec& cluster) {
@@ -186,13 +183,13 @@ void add_token_cost(core::Result& result, const TokenFigures& tokens,
   result.quantities.emplace_back("dollars_per_million_tokens", dollars);
   result.quantities.emplace_back("joules_per_token", joules);
   result.quantities.emplace_back("gpu_power", scaled(tokens.watts_per_gpu, 1, "W"));
-  add_hour(result, hour, assumptions);
+  add_hour(result, hour, assumptions, machines);
   result.cost.push_back({"a million tokens", dollars, "GPU-hour / tokens of an hour"});
   result.energy.push_back({"GPU", ratio(tokens.watts_per_gpu, rate, "J"), "J per token"});
   result.energy.push_back(
       {"GPU with its part of node and network", ratio(machines, rate, "J"),
        "J per token; overhead_power and power_per_gpu of the cluster's description"});
-  result.energy.push_back({"PUE", assumptions.pue.value, source_of(assumptions.pue)});
+  result.energy.push_back({"PUE", assumptions.pue.value, assumptions.pue.cited()});
   result.energy.push_back({"facility", joules, "J per token, all of the above x PUE"});
 }
 

@@ -59,6 +59,9 @@ Values typical(const Inputs& inputs) {
   return values;
 }
 
+/// The rate that twelve months compound to `rate` a year.
+double monthly_rate(double rate) { return std::pow(1 + rate, 1 / kMonthsPerYear) - 1; }
+
 /// USD per GPU and hour owned, for what costs the same whether it works or not.
 double space_per_hour(const Values& v, double provisioned) {
   return v[colocation] * provisioned / kHoursPerMonth;
@@ -113,10 +116,6 @@ Estimate spread(const Inputs& inputs, double provisioned, const Figure& figure) 
           core::Grade::assumed};
 }
 
-std::string source_of(const device::Price& price) {
-  return price.date.empty() ? price.source : fmt::format("{}, {}", price.source, price.date);
-}
-
 /// Up to four digits, and whole dollars whole.
 std::string plain(double value) {
   return value < 1000 ? fmt::format("{:.4g}", value) : count(std::round(value));
@@ -126,16 +125,16 @@ std::string plain(double value) {
 std::array<std::string, kParts> explanations(const OwnershipAssumptions& a, const Values& v) {
   const std::string useful = fmt::format("{} of all hours", plain(v[utilisation]));
   return {fmt::format("{} USD over {} years, {}; {}", plain(v[server]), plain(v[years]), useful,
-                      source_of(a.server)),
+                      a.server.cited()),
           fmt::format("{} of server and network; {}", plain(v[network_share]),
-                      source_of(a.network_share)),
-          fmt::format("{} a year in equal payments; {}", plain(v[cost_of_capital]),
-                      source_of(a.cost_of_capital)),
+                      a.network_share.cited()),
+          fmt::format("{} a year in equal monthly payments; {}", plain(v[cost_of_capital]),
+                      a.cost_of_capital.cited()),
           fmt::format("{} USD a kW and month for {} kW; {}", plain(v[colocation]),
-                      plain(a.provisioned_kilowatts), source_of(a.colocation)),
+                      plain(a.provisioned_kilowatts), a.colocation.cited()),
           fmt::format("{} kW at work x PUE {} x {} USD/kWh, idle {}; {}", plain(v[kilowatts]),
                       plain(v[pue]), plain(v[electricity]), plain(v[idle_power]),
-                      source_of(a.electricity))};
+                      a.electricity.cited())};
 }
 
 core::Grade worst_of(const Inputs& inputs) {
@@ -178,7 +177,8 @@ double provisioned_kilowatts(const device::ClusterSpec& cluster) {
 }
 
 double annuity(double rate, double years) {
-  return rate > 0 ? rate / (1 - std::pow(1 + rate, -years)) : 1 / years;
+  if (rate <= 0) return 1 / years;
+  return kMonthsPerYear * monthly_rate(rate) / (1 - std::pow(1 + rate, -years));
 }
 
 GpuHour owned_hour(const OwnershipAssumptions& assumptions, const std::optional<Estimate>& watts) {
@@ -191,8 +191,9 @@ GpuHour owned_hour_whether_used_or_not(const OwnershipAssumptions& assumptions) 
   return hour_of(assumptions, inputs);
 }
 
-BreakEven break_even(const OwnershipAssumptions& a, double rent) {
-  const Values v = typical(inputs_of(a, std::nullopt));
+BreakEven break_even(const OwnershipAssumptions& a, double rent,
+                     const std::optional<Estimate>& watts) {
+  const Values v = typical(inputs_of(a, watts));
   const double bought = v[server] + network_dollars(v);
   const double space = space_per_hour(v, a.provisioned_kilowatts);
   const double energy = electricity_at_work(v);
@@ -207,7 +208,7 @@ BreakEven break_even(const OwnershipAssumptions& a, double rent) {
   const double u = v[utilisation];
   const double saved_a_month =
       kHoursPerMonth * (rent * u - space - energy * (u + v[idle_power] * (1 - u)));
-  const double monthly = std::pow(1 + v[cost_of_capital], 1 / kMonthsPerYear) - 1;
+  const double monthly = monthly_rate(v[cost_of_capital]);
   if (saved_a_month > bought * monthly) {
     const double months =
         monthly > 0 ? -std::log(1 - bought * monthly / saved_a_month) / std::log(1 + monthly)

@@ -24,10 +24,6 @@ std::string ranged(const Estimate& e) {
   return fmt::format("{} ({} to {})", money(e.value), money(e.lower), money(e.upper));
 }
 
-std::string dated(const device::Price& price) {
-  return price.date.empty() ? price.source : fmt::format("{}, {}", price.source, price.date);
-}
-
 std::string use_text(const BreakEven& even) {
   return even.utilisation ? fmt::format("above {:.0f} % use", 100 * *even.utilisation) : "never";
 }
@@ -87,7 +83,7 @@ Json comparison_json(const PriceComparison& c) {
   Json json{{"device", c.device},
             {"cluster", c.cluster},
             {"rental", estimate_json(c.rental.value)},
-            {"rental_source", dated(c.rental)},
+            {"rental_source", c.rental.cited()},
             {"owned_hour", hour_json(c.owned)},
             {"useful_hour", hour_json(c.useful)},
             {"utilisation", c.ownership.utilisation.value.value},
@@ -127,7 +123,7 @@ PriceComparison compare_prices(const std::string& device, const std::string& clu
 std::string to_text(const PriceComparison& c) {
   std::string text = fmt::format("{}, in {}, USD per GPU and hour\n\n", c.device, c.cluster);
   text += fmt::format("  rent {}  {}  {}\n\n", ranged(c.rental.value),
-                      core::to_string(c.rental.value.grade), dated(c.rental));
+                      core::to_string(c.rental.value.grade), c.rental.cited());
   text += fmt::format("  {:<21} {:>6}  {:>6}  {:<16} grade\n", "own", "owned", "useful",
                       "range of useful");
   text += parts_text(c.useful, c.owned) + "\n" + verdict(c) + "\n\n";

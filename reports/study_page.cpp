@@ -10,6 +10,7 @@
 #include "reports/aggregate.hpp"
 #include "reports/format.hpp"
 #include "reports/page.hpp"
+#include "reports/study_tables.hpp"
 
 namespace tessera::reports {
 namespace {
@@ -77,13 +78,11 @@ std::string header(const StudyResult& study) {
 std::string front_section(const StudyResult& study) {
   if (!study.front || study.front->points.empty()) return "";
   const auto& points = study.front->points;
-  const auto uncertain = std::count_if(
-      points.begin(), points.end(), [](const core::FrontPoint& point) { return !point.certain; });
   const std::string description = fmt::format(
-      "{} against {}, with 90 % intervals: no other point beats the large dots in both. {} of "
-      "these "
-      "{} are hollow: another beats their values, but the intervals overlap.",
-      label(study.front->y), label(study.front->x), uncertain, points.size());
+      "{} against {}. {}. The former are large, with 90 % intervals, the latter hollow: another "
+      "beats them in value, but not at 90 % of their ratio, in which errors and prices that two "
+      "points of one device share cancel.",
+      label(study.front->y), label(study.front->x), front_text(study));
   HtmlTable table{.id = "front",
                   .heads = {"Point", label(study.front->x), label(study.front->y), "Certain"}};
   for (const core::FrontPoint& on : points) {
@@ -93,7 +92,7 @@ std::string front_section(const StudyResult& study) {
     if (x == nullptr || y == nullptr) continue;
     table.rows.push_back({text_cell(point_name(study, point)), quantity_cell(x->value, x->unit),
                           quantity_cell(y->value, y->unit),
-                          text_cell(on.certain ? "yes" : "intervals overlap")});
+                          text_cell(on.certain ? "yes" : "not for sure beaten")});
   }
   return section("Best trade-offs",
                  figure("study-front", description, 460) + details("As a table", table.html()));
@@ -281,6 +280,7 @@ Json front_json(const StudyResult& study) {
     const auto on = on_front.find(i);
     points.push_back({{"name", point_name(study, study.points[i])},
                       {"series", series_of(study, study.points[i])},
+                      {"job", study.points[i].job},
                       {"x", estimate_json(*x)},
                       {"y", estimate_json(*y)},
                       {"front", on != on_front.end()},

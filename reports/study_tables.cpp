@@ -123,6 +123,23 @@ std::vector<const StudyPoint*> best_first(const StudyResult& study) {
   return list;
 }
 
+/// As many as a table has room for, each job its share.
+std::vector<const StudyPoint*> shown_of(const StudyResult& study,
+                                        const std::vector<const StudyPoint*>& best) {
+  const std::vector<std::string> jobs = core::jobs_of(study);
+  const std::size_t share = std::max<std::size_t>(1, kShownPoints / jobs.size());
+  std::vector<const StudyPoint*> shown;
+  for (const std::string& job : jobs) {
+    std::size_t taken = 0;
+    for (const StudyPoint* point : best)
+      if (taken < share && point->job == job) {
+        shown.push_back(point);
+        ++taken;
+      }
+  }
+  return shown;
+}
+
 std::string cell(const StudyResult& study, const StudyPoint& point, const std::string& name) {
   const Estimate* e = study.find(point, name);
   if (!e) return "-";
@@ -154,12 +171,12 @@ void print_best(const StudyResult& study, std::FILE* stream) {
     rows[0].push_back(axis.path.substr(axis.path.rfind('.') + 1));
   for (const std::string& name : shown_columns) rows[0].push_back(label(name));
   rows[0].emplace_back("binding");
-  for (std::size_t i = 0; i < std::min(best.size(), kShownPoints); ++i) {
+  for (const StudyPoint* point : shown_of(study, best)) {
     std::vector<std::string>& row = rows.emplace_back();
-    row.push_back(std::to_string(best[i]->number));
-    for (const std::string& setting : best[i]->settings) row.push_back(setting);
-    for (const std::string& name : shown_columns) row.push_back(cell(study, *best[i], name));
-    row.push_back(fact(*best[i], "binding"));
+    row.push_back(std::to_string(point->number));
+    for (const std::string& setting : point->settings) row.push_back(setting);
+    for (const std::string& name : shown_columns) row.push_back(cell(study, *point, name));
+    row.push_back(fact(*point, "binding"));
   }
   const std::string kept = study.targets.empty() ? "" : " that keep " + targets_text(study);
   fmt::print(stream, "\nBest of {} points{}\n", best.size(), kept);
@@ -211,6 +228,7 @@ std::string study_json(const StudyResult& study) {
   json["axes"] = Json::array();
   for (const core::StudyAxis& axis : study.axes)
     json["axes"].push_back({{"path", axis.path}, {"values", axis.values}});
+  json["for_each"] = study.for_each;
   json["quantities"] = study.quantities;
   json["objective"] = study.objective;
   json["targets"] = Json::array();
@@ -227,9 +245,13 @@ std::string study_json(const StudyResult& study) {
   if (study.front) {
     json["front"] = {{"x", study.front->x}, {"y", study.front->y}, {"points", Json::array()}};
     for (const core::FrontPoint& point : study.front->points)
-      json["front"]["points"].push_back(
-          {{"number", study.points[point.point].number}, {"certain", point.certain}});
+      json["front"]["points"].push_back({{"number", study.points[point.point].number},
+                                         {"certain", point.certain},
+                                         {"job", study.points[point.point].job}});
   }
+  json["best"] = Json::array();
+  for (const core::StudyBest& best : study.best)
+    json["best"].push_back({{"title", best.title}, {"number", study.points[best.point].number}});
   json["warnings"] = study.warnings;
   return json.dump(1) + "\n";
 }
@@ -242,11 +264,7 @@ void print_study(const StudyResult& study, std::FILE* stream) {
   fmt::print(stream, "\n");
   for (const std::string& sentence : study.answer) fmt::print(stream, "{}\n", sentence);
   print_best(study, stream);
-  if (study.front)
-    fmt::print(stream, "\nFront of {} against {}: {} points, {} of them beaten in value only\n",
-               study.front->y, study.front->x, study.front->points.size(),
-               std::count_if(study.front->points.begin(), study.front->points.end(),
-                             [](const core::FrontPoint& point) { return !point.certain; }));
+  if (study.front) fmt::print(stream, "\n{}\n", front_text(study));
   print_refusals(study, stream);
   for (const std::string& warning : study.warnings) fmt::print(stream, "Warning: {}\n", warning);
 }
@@ -261,6 +279,18 @@ void print_rows(const std::vector<std::vector<std::string>>& rows, std::FILE* st
     line.erase(line.find_last_not_of(' ') + 1);
     fmt::print(stream, "{}\n", line);
   }
+}
+
+std::string front_text(const StudyResult& study) {
+  const auto& points = study.front->points;
+  const auto certain = std::count_if(points.begin(), points.end(),
+                                     [](const core::FrontPoint& point) { return point.certain; });
+  std::string jobs;
+  for (const std::string& path : study.for_each) jobs += (jobs.empty() ? "" : " and ") + path;
+  return fmt::format("Front of {} against {}{}: {} points that no other beats, {} more that none "
+                     "beats for sure",
+                     study.front->y, study.front->x, jobs.empty() ? "" : " for each " + jobs,
+                     certain, points.size() - static_cast<std::size_t>(certain));
 }
 
 std::string settings_text(const StudyResult& study, const StudyPoint& point) {

@@ -20,6 +20,9 @@ namespace tessera::reports {
 /// The answer, the best points, what was refused and why.
 void print_study(const core::StudyResult& study, std::FILE* stream);
 
+/// How many points the front has and how many of them are sure. Requires: there is a front.
+[[nodiscard]] std::string front_text(const core::StudyResult& study);
+
 /// Rows of a table, the first one its head, each column as wide as its widest cell.
 void print_rows(const std::vector<std::vector<std::string>>& rows, std::FILE* stream);
 

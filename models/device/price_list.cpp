@@ -60,6 +60,10 @@ OwnershipPrices read_ownership(const core::ConfigNode& node) {
 
 }  // namespace
 
+std::string Price::cited() const {
+  return date.empty() ? source : fmt::format("{}, {}", source, date);
+}
+
 core::LoadOptions price_options(std::vector<core::Override> overrides) {
   return {.kind = "price list", .folder = "hw_configs", .overrides = std::move(overrides)};
 }

@@ -12,7 +12,10 @@ namespace tessera::device {
 struct Price {
   core::Estimate value;
   std::string source;
-  std::string date;  ///< Of the source, "2026-05".
+  std::string date;  ///< Of the source, "2026-05"; may be empty.
+
+  /// The source with its date, when it has one.
+  [[nodiscard]] std::string cited() const;
 };
 
 /// What owning GPUs takes, besides the energy they draw.

@@ -21,10 +21,11 @@ function renderCross(params, api) {
                                     line(api.coord([x, yLow]), api.coord([x, yHigh]))]};
 }
 
-/** @param front {x, y, x_unit, y_unit, points: [{name, series, x, y, front, certain}]} */
+/** @param front {x, y, x_unit, y_unit, points: [{name, series, job, x, y, front, certain}]} */
 export function front(front, width, colours, colourOf) {
   const {points} = front;
-  const best = points.filter((point) => point.front).sort((a, b) => a.x.value - b.x.value);
+  const best = points.filter((point) => point.certain).sort((a, b) => a.x.value - b.x.value);
+  const jobs = [...new Set(best.map((point) => point.job))];
   const names = [...new Set(points.map((point) => point.series))];
   const ranged = (estimate, unit) => `${quantity(estimate.value, unit)} ` +
       `(${quantity(estimate.lower, unit)} to ${quantity(estimate.upper, unit)})`;
@@ -33,9 +34,9 @@ export function front(front, width, colours, colourOf) {
       `${label(front.y)}: ${ranged(data.point.y, front.y_unit)}` : '';
   const dot = (point) => ({
     value: [point.x.value, point.y.value], point,
-    symbolSize: point.front ? 11 : 6,
+    symbolSize: point.certain ? 11 : 6,
     itemStyle: point.front && !point.certain ?
-        {color: colours.paper, borderColor: colourOf(point.series), borderWidth: 2} :
+        {color: colours.paper, borderColor: colourOf(point.series), borderWidth: 1.5} :
         {color: colourOf(point.series), opacity: point.front ? 1 : 0.45},
   });
   const scatter = names.map((name) => ({
@@ -51,8 +52,9 @@ export function front(front, width, colours, colourOf) {
     yAxis: scaled(colours, front.y, front.y_unit, points.map((point) => point.y.value),
                   {nameLocation: 'end', nameTextStyle: {color: colours.muted, align: 'left'}}),
     series: [
-      {type: 'line', name: 'front', silent: true, symbol: 'none', z: 2, lineStyle: {color: colours.muted, type: 'dashed'},
-       data: best.filter((point) => point.certain).map((point) => [point.x.value, point.y.value])},
+      ...jobs.map((job) => ({
+        type: 'line', name: 'front', silent: true, symbol: 'none', z: 2, lineStyle: {color: colours.muted, type: 'dashed'},
+        data: best.filter((point) => point.job === job).map((point) => [point.x.value, point.y.value])})),
       {type: 'custom', renderItem: renderCross, silent: true, clip: true, z: 1, itemStyle: {color: colours.muted},
        data: best.map(({x, y}) => [x.value, y.value, x.lower, x.upper, y.lower, y.upper])},
       ...scatter,

@@ -18,6 +18,7 @@
 #include "reports/study_tables.hpp"
 #include "sim/app/command.hpp"
 #include "sim/app/output_directory.hpp"
+#include "sim/app/price_choice.hpp"
 #include "sim/app/run_settings.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/app/serving_comparison.hpp"
@@ -34,6 +35,7 @@ struct Arguments {
   std::vector<std::string> clusters;
   std::vector<std::string> set;
   std::vector<std::string> slo;
+  std::vector<std::string> price;
   std::string out;
   std::string format = "table";
   RunSettings settings;
@@ -105,21 +107,12 @@ std::string peaks_text(const std::vector<Row>& rows) {
   return text;
 }
 
-void print_rows(const std::vector<Row>& rows) {
+void print_rows(const std::vector<Row>& rows, const std::vector<std::string>& notes) {
   std::vector<std::vector<std::string>> table = {
       {"", "step, s", "MFU, %", "memory, GB", "M GPU-h", "M USD", "MWh / T tokens", "binding"}};
   for (const Row& row : rows)
     if (!row.result.refused) table.push_back(cells(row));
-  std::vector<std::size_t> widths(table.front().size());
-  for (const auto& line : table)
-    for (std::size_t c = 0; c < line.size(); ++c) widths[c] = std::max(widths[c], line[c].size());
-  for (const auto& line : table) {
-    std::string text;
-    for (std::size_t c = 0; c < line.size(); ++c)
-      text += fmt::format("{:<{}}  ", line[c], widths[c]);
-    text.erase(text.find_last_not_of(' ') + 1);
-    fmt::print("{}\n", text);
-  }
+  reports::print_rows(table, stdout);
   for (const Row& row : rows)
     if (row.result.refused) fmt::print("{}: refused, {}\n", row.name, *row.result.refused);
   fmt::print(
@@ -127,6 +120,7 @@ void print_rows(const std::vector<Row>& rows) {
       "clock in TFLOP/s: {}.\nRanges are 90 % intervals; memory is that of the fullest "
       "rank.\n",
       peaks_text(rows));
+  for (const std::string& note : notes) fmt::print("{}\n", note);
 }
 
 std::string json_of(const std::vector<Row>& rows) {
@@ -149,31 +143,45 @@ void write(const std::filesystem::path& folder, const std::string& title,
 }
 
 /// What is compared: every scenario as it is, and the first on each further cluster.
-std::vector<std::pair<std::string, Scenario>> read_all(const Arguments& arguments) {
+std::vector<std::pair<std::string, Scenario>> read_all(const Arguments& arguments,
+                                                       const PriceChoice& prices) {
   std::vector<std::pair<std::string, Scenario>> read;
   for (const std::string& path : arguments.scenarios) {
-    Scenario scenario = read_scenario(path, {arguments.set, std::nullopt});
+    Scenario scenario = read_scenario(path, prices.apply({arguments.set, std::nullopt}));
     std::string name = arguments.clusters.empty() ? scenario.name : scenario.cluster.name;
     read.emplace_back(std::move(name), std::move(scenario));
   }
   const std::string own = read.front().second.cluster.name;
   for (const std::string& cluster : arguments.clusters)
     if (cluster != own)
-      read.emplace_back(cluster,
-                        read_scenario(arguments.scenarios.front(), {arguments.set, cluster}));
+      read.emplace_back(cluster, read_scenario(arguments.scenarios.front(),
+                                               prices.apply({arguments.set, cluster})));
+  std::vector<std::string> devices;
+  for (const auto& [name, scenario] : read) devices.push_back(scenario.device().name);
+  check_quotes(prices, devices);
   return read;
+}
+
+std::vector<std::string> notes_of(const PriceChoice& prices,
+                                  const std::vector<std::pair<std::string, Scenario>>& scenarios) {
+  std::vector<const Scenario*> list;
+  for (const auto& [unused, scenario] : scenarios) list.push_back(&scenario);
+  return price_notes(prices, list);
 }
 
 /// Decode on several clusters: the largest batch within the limits, not the scenario's own.
 void compare_decode(const Arguments& arguments) {
   std::optional<OutputDirectory> out;
   if (!arguments.out.empty()) out.emplace(arguments.out, study_files());
-  const ServingComparison comparison = compare_serving(
-      {arguments.scenarios.front(), arguments.set, arguments.clusters, arguments.slo},
-      arguments.settings);
-  if (out)
+  const ServingQuestion question{arguments.scenarios.front(), arguments.set, arguments.clusters,
+                                 arguments.slo,
+                                 read_price_choice(arguments.price, arguments.set)};
+  ServingComparison comparison = compare_serving(question, arguments.settings);
+  if (out) {
+    complete_best(comparison, question, arguments.settings);
     out->commit(
         [&](const std::filesystem::path& folder) { write_study(comparison.study, folder); });
+  }
   if (arguments.format == "json")
     fmt::print("{}", reports::study_json(comparison.study));
   else
@@ -204,7 +212,8 @@ bool is_about_decode(const Arguments& arguments) {
 
 void compare(const Arguments& arguments) {
   if (is_about_decode(arguments)) return compare_decode(arguments);
-  const auto scenarios = read_all(arguments);
+  const PriceChoice prices = read_price_choice(arguments.price, arguments.set);
+  const auto scenarios = read_all(arguments, prices);
   std::optional<OutputDirectory> out;
   if (!arguments.out.empty()) out.emplace(arguments.out, kComparisonFiles);
   RunContext context{arguments.settings};
@@ -218,7 +227,7 @@ void compare(const Arguments& arguments) {
   if (arguments.format == "json")
     fmt::print("{}", json_of(rows));
   else
-    print_rows(rows);
+    print_rows(rows, notes_of(prices, scenarios));
   context.report();
   const bool all_refused =
       std::all_of(rows.begin(), rows.end(), [](const Row& row) { return row.result.refused; });
@@ -245,6 +254,12 @@ void add_compare_command(CLI::App& program) {
       ->add_option("--slo", arguments->slo,
                    "Of decode: limits, as tpot=50ms or tpot=50ms,tokens_per_second_per_user=30 "
                    "tokens/s; given again, another set of them")
+      ->take_all()
+      ->allow_extra_args(false);
+  command
+      ->add_option("--price", arguments->price,
+                   "Rents: of a device, as 'h800_sxm=2 USD/GPU/h', or 'stated' for those that "
+                   "scenarios state (default: the price list's for all)")
       ->take_all()
       ->allow_extra_args(false);
   command->add_option("--out", arguments->out,

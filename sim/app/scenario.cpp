@@ -186,10 +186,6 @@ core::PublishedRow read_published_row(const ConfigNode& node) {
   return row;
 }
 
-device::Price stated(double value, const char* unit) {
-  return {{value, value, value, unit, core::Grade::assumed}, "the scenario", ""};
-}
-
 std::optional<device::PriceList> read_price_list(const ConfigNode& cost) {
   const core::LoadOptions options = cost.at("prices").reference("price list", "hw_configs");
   std::string name = cost.text("prices");
@@ -204,29 +200,39 @@ std::optional<device::PriceList> read_price_list(const ConfigNode& cost) {
   }
 }
 
-void read_cost(const ConfigNode& node, const std::string& device, bool own_cluster,
-               Scenario& scenario) {
-  const auto prices = read_price_list(node);
-  const auto optional = [&](std::string_view key, const char* unit, double min, double max) {
-    return node.has(key) ? std::optional(node.quantity_in(key, unit, min, max)) : std::nullopt;
-  };
-  // Bounds far outside of any market.
-  const auto rental = optional("rental", "USD/GPU/h", 0.001, 1000);
-  const auto electricity = optional("electricity", "USD/kWh", 0.0001, 100);
-  const auto pue = node.optional_number("pue", 1, 10);
-  if (!prices || !node.sound()) return;
-  const auto listed = prices->rental.find(device);
-  scenario.rental_is_stated = rental && own_cluster;
-  if (scenario.rental_is_stated)
-    scenario.cost.rental = stated(*rental, "USD/GPU/h");
-  else if (listed != prices->rental.end())
+/// The rent of the scenario's device: quoted, stated, or the list's.
+void read_rental(const ConfigNode& node, const device::PriceList& prices,
+                 const ScenarioOptions& options, bool own_cluster, Scenario& scenario) {
+  const std::string& device = scenario.device().name;
+  const auto quoted = options.quoted_rental.find(device);
+  const auto listed = prices.rental.find(device);
+  if (quoted != options.quoted_rental.end())
+    scenario.cost.rental = stated_price(quoted->second, kRent, "a quote");
+  else if (scenario.stated_rental && own_cluster)
+    scenario.cost.rental = stated_price(*scenario.stated_rental, kRent);
+  else if (listed != prices.rental.end())
     scenario.cost.rental = listed->second;
   else
     node.at("prices").fail(
         fmt::format("'{}' has no rental of {}; expected one there or in cost.rental",
                     node.text("prices"), device));
-  scenario.cost.pue = pue ? stated(*pue, "1") : prices->pue;
-  scenario.cost.electricity = electricity ? stated(*electricity, "USD/kWh") : prices->electricity;
+}
+
+void read_cost(const ConfigNode& node, const ScenarioOptions& options, Scenario& scenario) {
+  const auto prices = read_price_list(node);
+  const auto optional = [&](std::string_view key, const char* unit, double min, double max) {
+    return node.has(key) ? std::optional(node.quantity_in(key, unit, min, max)) : std::nullopt;
+  };
+  // Bounds far outside of any market.
+  scenario.stated_rental = optional("rental", kRent, kLeastRent, kMostRent);
+  const auto electricity = optional("electricity", "USD/kWh", 0.0001, 100);
+  const auto pue = node.optional_number("pue", 1, 10);
+  if (!prices || !node.sound()) return;
+  const bool own_cluster = !options.other_cluster && !options.market_rental;
+  read_rental(node, *prices, options, own_cluster, scenario);
+  scenario.cost.pue = pue ? stated_price(*pue, "1") : prices->pue;
+  scenario.cost.electricity =
+      electricity ? stated_price(*electricity, "USD/kWh") : prices->electricity;
   read_ownership(node, *prices, scenario.cluster, own_cluster, scenario.cost);
 }
 
@@ -359,8 +365,7 @@ class ScenarioReader {
   }
 
   void read_bill() {
-    read_cost(root_.object("cost"), scenario_.device().name,
-              !options_.other_cluster && !options_.market_rental, scenario_);
+    read_cost(root_.object("cost"), options_, scenario_);
     scenario_.sensitivity = root_.boolean_or("sensitivity", false);
     for (const ConfigNode& row : root_.optional_list("published"))
       scenario_.published.push_back(read_published_row(row.object()));

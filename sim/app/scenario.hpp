@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -23,7 +24,8 @@ struct Scenario {
   std::variant<training::TrainingJob, serving::InferenceJob> job;
   device::ClusterSpec cluster;
   reports::CostAssumptions cost;
-  bool rental_is_stated = false;              ///< By the scenario itself, for its own cluster.
+  /// USD per GPU and hour that the scenario states for its own cluster, taken or not.
+  std::optional<double> stated_rental;
   std::vector<core::PublishedRow> published;  ///< Without predictions.
   /// Kernel implementations instead of the device's defaults, the first that can run an operator.
   std::vector<std::string> kernels;
@@ -52,7 +54,8 @@ struct ScenarioOptions {
   std::optional<std::string> other_cluster;    ///< Instead of the scenario's own; its stated rental
                                                ///< then does not apply, market prices do.
   std::vector<core::Override> overrides = {};  ///< Further changes, after `set`.
-  bool market_rental = false;  ///< A stated rental is another machine's: market prices apply.
+  bool market_rental = false;  ///< Rents and server prices are the list's, not the scenario's own.
+  std::map<std::string, double> quoted_rental = {};  ///< By device, before all others; USD/GPU/h.
 };
 
 /// Reads a scenario by path or bare name of workloads/scenarios, with everything that it names, and

@@ -53,8 +53,8 @@ void refuse_keys_of_owning(const ConfigNode& node) {
 
 }  // namespace
 
-Price stated_price(double value, const std::string& unit) {
-  return {{value, value, value, unit, core::Grade::assumed}, "the scenario", ""};
+Price stated_price(double value, const std::string& unit, const std::string& source) {
+  return {{value, value, value, unit, core::Grade::assumed}, source, ""};
 }
 
 OwnershipAssumptions ownership_of(const device::PriceList& prices,

@@ -9,8 +9,14 @@
 
 namespace tessera::app {
 
-/// A price that the scenario itself states.
-[[nodiscard]] device::Price stated_price(double value, const std::string& unit);
+inline constexpr const char* kRent = "USD/GPU/h";
+// Bounds far outside of any market.
+inline constexpr double kLeastRent = 0.001;
+inline constexpr double kMostRent = 1000;
+
+/// A price that the scenario itself states, or that is quoted for it.
+[[nodiscard]] device::Price stated_price(double value, const std::string& unit,
+                                         const std::string& source = "the scenario");
 
 /// What owning the cluster's GPUs takes by the price list, `pue` and `electricity` given.
 /// Requires: prices.ownership.server has the cluster's device.

@@ -11,10 +11,10 @@
 
 #include "models/device/cluster_file.hpp"
 #include "models/device/export_rules.hpp"
-#include "reports/aggregate.hpp"
 #include "reports/export_check.hpp"
+#include "reports/study_tables.hpp"
+#include "sim/app/study_points.hpp"
 #include "sim/app/study_questions.hpp"
-#include "sim/app/study_store.hpp"
 #include "sim/app/training_run.hpp"
 #include "sim/app/worker_pool.hpp"
 #include "sim/core/spelling.hpp"
@@ -51,6 +51,16 @@ std::vector<std::pair<std::string, std::string>> split_limits(const std::string&
   return limits;
 }
 
+/// The scenario on one cluster at a batch.
+Scenario read_column(const ServingQuestion& question, const std::string& cluster, bool is_own,
+                     std::int64_t batch) {
+  ScenarioOptions options;
+  options.set = question.set;
+  options.set.push_back(fmt::format("{}={}", kBatch, batch));
+  if (!is_own) options.other_cluster = cluster;
+  return read_scenario(question.scenario, question.prices.apply(options));
+}
+
 /// Runs batches of the scenario on one cluster and remembers them.
 class BatchRunner {
  public:
@@ -71,35 +81,10 @@ class BatchRunner {
 
  private:
   PointRecord simulate(std::int64_t batch) const {
-    PointRecord record{"", "", "done", "", "{}", {}};
-    record.settings = Json{{"cluster", cluster_}, {kBatch, std::to_string(batch)}}.dump();
-    try {
-      ScenarioOptions options;
-      options.set = question_.set;
-      options.set.push_back(fmt::format("{}={}", kBatch, batch));
-      if (!is_own_) options.other_cluster = cluster_;
-      const core::Result result =
-          run_scenario(read_scenario(question_.scenario, options), options_, statistics_);
-      if (result.refused) {
-        const std::size_t colon = result.refused->find(": ");
-        record.outcome = result.refused->substr(0, colon);
-        record.reason = result.refused->substr(colon + 2);
-        return record;
-      }
-      record.quantities = quantities_of(result);
-      const auto shares = reports::time_by_binding(result);
-      if (!shares.empty())
-        record.facts = Json{{"binding", fmt::format("{} {:.0f} %", shares.front().first,
-                                                    100 * shares.front().second)}}
-                           .dump();
-    } catch (const core::Refusal& refusal) {
-      record.outcome = core::to_string(refusal.kind());
-      record.reason = refusal.what();
-    } catch (const core::ConfigError& error) {
-      record.outcome = core::to_string(core::RefusalKind::illegal_combination);
-      record.reason = error.diagnostics().front().message;
-    }
-    return record;
+    const std::string settings = Json{{"cluster", cluster_}, {kBatch, std::to_string(batch)}}.dump();
+    return record_run({"", settings, "done", "", "{}", {}},
+                      [&] { return read_column(question_, cluster_, is_own_, batch); }, {},
+                      options_, statistics_);
   }
 
   const ServingQuestion& question_;
@@ -220,10 +205,10 @@ core::StudyPoint point_of(const Searched& searched, std::int64_t batch, const Po
   core::StudyPoint point;
   point.name = searched.cluster.name;
   point.settings = {searched.cluster.name, std::to_string(batch)};
-  point.facts = {{"device", searched.cluster.node.device.name}};
+  point.facts = {{core::kDeviceFact, searched.cluster.node.device.name}};
   const Json facts = Json::parse(record.facts);
   for (const auto& [name, text] : facts.items())
-    point.facts.emplace_back(name, text.get<std::string>());
+    if (name != core::kDeviceFact) point.facts.emplace_back(name, text.get<std::string>());
   point.facts.insert(point.facts.end(), searched.facts.begin(), searched.facts.end());
   if (record.outcome != "done") {
     point.refusal_kind = record.outcome;
@@ -325,16 +310,62 @@ std::vector<Searched> clusters_of(const ServingQuestion& question, const Scenari
   return clusters;
 }
 
+/// The columns' points, each under its name and limits.
+void add_best(core::StudyResult& study, const ServingAnswer& answer) {
+  const std::string limits = reports::targets_text(study);
+  for (const ServingColumn& column : answer.columns)
+    if (column.point)
+      study.best.push_back({limits.empty() ? column.name : column.name + ", " + limits,
+                            *column.point,
+                            {}});
+}
+
+/// What the bills rest on: a scenario read on each cluster says it.
+std::vector<std::string> notes_of(const ServingQuestion& question, const Scenario& base,
+                                  const std::vector<Searched>& searched) {
+  std::vector<Scenario> scenarios;
+  for (const Searched& one : searched) {
+    const auto answers = std::find_if(one.records.begin(), one.records.end(), [](const auto& row) {
+      return row.second.outcome == "done";
+    });
+    if (answers == one.records.end()) continue;
+    const bool is_own = one.cluster.name == base.cluster.name;
+    scenarios.push_back(read_column(question, one.cluster.name, is_own, answers->first));
+  }
+  std::vector<const Scenario*> list;
+  for (const Scenario& scenario : scenarios) list.push_back(&scenario);
+  return price_notes(question.prices, list);
+}
+
 }  // namespace
+
+void complete_best(ServingComparison& comparison, const ServingQuestion& question,
+                   const RunSettings& settings) {
+  const core::ParsedFiles parsed;
+  const std::string own = read_scenario(question.scenario, {question.set, {}}).cluster.name;
+  RunContext context{settings};
+  KernelSources sources;
+  RunOptions options = context.options();
+  options.sources = &sources;
+  for (core::StudyBest& best : comparison.study.best) {
+    const auto& settings_of = comparison.study.points[best.point].settings;
+    best.result = run_scenario(
+        read_column(question, settings_of[0], settings_of[0] == own, std::stoll(settings_of[1])),
+        options, context.statistics());
+  }
+}
 
 ServingComparison compare_serving(const ServingQuestion& question, const RunSettings& settings) {
   const core::ParsedFiles parsed;
-  const Scenario base = read_scenario(question.scenario, {question.set, std::nullopt});
+  const Scenario base = read_scenario(question.scenario, question.prices.apply({question.set, {}}));
   const std::vector<std::string> slo =
       question.slo.empty() ? std::vector<std::string>{""} : question.slo;
   for (const std::string& one : slo)
     if (!one.empty()) (void)split_limits(one);
   std::vector<Searched> searched = clusters_of(question, base);
+  std::vector<std::string> devices;
+  for (const Searched& one : searched) devices.push_back(one.cluster.node.device.name);
+  check_quotes(question.prices, devices);
   const int jobs = settings.jobs > 0 ? settings.jobs : available_cores();
   const auto outcomes = work_in_processes(searched.size(), jobs, [&](std::size_t i) {
     RunContext context{settings};
@@ -360,11 +391,13 @@ ServingComparison compare_serving(const ServingQuestion& question, const RunSett
     for (const Searched& cluster : searched)
       answer.columns.push_back(column_of(comparison.study, cluster, one));
     answer.sentences = winners(comparison.study, answer);
+    add_best(comparison.study, answer);
     comparison.study.answer.insert(comparison.study.answer.end(), answer.sentences.begin(),
                                    answer.sentences.end());
     comparison.answers.push_back(std::move(answer));
   }
   comparison.study.targets = comparison.answers.front().targets;
+  comparison.study.warnings = notes_of(question, base, searched);
   for (core::StudyPoint& point : comparison.study.points)
     point.attainment = core::attainment(comparison.study, point);
   return comparison;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/app/price_choice.hpp"
 #include "sim/app/run_settings.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/core/study_result.hpp"
@@ -19,6 +20,7 @@ struct ServingQuestion {
   std::vector<std::string> clusters;  ///< Names of clusters, or of devices; empty: the scenario's.
   /// Each a set of limits, "tpot=50ms,tokens_per_second_per_user=20 tokens/s".
   std::vector<std::string> slo;
+  PriceChoice prices;  ///< Of every column.
 };
 
 /// What one cluster gives under one set of limits.
@@ -47,6 +49,10 @@ struct ServingComparison {
 /// its column.
 [[nodiscard]] ServingComparison compare_serving(const ServingQuestion& question,
                                                 const RunSettings& settings);
+
+/// Runs the points of all columns once more for their whole answers, which reports explain.
+void complete_best(ServingComparison& comparison, const ServingQuestion& question,
+                   const RunSettings& settings);
 
 /// One table a set of limits, the sentences, the columns that have no point and why.
 void print_comparison(const ServingComparison& comparison, std::FILE* stream);

@@ -56,36 +56,44 @@ std::vector<std::string> cells(const StudyResult& study, const ServingColumn& co
           core::to_string(column.attainment)};
 }
 
-/// The column that is best in a quantity, and how the others' intervals stand to its.
+/// The point of a column that has the quantity; null without.
+const StudyPoint* point_with(const StudyResult& study, const ServingColumn& column,
+                             const std::string& quantity) {
+  const StudyPoint* point = column.point ? &study.points[*column.point] : nullptr;
+  return point != nullptr && study.find(*point, quantity) != nullptr ? point : nullptr;
+}
+
+/// The column that is best in a quantity, and how many times its figure those are that may be as
+/// good.
 std::optional<std::string> sentence(const StudyResult& study, const ServingAnswer& answer,
                                     const std::string& quantity, const std::string& what,
                                     const std::string& limits) {
   const bool more = core::more_is_better(quantity);
-  const ServingColumn* best = nullptr;
-  const Estimate* figure = nullptr;
-  std::size_t answering = 0;
+  const StudyPoint* best = nullptr;
+  std::vector<const StudyPoint*> points;
   for (const ServingColumn& column : answer.columns) {
-    const Estimate* e = column.point ? study.find(study.points[*column.point], quantity) : nullptr;
-    if (!e) continue;
-    ++answering;
-    if (figure != nullptr && (more ? e->value <= figure->value : e->value >= figure->value))
-      continue;
-    best = &column;
-    figure = e;
+    const StudyPoint* point = point_with(study, column, quantity);
+    if (point == nullptr) continue;
+    points.push_back(point);
+    const double value = study.find(*point, quantity)->value;
+    const double most = best != nullptr ? study.find(*best, quantity)->value : value;
+    if (best == nullptr || (more ? value > most : value < most)) best = point;
   }
   if (best == nullptr) return std::nullopt;
-  std::string overlapping;
-  for (const ServingColumn& column : answer.columns) {
-    const Estimate* e = column.point ? study.find(study.points[*column.point], quantity) : nullptr;
-    if (!e || &column == best || e->upper < figure->lower || e->lower > figure->upper) continue;
-    overlapping += (overlapping.empty() ? "" : ", ") + column.name;
+  std::string rivals;
+  for (const StudyPoint* point : points) {
+    if (point == best || core::surely_no_worse(study, *best, *point, quantity)) continue;
+    const Estimate ratio = core::ratio_of(study, *point, *best, quantity);
+    rivals += fmt::format("{}{} {:.2f} ({:.2f} to {:.2f})", rivals.empty() ? "" : ", ", point->name,
+                          ratio.value, ratio.lower, ratio.upper);
   }
-  std::string text =
+  const Estimate& figure = *study.find(*best, quantity);
+  const std::string text =
       fmt::format("{}, {} {}: {} ({})", limits, best->name, what,
-                  reports::quantity(figure->value, figure->unit), reports::interval(*figure));
-  if (answering == 1) return text + "; no other answers.";
-  if (overlapping.empty()) return text + "; no other's interval overlaps with its.";
-  return text + "; not for sure, as the intervals of " + overlapping + " overlap with its.";
+                  reports::quantity(figure.value, figure.unit), reports::interval(figure));
+  if (points.size() == 1) return text + "; no other answers.";
+  if (rivals.empty()) return text + "; for sure, as no other's ratio to it reaches 1 at 90 %.";
+  return text + "; not for sure, as others are so many times that: " + rivals + ".";
 }
 
 }  // namespace
@@ -124,16 +132,12 @@ void print_comparison(const ServingComparison& comparison, std::FILE* stream) {
     for (const std::string& line : answer.sentences) fmt::print(stream, "{}\n", line);
   }
   if (study.front)
-    fmt::print(stream,
-               "\nFront of tokens per dollar against tokens a second and user: {} points, {} of "
-               "them beaten in value but within intervals; --out writes them.\n",
-               study.front->points.size(),
-               std::count_if(study.front->points.begin(), study.front->points.end(),
-                             [](const core::FrontPoint& point) { return !point.certain; }));
+    fmt::print(stream, "\n{}; --out writes them.\n", reports::front_text(study));
+  for (const std::string& note : study.warnings) fmt::print(stream, "{}\n", note);
   fmt::print(stream,
              "Batch: sequences an attention rank, the largest that keeps the limits; largest: what "
-             "memory holds.\nRanges are 90 % intervals, each cluster's of its own: errors that "
-             "all share widen them all.\nExport classes are information, not legal advice.\n");
+             "memory holds.\nRanges are 90 % intervals; what errors two points of one device share "
+             "is left out of their ratio.\nExport classes are information, not legal advice.\n");
 }
 
 }  // namespace tessera::app

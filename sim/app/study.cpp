@@ -10,6 +10,7 @@
 #include "sim/app/study_axes.hpp"
 #include "sim/app/study_questions.hpp"
 #include "sim/core/diagnostics.hpp"
+#include "sim/core/spelling.hpp"
 
 namespace tessera::app {
 namespace {
@@ -57,8 +58,6 @@ std::string base_of(const ConfigNode& node) {
     return "";
   }
 }
-
-std::string settings_text(const std::optional<std::string>& value) { return value.value_or(""); }
 
 /// Mistakes of reading a combination; empty when it is sound, or refused rather than wrong.
 std::vector<core::Diagnostic> mistakes_of(const Study& study, std::size_t combination) {
@@ -147,11 +146,18 @@ std::vector<StudyFilter> read_filters(const ConfigNode& root, const Study& study
   return filters;
 }
 
-/// Whether a setting names another machine than the base's, whose stated rental then is no guide.
-bool changes_machine(const Study& study, const StudySetting& setting) {
-  if (setting.path == "cluster")
-    return setting.change.value != settings_text(scalar_at(study.base_values, "cluster"));
-  return setting.path == "cluster.node" || setting.path == "cluster.node.device";
+/// Reads `for_each`: paths of axes.
+void read_jobs(const ConfigNode& root, Study& study) {
+  std::vector<std::string> paths;
+  for (const core::StudyAxis& axis : study.axes) paths.push_back(axis.path);
+  for (const ConfigNode& item : root.optional_list("for_each")) {
+    const std::string path = item.text();
+    if (path.empty()) continue;
+    if (std::find(paths.begin(), paths.end(), path) == paths.end())
+      item.fail(core::unknown_name(path, paths));
+    else
+      study.for_each.push_back(path);
+  }
 }
 
 }  // namespace
@@ -194,16 +200,27 @@ std::vector<std::size_t> Study::kept() const {
   return list;
 }
 
+std::optional<std::string> Study::base_value(const std::string& path) const {
+  return scalar_at(base_values, path);
+}
+
+bool Study::varies_machine() const {
+  return std::any_of(axes.begin(), axes.end(), [&](const core::StudyAxis& axis) {
+    if (axis.path == "cluster.node" || axis.path == "cluster.node.device") return true;
+    return axis.path == "cluster" &&
+           axis.values != std::vector<std::string>{base_value("cluster").value_or("")};
+  });
+}
+
 Scenario Study::scenario(std::size_t combination) const {
   ScenarioOptions options;
   bool states_rental = false;
   for (const StudySetting* setting : settings(combination)) {
     if (setting == nullptr) continue;
     options.overrides.push_back(setting->change);
-    options.market_rental |= changes_machine(*this, *setting);
     states_rental |= setting->path == "cost.rental";
   }
-  options.market_rental &= !states_rental;
+  options.market_rental = varies_machine() && !states_rental;
   return read_scenario(base, options);
 }
 
@@ -231,6 +248,7 @@ Study read_study(const std::string& path_or_name) {
     }
   }
   if (root.sound()) study.filters = read_filters(root, study);
+  if (root.sound()) read_jobs(root, study);
   read_questions(root, study);
   document.finish();
   study.own.insert(study.own.end(), document.files().begin(), document.files().end());

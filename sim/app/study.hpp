@@ -40,6 +40,7 @@ struct Study {
   std::string base;  ///< As read_scenario takes it.
   gpu::Fidelity fidelity = gpu::Fidelity::analytical;
   std::vector<core::StudyAxis> axes;  ///< Every path that is varied.
+  std::vector<std::string> for_each;  ///< Axes that say what is to be done, not how.
   std::vector<StudyDimension> dimensions;
   std::vector<StudyFilter> filters;
   std::vector<std::string> quantities;  ///< Kept of each result, in this order; empty: all.
@@ -56,6 +57,10 @@ struct Study {
   [[nodiscard]] std::vector<const StudySetting*> settings(std::size_t combination) const;
   /// Combinations that the filters keep, ascending.
   [[nodiscard]] std::vector<std::size_t> kept() const;
+  /// What the base scenario sets a path to; none when it is no scalar there.
+  [[nodiscard]] std::optional<std::string> base_value(const std::string& path) const;
+  /// Whether points run on other machines than the base's; all are then priced by the list.
+  [[nodiscard]] bool varies_machine() const;
   /// Reads the scenario of a combination. Throws as read_scenario.
   [[nodiscard]] Scenario scenario(std::size_t combination) const;
 };

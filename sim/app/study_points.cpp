@@ -84,6 +84,19 @@ Json target_json(const core::StudyTarget& t) {
   return {{"quantity", t.quantity}, {"at_most", t.at_most}, {"limit", t.limit}, {"unit", t.unit}};
 }
 
+/// What the reader of a report must know about its prices.
+std::vector<std::string> warnings_of(const Study& study) {
+  if (!study.varies_machine()) return {};
+  const auto rent = study.base_value("cost.rental");
+  const bool varied =
+      std::any_of(study.axes.begin(), study.axes.end(),
+                  [](const core::StudyAxis& axis) { return axis.path == "cost.rental"; });
+  if (!rent || varied) return {};
+  return {fmt::format("All machines are priced by the price list; the rent of {} that {} states for "
+                      "its own is not taken.",
+                      *rent, fs::path(study.base).stem().string())};
+}
+
 /// All that a report needs besides the points, so that a store alone can make one.
 std::string document_of(const Study& study) {
   Json json;
@@ -94,6 +107,8 @@ std::string document_of(const Study& study) {
   json["axes"] = Json::array();
   for (const core::StudyAxis& axis : study.axes)
     json["axes"].push_back({{"path", axis.path}, {"values", axis.values}});
+  json["for_each"] = study.for_each;
+  json["warnings"] = warnings_of(study);
   json["quantities"] = study.quantities;
   json["slo"] = Json::array();
   for (const core::StudyTarget& target : study.targets) json["slo"].push_back(target_json(target));
@@ -118,7 +133,7 @@ std::string reason_of(const core::ConfigError& error) {
 }
 
 Json facts_of(const core::Result& result) {
-  Json facts = Json::object();
+  Json facts{{core::kDeviceFact, result.machine.device}};
   const auto shares = reports::time_by_binding(result);
   if (!shares.empty())
     facts["binding"] =
@@ -132,6 +147,7 @@ core::StudyPoint point_of(const PointRecord& record, const core::StudyResult& st
   for (const core::StudyAxis& axis : study.axes)
     point.settings.push_back(settings.contains(axis.path) ? settings[axis.path].get<std::string>()
                                                           : "");
+  point.job = core::job_of(study, point);
   const Json facts = Json::parse(record.facts);
   for (const auto& [name, text] : facts.items())
     point.facts.emplace_back(name, text.get<std::string>());
@@ -161,45 +177,60 @@ void count_refusals(core::StudyResult& study) {
 }
 
 /// The best point in the objective among those that keep the targets.
-std::optional<std::size_t> best_of(const core::StudyResult& study) {
-  std::optional<std::size_t> best;
+/// The best point that keeps the targets, among those of `job`.
+const core::StudyPoint* best_of(const core::StudyResult& study, const std::string& job) {
+  const core::StudyPoint* best = nullptr;
   double value = 0;
-  for (std::size_t i = 0; i < study.points.size(); ++i) {
-    const core::Estimate* e = study.find(study.points[i], study.objective);
-    if (e == nullptr || study.points[i].attainment > core::Attainment::probably) continue;
+  for (const core::StudyPoint& point : study.points) {
+    const core::Estimate* e = study.find(point, study.objective);
+    if (e == nullptr || point.attainment > core::Attainment::probably) continue;
+    if (point.job != job) continue;
     const bool better = core::more_is_better(study.objective) ? e->value > value : e->value < value;
     if (best && !better) continue;
-    best = i;
+    best = &point;
     value = e->value;
   }
   return best;
 }
 
-void add_answer(core::StudyResult& study) {
-  if (study.objective.empty()) return;
+/// How many others that keep the targets may be as good: their ratio's interval reaches 1.
+std::size_t rivals_of(const core::StudyResult& study, const core::StudyPoint& best) {
+  const auto rivals = [&](const core::StudyPoint& other) {
+    return &other != &best && study.find(other, study.objective) != nullptr &&
+           other.attainment <= core::Attainment::probably && other.job == best.job &&
+           !core::surely_no_worse(study, best, other, study.objective);
+  };
+  return static_cast<std::size_t>(std::count_if(study.points.begin(), study.points.end(), rivals));
+}
+
+/// The answer to one job.
+void add_answer(core::StudyResult& study, const std::string& job) {
   const std::string kept = study.targets.empty() ? "" : " with " + reports::targets_text(study);
-  const auto best = best_of(study);
+  const std::string for_job = job.empty() ? "" : " at " + job;
+  const core::StudyPoint* best = best_of(study, job);
   if (!best) {
-    study.answer.push_back("No point answers" + kept + ".");
+    study.answer.push_back("No point answers" + for_job + kept + ".");
     return;
   }
-  const core::StudyPoint& point = study.points[*best];
-  const core::Estimate e = reports::shown(study.objective, *study.find(point, study.objective));
-  study.answer.push_back(fmt::format("Best {}{}: {} ({}), point {}: {}.", study.objective, kept,
-                                     reports::quantity(e.value, e.unit), reports::interval(e),
-                                     point.number, reports::settings_text(study, point)));
-  if (point.attainment == core::Attainment::probably)
-    study.answer.push_back("Its interval reaches beyond a target.");
-  const core::Estimate& mine = *study.find(point, study.objective);
-  const auto near =
-      std::count_if(study.points.begin(), study.points.end(), [&](const core::StudyPoint& other) {
-        const core::Estimate* its = study.find(other, study.objective);
-        return its != nullptr && &other != &point &&
-               other.attainment <= core::Attainment::probably && its->upper >= mine.lower &&
-               its->lower <= mine.upper;
-      });
-  study.answer.push_back(fmt::format("The intervals of {} other points overlap with its.", near));
-  study.best.push_back({"Best " + study.objective + kept, *best, {}});
+  const core::Estimate e = reports::shown(study.objective, *study.find(*best, study.objective));
+  std::string text = fmt::format("Best {}{}{}: {} ({}), point {}: {}.", study.objective, for_job,
+                                 kept, reports::quantity(e.value, e.unit), reports::interval(e),
+                                 best->number, reports::settings_text(study, *best));
+  if (best->attainment == core::Attainment::probably)
+    text += " Its interval reaches beyond a target.";
+  const std::size_t rivals = rivals_of(study, *best);
+  text += rivals == 0 ? " No other can be as good at 90 %."
+                      : fmt::format(" {} other{} may be as good at 90 %.", rivals,
+                                    rivals == 1 ? "" : "s");
+  study.answer.push_back(text);
+  study.best.push_back({"Best " + study.objective + for_job + kept,
+                        static_cast<std::size_t>(best - study.points.data()),
+                        {}});
+}
+
+void add_answers(core::StudyResult& study) {
+  if (study.objective.empty()) return;
+  for (const std::string& job : core::jobs_of(study)) add_answer(study, job);
 }
 
 }  // namespace
@@ -232,16 +263,24 @@ std::string settings_json(const Study& study, std::size_t combination) {
 
 PointRecord run_point(const Study& study, std::size_t combination, const std::string& key,
                       const RunOptions& options, RunStatistics& statistics) {
-  PointRecord record{key, settings_json(study, combination), "done", "", "{}", {}};
+  return record_run({key, settings_json(study, combination), "done", "", "{}", {}},
+                    [&] { return study.scenario(combination); }, study.quantities, options,
+                    statistics);
+}
+
+PointRecord record_run(PointRecord record, const std::function<Scenario()>& read,
+                       const std::vector<std::string>& quantities, const RunOptions& options,
+                       RunStatistics& statistics) {
   try {
-    const core::Result result = run_scenario(study.scenario(combination), options, statistics);
+    const core::Result result = run_scenario(read(), options, statistics);
     if (result.refused) {
       std::tie(record.outcome, record.reason) = split_refusal(*result.refused);
       return record;
     }
     record.facts = facts_of(result).dump();
-    const Quantities all = quantities_of(result);
-    for (const std::string& name : study.quantities)
+    Quantities all = quantities_of(result);
+    if (quantities.empty()) record.quantities = std::move(all);
+    for (const std::string& name : quantities)
       for (const auto& row : all)
         if (row.first == name) record.quantities.push_back(row);
   } catch (const core::Refusal& refusal) {
@@ -266,6 +305,8 @@ core::StudyResult study_result(const StoredStudy& stored, StudyStore& store) {
   study.excluded = json.at("excluded");
   for (const Json& axis : json.at("axes"))
     study.axes.push_back({axis.at("path"), axis.at("values").get<std::vector<std::string>>()});
+  study.for_each = json.at("for_each").get<std::vector<std::string>>();
+  study.warnings = json.at("warnings").get<std::vector<std::string>>();
   study.quantities = json.at("quantities").get<std::vector<std::string>>();
   for (const Json& t : json.at("slo"))
     study.targets.push_back({t.at("quantity"), t.at("at_most"), t.at("limit"), t.at("unit")});
@@ -279,7 +320,7 @@ core::StudyResult study_result(const StoredStudy& stored, StudyStore& store) {
   count_refusals(study);
   if (json.contains("front"))
     study.front = core::front_of(study, json["front"][0], json["front"][1]);
-  add_answer(study);
+  add_answers(study);
   return study;
 }
 

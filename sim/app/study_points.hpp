@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,14 @@ struct StudyPoints {
 /// What a combination sets, as a JSON object of paths and values.
 [[nodiscard]] std::string settings_json(const Study& study, std::size_t combination);
 
-/// Runs one point. Contradictions between its settings come back as the refusal
-/// illegal_combination.
+/// Runs the scenario that `read` reads and writes into `record` what became of it: the named
+/// quantities (none named: all) and facts, or why there are none. Contradictions between its
+/// settings come back as the refusal illegal_combination.
+[[nodiscard]] PointRecord record_run(PointRecord record, const std::function<Scenario()>& read,
+                                     const std::vector<std::string>& quantities,
+                                     const RunOptions& options, RunStatistics& statistics);
+
+/// Runs one point of a study.
 [[nodiscard]] PointRecord run_point(const Study& study, std::size_t combination,
                                     const std::string& key, const RunOptions& options,
                                     RunStatistics& statistics);

@@ -182,6 +182,10 @@ void check_questions(const ConfigNode& root, Study& study) {
     add_once(study.quantities, study.front->first);
     add_once(study.quantities, study.front->second);
   }
+  // What is left to tell priced points of one device apart.
+  for (const std::string& name : std::vector<std::string>(study.quantities))
+    if (const auto behind = core::unpriced(name); behind && find(*known, *behind) != nullptr)
+      add_once(study.quantities, *behind);
 }
 
 }  // namespace tessera::app

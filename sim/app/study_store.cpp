@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr int kApplication = 0x54535241;  ///< "TSRA" in the file's header.
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 
 /// Points by key, so that their place in the file follows from what they are.
 constexpr const char* kSchema = R"(

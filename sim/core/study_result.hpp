@@ -34,10 +34,14 @@ enum class Attainment {
 };
 [[nodiscard]] std::string to_string(Attainment attainment);
 
+/// The fact that names the device of a point. Two points of one device err alike in part.
+inline constexpr const char* kDeviceFact = "device";
+
 struct StudyPoint {
   std::size_t number = 0;             ///< In the study's order, from 0.
   std::string name;                   ///< For people, where a point has one: "h20_sxm".
   std::vector<std::string> settings;  ///< One an axis, YAML text.
+  std::string job;                    ///< What it does, as job_of has it.
   /// One a name of StudyResult::quantities; all empty when refused.
   std::vector<std::optional<Estimate>> quantities;
   /// What is said of it besides numbers, as (name, text): ("binding", "hbm 61 %").
@@ -47,13 +51,13 @@ struct StudyPoint {
   Attainment attainment = Attainment::surely;
 };
 
-/// A point that no other beats in both directions of the front.
+/// A point that no other of its job beats in both directions of the front.
 struct FrontPoint {
   std::size_t point = 0;  ///< Index into StudyResult::points.
-  bool certain = true;    ///< False: another point beats it in value, but the intervals overlap.
+  bool certain = true;    ///< False: another beats it in value, but none for sure.
 };
 
-/// Points that are best in two quantities at once, among those that answer.
+/// Points that are best in two quantities at once, among those that answer and do the same job.
 struct StudyFront {
   std::string x;                   ///< "tokens_per_second_per_user"
   std::string y;                   ///< "tokens_per_dollar"
@@ -75,6 +79,9 @@ struct StudyResult {
   std::string fidelity;  ///< "analytical" or "cycle"
   std::string tessera_version;
   std::vector<StudyAxis> axes;
+  /// Paths of axes that say what is to be done, as a context, and not how: points that differ in
+  /// them do different jobs, and are not held against each other.
+  std::vector<std::string> for_each;
   std::vector<std::string> quantities;  ///< Names, the first ones those that the study is about.
   std::vector<StudyTarget> targets;
   std::string objective;  ///< The quantity that is to be at its best; may be empty.
@@ -99,10 +106,32 @@ struct StudyResult {
 /// How the point stands to all targets.
 [[nodiscard]] Attainment attainment(const StudyResult& study, const StudyPoint& point);
 
+/// What the point's settings say of StudyResult::for_each, "batch.context 4096"; empty when that is.
+[[nodiscard]] std::string job_of(const StudyResult& study, const StudyPoint& point);
+
+/// The jobs of all points, in the order in which they first appear; one without a name when there is
+/// but one.
+[[nodiscard]] std::vector<std::string> jobs_of(const StudyResult& study);
+
+/// How many times the quantity of `b` that of `a` is, with its 90 % interval and grade. Errors add
+/// in quadrature. On one device the part that both share cancels, and so does the error of a price,
+/// which leaves what the tokens or hours behind a bill err. Requires: both points have the quantity,
+/// with positive bounds.
+[[nodiscard]] Estimate ratio_of(const StudyResult& study, const StudyPoint& a, const StudyPoint& b,
+                                const std::string& quantity);
+
+/// Whether `a` is as good in the quantity as `b` or better, even at the worse end of their ratio's
+/// interval.
+[[nodiscard]] bool surely_no_worse(const StudyResult& study, const StudyPoint& a,
+                                   const StudyPoint& b, const std::string& quantity);
+
+/// The quantity that is left of a priced one when both sides pay the same price; none for others.
+[[nodiscard]] std::optional<std::string> unpriced(const std::string& quantity);
+
 /// The front of two quantities over the points that answer, ascending in x. One point beats another
-/// when it is at least as good in both values and better in one. A beaten point stays on the front,
-/// as uncertain, while no other point beats it with the nearer ends of both intervals; `possible`
-/// leaves those out when false.
+/// of the same job when it is at least as good in both values and better in one. A beaten point
+/// stays on the front, as uncertain, while no point that is unbeaten among those of its own device
+/// and job is surely no worse in both; `possible` leaves those out when false.
 [[nodiscard]] StudyFront front_of(const StudyResult& study, const std::string& x,
                                   const std::string& y, bool possible = true);
 

@@ -115,6 +115,19 @@ TEST_CASE("ranges grow by a factor or a step and keep their unit", "[config][stu
   CHECK(last.cluster.node.device.hbm.size.value() == 120'000'000'000);
 }
 
+TEST_CASE("where machines differ all points have the list's prices", "[config][study]") {
+  const auto rent = [](const std::string& axes, std::size_t combination) {
+    const Study read = StudyFile{"job: study\nbase: deepseek_v3_decode_h800\n" + axes + "\n"}.read();
+    return read.scenario(combination).cost.rental;
+  };
+  const std::string machines = "cluster: [h800_2048_multiplane, h200_2048_multiplane]";
+  CHECK(rent("axes: [{grid: {batch.sequences: [64, 128]}}]", 0).source == "the scenario");
+  CHECK(rent("axes: [{grid: {cluster: [h800_2048_multiplane]}}]", 0).source == "the scenario");
+  for (const std::size_t point : {0, 1})
+    CHECK_FALSE(rent("axes: [{grid: {" + machines + "}}]", point).date.empty());
+  CHECK(rent("axes: [{grid: {" + machines + ", cost.rental: [9 USD/GPU/h]}}]", 1).value.value == 9);
+}
+
 TEST_CASE("points reach into every file that the scenario names", "[config][study]") {
   const Study read = StudyFile{study(R"(axes:
   - grid:
@@ -204,6 +217,9 @@ TEST_CASE("malformed studies are refused at the place of the mistake", "[config]
        "path that the study sets or the base scenario has"},
       {study(std::string(kGrid) + "where: [batch.micro_batch > 2]"),
        "s.yaml:5:1: error: where: found conditions that leave none of 2 points"},
+      {study(std::string(kGrid) + "for_each: [batch.macro_batch]"),
+       "s.yaml:5:12: error: for_each.0: found 'batch.macro_batch'; expected "
+       "batch.micro_batch (did you mean 'batch.micro_batch'?)"},
       {study(std::string(kGrid) + "slo: {step_tim: 3 s}"),
        "s.yaml:5:17: error: slo.step_tim: found 'step_tim'; expected one of"},
       {study(std::string(kGrid) + "slo: {step_time: 3 GB}"),

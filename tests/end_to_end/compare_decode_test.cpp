@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -42,10 +43,14 @@ TEST_CASE("decode is compared at the largest batch within the limits", "[compare
   REQUIRE(run.exit_code == 0);
   CHECK_FALSE(line_of(run.output, "h800_2048_multiplane").empty());
   CHECK(run.output.find("gives the most tokens a second and GPU") != std::string::npos);
-  CHECK(run.output.find("interval") != std::string::npos);
+  CHECK(run.output.find("for sure") != std::string::npos);
   const auto json = nlohmann::json::parse(text_of(out / "result.json"));
   CHECK(json.at("kind") == "comparison");
   CHECK_FALSE(json.at("front").at("points").empty());
+  // The page explains what the chosen points cost.
+  const std::string page = text_of(out / "study.html");
+  CHECK(page.find("Cost of the best points") != std::string::npos);
+  CHECK(page.find("What the answer rests on") != std::string::npos);
   // What the table shows is the largest batch of all that were tried that keeps the limit, and the
   // next larger one was tried and does not keep it.
   std::map<int, double> tpot;
@@ -89,6 +94,45 @@ TEST_CASE("wrong limits and clusters are named", "[compare]") {
   const Outcome training =
       run_tessera("compare qwen3_30b_a3b_h100 --fidelity analytical --slo tpot=50ms");
   CHECK(training.exit_code == 2);
+}
+
+TEST_CASE("all devices of a comparison are priced alike unless it is said otherwise",
+          "[compare]") {
+  const std::string both =
+      kCompare + "--clusters h800_2048_multiplane,h200_2048_multiplane --slo tpot=50ms ";
+  const Outcome listed = run_tessera(both);
+  CHECK(listed.output.find("h800_sxm 2.00 (1.70 to 3.42), 2025-02; h200_sxm 3.50 (2.25 to 7.00)") !=
+        std::string::npos);
+  CHECK(listed.output.find("states a rent of 2.00 USD/GPU/h for its own cluster, which is not") !=
+        std::string::npos);
+  const Outcome stated = run_tessera(both + "--price stated");
+  CHECK(stated.output.find("h800_sxm 2.00, the scenario; h200_sxm 3.50 (2.25 to 7.00)") !=
+        std::string::npos);
+  CHECK(stated.output.find("is not taken") == std::string::npos);
+  const Outcome quoted = run_tessera(both + "--price 'h200_sxm=1.5 USD/GPU/h' --format json");
+  const auto json = nlohmann::json::parse(quoted.output);
+  CHECK(json.at("best").size() == 2);
+  for (const auto& point : json.at("points")) {
+    if (point.at("name") != "h200_2048_multiplane" || !point.contains("quantities")) continue;
+    const auto& quantities = point.at("quantities");
+    const double rate = quantities.at("tokens_per_second_per_gpu").at("value");
+    const double dollars = quantities.at("dollars_per_million_tokens").at("value");
+    CHECK(std::abs(dollars * rate * 3600e-6 / 1.5 - 1) < 1e-9);
+  }
+}
+
+TEST_CASE("wrong prices are named", "[compare]") {
+  const auto errors = [](const std::string& more) {
+    const Outcome run = run_tessera(kCompare + more);
+    CHECK(run.exit_code == 2);
+    return run.errors;
+  };
+  CHECK(errors("--price 2").find("expected stated, or a device's rent from 0.001 to 1000 "
+                                 "USD/GPU/h, as 'h800_sxm=2 USD/GPU/h'") != std::string::npos);
+  CHECK(errors("--price h800_sxm=2").find("found 'h800_sxm=2'") != std::string::npos);
+  CHECK(errors("--price 'h80_sxm=2 USD/GPU/h'").find("found 'h80_sxm'") != std::string::npos);
+  CHECK(errors("--set 'cost.rental=3 USD/GPU/h'")
+            .find("found cost.rental, which prices one cluster only") != std::string::npos);
 }
 
 }  // namespace tessera::end_to_end

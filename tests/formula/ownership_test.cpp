@@ -37,15 +37,17 @@ reports::OwnershipAssumptions assumptions() {
 }  // namespace
 
 TEST_CASE("annuities are those of a table", "[ownership]") {
-  // Any table of capital recovery factors has these.
-  CHECK_THAT(reports::annuity(0.10, 5), WithinRel(0.263797, kByHand));
-  CHECK_THAT(reports::annuity(0.05, 4), WithinRel(0.282012, kByHand));
-  CHECK_THAT(reports::annuity(0.15, 6), WithinRel(0.264237, kByHand));
+  // Any table of capital recovery factors has 0.263797, 0.282012 and 0.264237 for yearly payments;
+  // twelve a year at the rate that compounds to the same are less by 12 m / rate.
+  CHECK_THAT(reports::annuity(0.10, 5), WithinRel(0.263797 * 0.9568969, kByHand));
+  CHECK_THAT(reports::annuity(0.05, 4), WithinRel(0.282012 * 0.9777789, kByHand));
+  CHECK_THAT(reports::annuity(0.15, 6), WithinRel(0.264237 * 0.9371934, kByHand));
   CHECK(reports::annuity(0, 5) == 0.2);
   CHECK_THAT(reports::annuity(1e-9, 5), WithinRel(0.2, 1e-6));  // the limit of no interest
   // Payments discounted bring back what was paid.
   double worth = 0;
-  for (int year = 1; year <= 5; ++year) worth += reports::annuity(0.1, 5) / std::pow(1.1, year);
+  for (int month = 1; month <= 60; ++month)
+    worth += reports::annuity(0.1, 5) / 12 / std::pow(1.1, month / 12.);
   CHECK_THAT(worth, WithinRel(1.0, kTight));
 }
 
@@ -55,11 +57,11 @@ TEST_CASE("an owned hour is capital, space and electricity over useful hours", "
   const double useful = 8760 * 0.8;
   CHECK_THAT(hour.parts[0].amount.value, WithinRel(32400 / 5. / useful, kTight));
   CHECK_THAT(hour.parts[1].amount.value, WithinRel(7600 / 5. / useful, kTight));
-  CHECK_THAT(hour.parts[2].amount.value, WithinRel(40000 * (0.2637975 - 0.2) / useful, kByHand));
+  CHECK_THAT(hour.parts[2].amount.value, WithinRel(40000 * (0.2524270 - 0.2) / useful, kByHand));
   CHECK_THAT(hour.parts[3].amount.value, WithinRel(146 * 1.5 / 730 / 0.8, kTight));
   // 0.15 USD an hour at work, and a quarter of it in one idle hour for every four at work
   CHECK_THAT(hour.parts[4].amount.value, WithinRel(0.15 * (1 + 0.25 * 0.25), kTight));
-  CHECK_THAT(hour.total.value, WithinRel(1.505693 + 0.375 + 0.159375, kByHand));
+  CHECK_THAT(hour.total.value, WithinRel(1.440793 + 0.375 + 0.159375, kByHand));
   CHECK_THAT(hour.total.lower, WithinRel(hour.total.value, kTight));  // exact inputs
   CHECK(hour.total.grade == Grade::assumed);
 }
@@ -91,11 +93,20 @@ TEST_CASE("bounds are each input moved alone, in quadrature", "[ownership]") {
 TEST_CASE("buying breaks even where both cost the same", "[ownership]") {
   reports::OwnershipAssumptions a = assumptions();
   const reports::BreakEven even = reports::break_even(a, 2.5);
-  // An hour stands for 1.204555 of capital and 0.3 of space; energy 0.15 at work, 0.0375 idle.
+  // An hour stands for 1.152635 of capital and 0.3 of space; energy 0.15 at work, 0.0375 idle.
   REQUIRE(even.utilisation.has_value());
-  CHECK_THAT(*even.utilisation, WithinRel((1.204555 + 0.3 + 0.0375) / (2.5 - 0.1125), kByHand));
+  CHECK_THAT(*even.utilisation, WithinRel((1.152635 + 0.3 + 0.0375) / (2.5 - 0.1125), kByHand));
   a.utilisation = exact(*even.utilisation);
   CHECK_THAT(reports::owned_hour(a).total.value, WithinRel(2.5, kTight));
+  // At that use the rent saved pays the purchase back in its five years, no sooner.
+  a.utilisation = exact(*even.utilisation * (1 + 1e-9));
+  CHECK_THAT(reports::break_even(a, 2.5).months.value(), WithinRel(60.0, 1e-6));
+  a.utilisation = exact(*even.utilisation * (1 - 1e-6));
+  CHECK_FALSE(reports::break_even(a, 2.5).months.has_value());
+  // Two thirds of the power: energy is 0.1 at work and 0.025 idle.
+  const Estimate kilowatt{1000, 1000, 1000, "W", Grade::fitted};
+  CHECK_THAT(*reports::break_even(a, 2.5, kilowatt).utilisation,
+             WithinRel((1.152635 + 0.3 + 0.025) / (2.5 - 0.075), kByHand));
 }
 
 TEST_CASE("months to break even pay the purchase back with interest", "[ownership]") {
@@ -135,7 +146,7 @@ TEST_CASE("bills take the owned hour where GPUs are owned", "[ownership]") {
   reports::add_token_cost(
       result, {{1000, 1000, 1000, "token/s", Grade::fitted}, {400, 400, 400, "W", Grade::fitted}},
       cost, cluster);
-  const double hour = 1.505693 + 0.375 + 0.159375 / 1.5;
+  const double hour = 1.440793 + 0.375 + 0.159375 / 1.5;
   CHECK_THAT(result.find("dollars_per_million_tokens")->value, WithinRel(hour / 3.6, kByHand));
   core::Result trained;
   const Estimate ten{10, 10, 10, "s", Grade::fitted};

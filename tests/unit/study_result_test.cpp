@@ -1,11 +1,17 @@
 #include "sim/core/study_result.hpp"
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_floating_point.hpp>
+#include <cmath>
 #include <string>
 #include <vector>
 
 namespace tessera::core {
 namespace {
+
+using Catch::Matchers::WithinRel;
+
+constexpr double kTight = 1e-12;
 
 Estimate figure(double value, double spread, const std::string& unit = "1") {
   return {value, value - spread, value + spread, unit, Grade::fitted};
@@ -49,17 +55,92 @@ TEST_CASE("equal points are on the front together", "[study]") {
   CHECK(indices(front_of(study, "tokens_per_second_per_user", "tokens_per_dollar")).size() == 2);
 }
 
-TEST_CASE("a point beaten within intervals stays on the front as uncertain", "[study]") {
-  const StudyResult study = study_of({{figure(2, 0.1), figure(2, 0.1), figure(1, 0)},
-                                      {figure(1.9, 0.1), figure(1.9, 0.1), figure(1, 0)},
-                                      {figure(1.7, 0.1), figure(1.7, 0.1), figure(1, 0)}});
-  // 1.9 + 0.1 reaches 2 - 0.1; 1.7 + 0.1 does not.
+TEST_CASE("a point that none beats for sure stays on the front as uncertain", "[study]") {
+  const auto spread = [](double value) {
+    return Estimate{value, value / 1.1, value * 1.1, "1", Grade::fitted};
+  };
+  // Their ratios err by 1.1 to the power of the root of 2: 1.144.
+  const StudyResult study = study_of({{spread(2), spread(2), figure(1, 0)},
+                                      {spread(1.76), spread(1.76), figure(1, 0)},
+                                      {spread(1.74), spread(1.74), figure(1, 0)}});
   const StudyFront front = front_of(study, "tokens_per_second_per_user", "tokens_per_dollar");
   REQUIRE(indices(front) == std::vector<std::size_t>{1, 0});
   CHECK_FALSE(front.points[0].certain);
   CHECK(front.points[1].certain);
   CHECK(indices(front_of(study, "tokens_per_second_per_user", "tokens_per_dollar", false)) ==
         std::vector<std::size_t>{0});
+}
+
+TEST_CASE("two points of one device share half of their error", "[study]") {
+  StudyResult study = study_of({{figure(2, 0), figure(2, 0), figure(1, 0)},
+                                {figure(1, 0), figure(1, 0), figure(1, 0)}});
+  const auto ratio = [&] {
+    return ratio_of(study, study.points[0], study.points[1], "tokens_per_second_per_user");
+  };
+  study.points[0].quantities[0] = Estimate{2, 2 / 1.3, 2 * 1.2, "1", Grade::fitted};
+  study.points[1].quantities[0] = Estimate{1, 1 / 1.2, 1 * 1.1, "1", Grade::transferred};
+  CHECK(ratio().value == 2);
+  CHECK(ratio().grade == Grade::transferred);
+  // Up when the first errs upwards and the second downwards.
+  CHECK_THAT(std::log(ratio().upper / 2),
+             WithinRel(std::hypot(std::log(1.2), std::log(1.2)), kTight));
+  CHECK_THAT(std::log(2 / ratio().lower),
+             WithinRel(std::hypot(std::log(1.3), std::log(1.1)), kTight));
+  // c2 = a2 + b2 - 2 x 0.5 a b: of equal errors one is left.
+  for (StudyPoint& point : study.points) point.facts = {{kDeviceFact, "h20_sxm"}};
+  CHECK_THAT(ratio().upper, WithinRel(2 * 1.2, kTight));
+  study.points[1].facts = {{kDeviceFact, "h200_sxm"}};
+  CHECK(ratio().upper > 2.5);
+}
+
+TEST_CASE("the price of one device cancels between its points", "[study]") {
+  StudyResult study;
+  study.quantities = {"tokens_per_dollar", "dollars_per_million_tokens",
+                      "tokens_per_second_per_gpu"};
+  const auto add = [&](double tokens) {
+    const auto around = [](double value, double down, double up) {
+      return Estimate{value, value / down, value * up, "1", Grade::assumed};
+    };
+    StudyPoint point;
+    // A rent that is known to a factor of 2, tokens to +10 and -20 %.
+    point.quantities = {around(tokens * 1e3, 2.1, 2.1), around(1e3 / tokens, 2.1, 2.1),
+                        around(tokens, 1.25, 1.1)};
+    point.quantities[2]->grade = Grade::fitted;
+    study.points.push_back(point);
+  };
+  add(150);
+  add(100);
+  const auto ratio = [&](const char* name) {
+    return ratio_of(study, study.points[0], study.points[1], name);
+  };
+  CHECK(ratio("tokens_per_dollar").upper > 1.5 * 2.1);
+  CHECK_FALSE(surely_no_worse(study, study.points[0], study.points[1], "tokens_per_dollar"));
+  for (StudyPoint& point : study.points) point.facts = {{kDeviceFact, "h20_sxm"}};
+  const Estimate tokens = ratio("tokens_per_second_per_gpu");
+  CHECK_THAT(ratio("tokens_per_dollar").lower, WithinRel(tokens.lower, kTight));
+  CHECK_THAT(ratio("tokens_per_dollar").upper, WithinRel(tokens.upper, kTight));
+  CHECK_THAT(ratio("dollars_per_million_tokens").lower, WithinRel(1 / tokens.upper, kTight));
+  CHECK(ratio("tokens_per_dollar").grade == Grade::fitted);
+  CHECK(surely_no_worse(study, study.points[0], study.points[1], "tokens_per_dollar"));
+  CHECK(surely_no_worse(study, study.points[0], study.points[1], "dollars_per_million_tokens"));
+}
+
+TEST_CASE("points of different jobs do not beat each other", "[study]") {
+  StudyResult study = study_of({{figure(2, 0), figure(2, 0), figure(1, 0)},
+                                {figure(1, 0), figure(1, 0), figure(1, 0)}});
+  study.axes = {{"batch.context", {"1024", "4096"}}, {"batch.sequences", {"8"}}};
+  study.points[0].settings = {"1024", "8"};
+  study.points[1].settings = {"4096", "8"};
+  const auto front = [&] {
+    for (StudyPoint& point : study.points) point.job = job_of(study, point);
+    return indices(front_of(study, "tokens_per_second_per_user", "tokens_per_dollar"));
+  };
+  CHECK(front() == std::vector<std::size_t>{0});
+  CHECK(jobs_of(study) == std::vector<std::string>{""});
+  study.for_each = {"batch.context"};
+  CHECK(front() == std::vector<std::size_t>{1, 0});
+  CHECK(jobs_of(study) ==
+        std::vector<std::string>{"batch.context 1024", "batch.context 4096"});
 }
 
 TEST_CASE("less is better for times: the front turns around", "[study]") {

@@ -1,0 +1,103 @@
+#include "sim/app/price_choice.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "sim/app/scenario_cost.hpp"
+#include "sim/core/diagnostics.hpp"
+#include "sim/core/dimension.hpp"
+#include "sim/core/spelling.hpp"
+
+namespace tessera::app {
+namespace {
+
+constexpr const char* kStated = "stated";
+
+[[noreturn]] void fail(const std::string& option, const std::string& message) {
+  throw core::ConfigError({option, 0, 0}, message);
+}
+
+std::pair<std::string, double> read_quote(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  const core::NumberWithUnit parts =
+      core::split_unit(equals == std::string::npos ? std::string_view()
+                                                   : std::string_view(text).substr(equals + 1));
+  const auto rent = core::parse_number(parts.number);
+  if (equals == 0 || !rent || parts.unit != kRent || *rent < kLeastRent || *rent > kMostRent)
+    fail("--price", fmt::format("found '{}'; expected stated, or a device's rent from {} to {} {}, "
+                                "as 'h800_sxm=2 {}'",
+                                text, kLeastRent, kMostRent, kRent, kRent));
+  return {text.substr(0, equals), *rent};
+}
+
+/// "h800_sxm 2.00 (1.70 to 3.42), 2025-02"
+std::string rent_text(const Scenario& scenario) {
+  const device::Price& rent = scenario.cost.rental;
+  std::string text = fmt::format("{} {:.2f}", scenario.device().name, rent.value.value);
+  if (rent.value.lower < rent.value.upper)
+    text += fmt::format(" ({:.2f} to {:.2f})", rent.value.lower, rent.value.upper);
+  return text + ", " + (rent.date.empty() ? rent.source : rent.date);
+}
+
+}  // namespace
+
+ScenarioOptions PriceChoice::apply(ScenarioOptions options) const {
+  options.market_rental = !stated;
+  options.quoted_rental = quotes;
+  return options;
+}
+
+PriceChoice read_price_choice(const std::vector<std::string>& texts,
+                              const std::vector<std::string>& set) {
+  PriceChoice choice;
+  for (const std::string& text : texts) {
+    if (text == kStated) {
+      choice.stated = true;
+      continue;
+    }
+    const auto [device, rent] = read_quote(text);
+    if (!choice.quotes.emplace(device, rent).second)
+      fail("--price", fmt::format("found '{}' a second time", device));
+  }
+  for (const std::string& change : set)
+    for (const std::string path : {"cost.rental", "cost.server"})
+      if (!choice.stated && change.starts_with(path + "="))
+        fail("--set", fmt::format("found {}, which prices one cluster only; expected --price "
+                                  "DEVICE=RENT, or --price stated beside it",
+                                  path));
+  return choice;
+}
+
+void check_quotes(const PriceChoice& choice, const std::vector<std::string>& devices) {
+  for (const auto& [device, unused] : choice.quotes)
+    if (std::find(devices.begin(), devices.end(), device) == devices.end())
+      fail("--price", core::unknown_name(device, devices));
+}
+
+std::vector<std::string> price_notes(const PriceChoice& choice,
+                                     const std::vector<const Scenario*>& scenarios) {
+  std::string rents;
+  std::vector<std::string> notes;
+  std::set<std::string> said;
+  for (const Scenario* scenario : scenarios) {
+    if (scenario->cost.ownership) continue;
+    if (const std::string text = rent_text(*scenario); said.insert(text).second)
+      rents += (rents.empty() ? "" : "; ") + text;
+    const auto& own = scenario->stated_rental;
+    const bool quoted = choice.quotes.contains(scenario->device().name);
+    if (own && !choice.stated && !quoted && said.insert(scenario->name).second)
+      notes.push_back(
+          fmt::format("{} states a rent of {:.2f} {} for its own cluster, which is not taken: all "
+                      "are priced alike (--price stated takes it).",
+                      scenario->name, *own, kRent));
+  }
+  if (!rents.empty())
+    notes.insert(notes.begin(),
+                 fmt::format("Rents in {}, with their ranges and dates: {}.", kRent, rents));
+  return notes;
+}
+
+}  // namespace tessera::app
