@@ -58,10 +58,11 @@ void add_hour(core::Result& result, const GpuHour& hour, const CostAssumptions& 
   const auto use = [&](double dollars) {
     return break_even(*assumptions.ownership, dollars, watts).utilisation.value_or(1);
   };
+  const Estimate least{use(rent.value), use(rent.upper), use(rent.lower), "fraction",
+                       core::Grade::assumed};
   if (break_even(*assumptions.ownership, rent.value, watts).utilisation)
     result.cost.push_back(
-        {"use above which owning is cheaper",
-         {use(rent.value), use(rent.upper), use(rent.lower), "fraction", core::Grade::assumed},
+        {"use above which owning is cheaper", least,
          fmt::format("against a rent of {:.2f} USD/GPU/h and its range; {}", rent.value,
                      assumptions.rental.cited())});
 }

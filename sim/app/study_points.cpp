@@ -42,8 +42,36 @@ void add_file(std::string& text, const fs::path& path, const std::string& name) 
   text += fmt::format("{} {}\n", name, core::sha256(content));
 }
 
-/// Names and hashes of everything that readers of named files can meet: what ships, and what lies
-/// beside files of the user's own. More than a point reads, so that an edit is never missed.
+bool is_shipped(const fs::path& file) {
+  const fs::path from = file.lexically_relative(fs::absolute(core::data_root()).lexically_normal());
+  return !from.empty() && *from.begin() != "..";
+}
+
+void add_scalars(const core::YamlNode& node, std::vector<std::string>& texts) {
+  if (node.kind == core::YamlNode::Kind::scalar) texts.push_back(node.scalar);
+  for (const core::YamlNode& item : node.items) add_scalars(item, texts);
+  for (const core::YamlEntry& entry : node.entries) add_scalars(entry.value, texts);
+}
+
+/// Adds the user's files that `file` names by path, as clusters, price lists and recorded loads,
+/// and those that they name.
+void follow(const fs::path& file, std::set<fs::path>& found) {
+  const std::string ending = file.extension().string();
+  if (ending != ".yaml" && ending != ".yml") return;
+  std::vector<std::string> texts;
+  const std::string name = file.filename().string();
+  add_scalars(core::parse_yaml(core::read_text_file({file, name}), name), texts);
+  for (const std::string& text : texts) {
+    const fs::path path = (file.parent_path() / text).lexically_normal();
+    std::error_code error;
+    if (is_data(path) && fs::is_regular_file(path, error) && !is_shipped(path) &&
+        found.insert(path).second)
+      follow(path, found);
+  }
+}
+
+/// Names and hashes of everything that readers of named files can meet: what ships, what lies beside
+/// files of the user's own, and what these name. More than a point reads, so that an edit is never missed.
 std::string configuration_text(const Study& study) {
   std::set<fs::path> shipped;
   const fs::path root = core::data_root();
@@ -57,12 +85,11 @@ std::string configuration_text(const Study& study) {
     add_file(text, path, path.lexically_relative(root).generic_string());
   std::set<fs::path> beside;
   for (const fs::path& own : study.own) {
-    const fs::path folder = fs::absolute(own).lexically_normal().parent_path();
-    if (!folder.lexically_relative(fs::absolute(root).lexically_normal()).empty() &&
-        *folder.lexically_relative(fs::absolute(root).lexically_normal()).begin() != "..")
-      continue;
+    const fs::path file = fs::absolute(own).lexically_normal();
+    follow(file, beside);
+    if (is_shipped(file)) continue;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error))
+    for (const auto& entry : fs::directory_iterator(file.parent_path(), error))
       if (entry.is_regular_file() && is_data(entry.path())) beside.insert(entry.path());
   }
   // The study itself counts by what it sets, not by how it says so.

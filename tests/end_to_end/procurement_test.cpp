@@ -44,8 +44,8 @@ TEST_CASE("mistakes of export-check are told", "[procurement]") {
 TEST_CASE("show price sets renting beside owning", "[procurement]") {
   const Outcome h100 = run_tessera("show price h100_sxm");
   CHECK(h100.exit_code == 0);
-  CHECK_THAT(h100.output, ContainsSubstring("GPU-hour, owned         1.73    2.14"));
-  CHECK_THAT(h100.output, ContainsSubstring("neocloud    1.69 an hour owned, +2.6 % here"));
+  CHECK_THAT(h100.output, ContainsSubstring("GPU-hour, owned         1.68    2.08"));
+  CHECK_THAT(h100.output, ContainsSubstring("neocloud    1.69 an hour owned, -0.6 % here"));
   const auto json = nlohmann::json::parse(
       run_tessera("show price all --format json --set ownership.utilisation.typical=0.9").output);
   CHECK(json.size() == 16);

@@ -136,6 +136,25 @@ TEST_CASE("a finished sweep is not run again and its store stays untouched", "[s
   CHECK(bytes_of(folder.at("s.sqlite")) == before);
 }
 
+TEST_CASE("an edit of a file elsewhere that the base names makes the points new", "[sweep]") {
+  const StudyFolder folder;
+  fs::create_directory(folder.at("prices"));
+  const auto write = [&](const std::string& pue) {
+    std::ofstream{folder.at("prices") / "own.yaml"}
+        << "extends: prices\npue: {typical: " << pue << "}\n";
+  };
+  std::string base = kBase;
+  base.replace(base.find("prices.yaml"), 11, "prices/own.yaml");
+  std::ofstream{folder.at("base.yaml")} << base;
+  write("1.15");
+  const Outcome first = folder.sweep("s.sqlite");
+  INFO(first.errors);
+  REQUIRE(first.exit_code == 0);
+  CHECK(folder.sweep("s.sqlite").errors.find(" 0 of them new") != std::string::npos);
+  write("1.25");
+  CHECK(folder.sweep("s.sqlite").errors.find(" 48 of them new") != std::string::npos);
+}
+
 TEST_CASE("killed at ten random moments, a sweep resumes and ends with equal bytes", "[sweep]") {
   const StudyFolder folder;
   const auto begin = std::chrono::steady_clock::now();
