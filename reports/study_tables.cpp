@@ -217,7 +217,7 @@ std::string study_csv(const StudyResult& study) {
 
 std::string study_json(const StudyResult& study) {
   Json json;
-  json["schema"] = "study_result/1";
+  json["schema"] = "tessera-study-1";
   json["kind"] = study.kind;
   json["name"] = study.name;
   json["title"] = study.title;

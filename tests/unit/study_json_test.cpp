@@ -1,0 +1,59 @@
+#include <catch2/catch_test_macros.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "reports/study_tables.hpp"
+#include "sim/core/data_root.hpp"
+#include "tests/sample_study.hpp"
+#include "tests/unit/json_schema.hpp"
+
+using namespace tessera;
+using Errors = std::vector<std::string>;
+using nlohmann::json;
+
+namespace {
+
+Errors errors_of(const json& study) {
+  std::ifstream file(core::data_root() / "workloads/schema/study_result.json");
+  return testing::schema_errors(json::parse(file), study);
+}
+
+json json_of(const core::StudyResult& study) { return json::parse(reports::study_json(study)); }
+
+}  // namespace
+
+TEST_CASE("a study's result.json keeps its schema, full and empty", "[study]") {
+  core::StudyResult study = testing::sample_study();
+  CHECK(errors_of(json_of(study)) == Errors{});
+  study.targets = {{"tokens_per_second_per_user", false, 20, "token/s"}};
+  study.for_each = {"batch.sequences"};
+  study.points[0].name = "h20_sxm";
+  study.points[0].quantities[1].reset();
+  CHECK(errors_of(json_of(study)) == Errors{});
+  core::StudyResult empty;
+  empty.kind = "sweep";
+  empty.fidelity = "cycle";
+  CHECK(errors_of(json_of(empty)) == Errors{});
+}
+
+TEST_CASE("the schema of a study's result.json notices what is wrong", "[study]") {
+  json value = json_of(testing::sample_study());
+  value.erase("best");
+  value["points"][0]["quantities"]["tokens_per_dollar"].erase("upper");
+  value["points"][1]["meets_targets"] = "maybe";
+  value["front"]["points"][0]["certain"] = "yes";
+  value["extra"] = 1;
+  CHECK(errors_of(value) == Errors{": lacks best", "/extra: is not allowed",
+                                   "/front/points/0/certain: is a string",
+                                   "/points/0/quantities/tokens_per_dollar: lacks upper",
+                                   "/points/1/meets_targets: is none of the allowed values"});
+}
+
+TEST_CASE("a study's result.json says which points are best and on the front", "[study]") {
+  const core::StudyResult study = testing::sample_study();
+  const json value = json_of(study);
+  REQUIRE(value["best"].size() == study.best.size());
+  CHECK(value["best"][0] == json{{"title", "Least dollars"}, {"number", 3}});
+  CHECK(value["front"]["points"].size() == study.front->points.size());
+  CHECK(value["points"][4]["refused"]["kind"] == "does_not_fit");
+}
