@@ -37,13 +37,13 @@ PhaseSummary summarise(const std::string& phase, const std::vector<const core::P
   return summary;
 }
 
-}  // namespace
-
-std::vector<PhaseSummary> phases_over_ranks(const core::Result& result) {
+/// The phases of one of the two splits of a step.
+std::vector<PhaseSummary> summaries_of(const core::Result& result, bool by_binding) {
   std::vector<std::string> order;
   std::map<std::string, std::vector<const core::PhaseRow*>> single;
   std::map<std::string, std::vector<const core::PhaseRow*>> all;
   for (const core::PhaseRow& row : result.phases) {
+    if (row.phase.starts_with(core::kBoundBy) != by_binding) continue;
     if (std::find(order.begin(), order.end(), row.phase) == order.end()) order.push_back(row.phase);
     (row.rank == kAllRanks ? all : single)[row.phase].push_back(&row);
   }
@@ -51,6 +51,15 @@ std::vector<PhaseSummary> phases_over_ranks(const core::Result& result) {
   for (const std::string& phase : order)
     summaries.push_back(summarise(phase, single.contains(phase) ? single[phase] : all[phase]));
   return summaries;
+}
+
+}  // namespace
+
+std::vector<PhaseSummary> phases_over_ranks(const core::Result& result) {
+  return summaries_of(result, false);
+}
+std::vector<PhaseSummary> bindings_over_ranks(const core::Result& result) {
+  return summaries_of(result, true);
 }
 
 MemoryUse memory_over_ranks(const core::Result& result) {
@@ -127,8 +136,9 @@ std::vector<std::pair<std::string, core::Estimate>> headline_first(const core::R
   return quantities;
 }
 
-std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(const core::Result& result) {
-  const core::Estimate* dollars = result.find("dollars");
+std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(const core::Result& result,
+                                                                     const std::string& bill) {
+  const core::Estimate* dollars = result.find(bill);
   const std::vector<PhaseSummary> phases = phases_over_ranks(result);
   double step = 0;
   for (const PhaseSummary& phase : phases) step += phase.mean;

@@ -18,9 +18,11 @@ struct PhaseSummary {
   std::string highest_rank;
   core::Grade grade = core::Grade::measured;  ///< The worst of the ranks'.
 };
-/// In the order in which phases first appear. Rows of rank "all" count only for phases that no
-/// single rank reports.
+/// In the order in which phases first appear; they sum to the step. Rows of rank "all" count only
+/// for phases that no single rank reports.
 [[nodiscard]] std::vector<PhaseSummary> phases_over_ranks(const core::Result& result);
+/// The same of the step's other split, by the resource that bounds it; empty where there is none.
+[[nodiscard]] std::vector<PhaseSummary> bindings_over_ranks(const core::Result& result);
 
 /// One kind of memory over all ranks, bytes.
 struct MemorySummary {
@@ -53,10 +55,10 @@ struct MemoryUse {
 [[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> headline_first(
     const core::Result& result);
 
-/// What each phase costs of the run's dollars: the rent by the phase's part of the step, mean over
-/// ranks. Empty without a quantity "dollars" or without phases.
+/// What each phase costs of the run's dollars, or of another bill: by the phase's part of the step,
+/// mean over ranks. Empty without the quantity or without phases.
 [[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(
-    const core::Result& result);
+    const core::Result& result, const std::string& bill = "dollars");
 
 /// "Layers per stage, 4 4 3: needs ...": a sentence for each alternative that the model declines.
 [[nodiscard]] std::vector<std::string> refused_alternatives(const core::Result& result);

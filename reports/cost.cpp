@@ -61,10 +61,9 @@ void add_hour(core::Result& result, const GpuHour& hour, const CostAssumptions& 
   const Estimate least{use(rent.value), use(rent.upper), use(rent.lower), "fraction",
                        core::Grade::assumed};
   if (break_even(*assumptions.ownership, rent.value, watts).utilisation)
-    result.cost.push_back(
-        {"use above which owning is cheaper", least,
-         fmt::format("against a rent of {:.2f} USD/GPU/h and its range; {}", rent.value,
-                     assumptions.rental.cited())});
+    result.cost.push_back({"use above which owning is cheaper", least,
+                           fmt::format("against a rent of {:.2f} USD/GPU/h and its range; {}",
+                                       rent.value, assumptions.rental.cited())});
 }
 
 void add_dollars(core::Result& result, const Estimate& gpu_hours, const GpuHour& hour,

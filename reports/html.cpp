@@ -75,10 +75,11 @@ std::string phases_section(const Result& result) {
   if (result.phases.empty()) return "";
   HtmlTable table{.id = "phases",
                   .heads = {"Phase", "Mean over ranks", "Lowest", "Highest", "On rank", "Grade"}};
-  for (const PhaseSummary& row : phases_over_ranks(result))
-    table.rows.push_back({text_cell(label(row.phase)), quantity_cell(row.mean, "s"),
-                          quantity_cell(row.lowest, "s"), quantity_cell(row.highest, "s"),
-                          text_cell(row.highest_rank), grade_cell(row.grade)});
+  for (const auto& split : {phases_over_ranks(result), bindings_over_ranks(result)})
+    for (const PhaseSummary& row : split)
+      table.rows.push_back({text_cell(label(row.phase)), quantity_cell(row.mean, "s"),
+                            quantity_cell(row.lowest, "s"), quantity_cell(row.highest, "s"),
+                            text_cell(row.highest_rank), grade_cell(row.grade)});
   std::string body;
   if (!ranks_of(result.phases).empty())
     body += figure("phases", "Time of each phase on each pipeline rank, exclusive of the others.");

@@ -124,17 +124,17 @@ std::string plain(double value) {
 /// How each part comes about, with the inputs that it takes.
 std::array<std::string, kParts> explanations(const OwnershipAssumptions& a, const Values& v) {
   const std::string useful = fmt::format("{} of all hours", plain(v[utilisation]));
-  return {fmt::format("{} USD over {} years, {}; {}", plain(v[server]), plain(v[years]), useful,
-                      a.server.cited()),
-          fmt::format("{} of server and network; {}", plain(v[network_share]),
-                      a.network_share.cited()),
-          fmt::format("{} a year in equal monthly payments; {}", plain(v[cost_of_capital]),
-                      a.cost_of_capital.cited()),
-          fmt::format("{} USD a kW and month for {} kW; {}", plain(v[colocation]),
-                      plain(a.provisioned_kilowatts), a.colocation.cited()),
-          fmt::format("{} kW at work x PUE {} x {} USD/kWh, idle {}; {}", plain(v[kilowatts]),
-                      plain(v[pue]), plain(v[electricity]), plain(v[idle_power]),
-                      a.electricity.cited())};
+  return {
+      fmt::format("{} USD over {} years, {}; {}", plain(v[server]), plain(v[years]), useful,
+                  a.server.cited()),
+      fmt::format("{} of server and network; {}", plain(v[network_share]), a.network_share.cited()),
+      fmt::format("{} a year in equal monthly payments; {}", plain(v[cost_of_capital]),
+                  a.cost_of_capital.cited()),
+      fmt::format("{} USD a kW and month for {} kW; {}", plain(v[colocation]),
+                  plain(a.provisioned_kilowatts), a.colocation.cited()),
+      fmt::format("{} kW at work x PUE {} x {} USD/kWh, idle {}; {}", plain(v[kilowatts]),
+                  plain(v[pue]), plain(v[electricity]), plain(v[idle_power]),
+                  a.electricity.cited())};
 }
 
 core::Grade worst_of(const Inputs& inputs) {

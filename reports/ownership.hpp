@@ -34,8 +34,8 @@ struct GpuHour {
 /// IT power per GPU under full load: its limit, and its part of node and network. kW.
 [[nodiscard]] double provisioned_kilowatts(const device::ClusterSpec& cluster);
 
-/// What one dollar costs a year when it is paid back with interest in equal parts at the end of each
-/// month over `years`, as rent saved would; `rate` compounds yearly. At no interest 1 / years.
+/// What one dollar costs a year when it is paid back with interest in equal parts at the end of
+/// each month over `years`, as rent saved would; `rate` compounds yearly. At no interest 1 / years.
 [[nodiscard]] double annuity(double rate, double years);
 
 /// The hour of an owned GPU: server, network, cost of capital, space and electricity. With u of the

@@ -26,6 +26,8 @@ constexpr std::size_t kMostRows = 1000;
 constexpr std::size_t kMostIntervals = 60;
 constexpr std::size_t kMostRefusals = 100;
 constexpr std::size_t kMostColours = 10;
+/// The bill of what serves; other results have "dollars".
+constexpr const char* kPerTokens = "dollars_per_million_tokens";
 /// The row of a bill that sums up an owned hour.
 constexpr const char* kOwnedHour = "GPU-hour, owned";
 
@@ -120,8 +122,10 @@ std::vector<Bill> bills(const StudyResult& study) {
   std::vector<Bill> all;
   for (const core::StudyBest& best : study.best) {
     const std::string name = best.title + ": " + point_name(study, study.points[best.point]);
-    for (const auto& [title, parts] : {Bill{name, cost_by_phase(best.result)},
-                                       Bill{name + ", an owned GPU-hour", hour_parts(best.result)}})
+    const bool serves = best.result.find(kPerTokens) != nullptr;
+    for (const auto& [title, parts] :
+         {Bill{name, dollars_by_phase(best.result, serves ? kPerTokens : "dollars")},
+          Bill{name + ", an owned GPU-hour", hour_parts(best.result)}})
       if (!parts.empty()) all.push_back({title, parts});
   }
   return all;
@@ -319,23 +323,6 @@ Json costs_json(const StudyResult& study) {
 }
 
 }  // namespace
-
-std::vector<std::pair<std::string, Estimate>> cost_by_phase(const core::Result& result) {
-  const Estimate* per_token = result.find("dollars_per_million_tokens");
-  if (per_token == nullptr) return dollars_by_phase(result);
-  const std::vector<PhaseSummary> phases = phases_over_ranks(result);
-  double all = 0;
-  for (const PhaseSummary& phase : phases) all += phase.mean;
-  std::vector<std::pair<std::string, Estimate>> parts;
-  for (const PhaseSummary& phase : phases) {
-    if (phase.mean <= 0) continue;
-    const double part = phase.mean / all;
-    parts.emplace_back(phase.phase, Estimate{per_token->value * part, per_token->lower * part,
-                                             per_token->upper * part, "USD",
-                                             core::worst(per_token->grade, phase.grade)});
-  }
-  return parts;
-}
 
 std::string to_study_html(const StudyResult& study, const std::string& points_csv) {
   core::Result made;  // for the footer: which program and fits

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "sim/core/study_result.hpp"
 
@@ -14,10 +12,5 @@ namespace tessera::reports {
 /// that the download gives.
 [[nodiscard]] std::string to_study_html(const core::StudyResult& study,
                                         const std::string& points_csv);
-
-/// What the dollars of a result go to, by phase: its dollars per million tokens, or of its run, by
-/// each phase's part of the time. Empty without either quantity or without phases.
-[[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> cost_by_phase(
-    const core::Result& result);
 
 }  // namespace tessera::reports

@@ -287,10 +287,11 @@ std::string front_text(const StudyResult& study) {
                                      [](const core::FrontPoint& point) { return point.certain; });
   std::string jobs;
   for (const std::string& path : study.for_each) jobs += (jobs.empty() ? "" : " and ") + path;
-  return fmt::format("Front of {} against {}{}: {} points that no other beats, {} more that none "
-                     "beats for sure",
-                     study.front->y, study.front->x, jobs.empty() ? "" : " for each " + jobs,
-                     certain, points.size() - static_cast<std::size_t>(certain));
+  return fmt::format(
+      "Front of {} against {}{}: {} points that no other beats, {} more that none "
+      "beats for sure",
+      study.front->y, study.front->x, jobs.empty() ? "" : " for each " + jobs, certain,
+      points.size() - static_cast<std::size_t>(certain));
 }
 
 std::string settings_text(const StudyResult& study, const StudyPoint& point) {

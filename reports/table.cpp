@@ -134,9 +134,10 @@ Section phases(const core::Result& result) {
                   "lrrrll",
                   0,
                   {"phase", "mean", "lowest", "highest", "on rank", "grade"}};
-  for (const PhaseSummary& row : phases_over_ranks(result))
-    section.add({row.phase, quantity(row.mean, "s"), quantity(row.lowest, "s"),
-                 quantity(row.highest, "s"), row.highest_rank, core::to_string(row.grade)});
+  for (const auto& split : {phases_over_ranks(result), bindings_over_ranks(result)})
+    for (const PhaseSummary& row : split)
+      section.add({row.phase, quantity(row.mean, "s"), quantity(row.lowest, "s"),
+                   quantity(row.highest, "s"), row.highest_rank, core::to_string(row.grade)});
   return section;
 }
 

@@ -205,7 +205,7 @@ InferenceResult simulate_inference(const InferenceJob& job, gpu::KernelTimer& ke
   result.job = to_string(job.phase);
   result.phases = phase_rows(ensemble);
   const std::vector<core::PhaseRow> bound = binding_rows(model, ensemble);
-  result.binding = bound.front().phase.substr(kBoundBy.size());
+  result.binding = bound.front().phase.substr(std::string_view(core::kBoundBy).size());
   result.phases.insert(result.phases.end(), bound.begin(), bound.end());
   result.kernels = kernel_rows(model, job.device.sm.count);
   result.network = network_rows(model, ensemble.nominal);

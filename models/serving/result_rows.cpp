@@ -104,7 +104,7 @@ std::vector<core::PhaseRow> binding_rows(const IterationModel& model,
       const auto found = at.find(name);
       return found == at.end() ? 0.0 : seconds(found->second);
     };
-    rows.push_back({"0", kBoundBy + name, ensemble.estimate(of, "s")});
+    rows.push_back({"0", core::kBoundBy + name, ensemble.estimate(of, "s")});
   }
   return longest_first(std::move(rows));
 }

@@ -14,11 +14,8 @@ namespace tessera::serving {
 [[nodiscard]] std::vector<core::KernelRow> kernel_rows(const IterationModel& model, int device_sms);
 [[nodiscard]] std::vector<core::NetworkRow> network_rows(const IterationModel& model,
                                                          const IterationRun& run);
-/// Before the resource in the names of binding_rows().
-inline const std::string kBoundBy = "bound by ";
-
 /// Time by what bounds it, longest first: of kernels their binding resource, "network" while only
-/// transfers run, "host"; rank "0", the resource after kBoundBy. They sum to the iteration as
+/// transfers run, "host"; rank "0", the resource after core::kBoundBy. They sum to the iteration as
 /// phase_rows() do.
 [[nodiscard]] std::vector<core::PhaseRow> binding_rows(const IterationModel& model,
                                                        const IterationEnsemble& ensemble);

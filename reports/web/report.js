@@ -35,7 +35,7 @@ const inUse = (row) => row.kind !== 'free';
 /** Figures of the page: name of the element to the option that it shows under the current theme and width. */
 const figures = {
   phases: (colours) => stack(
-      data.result.phases.filter((row) => row.rank !== 'all')
+      data.result.phases.filter((row) => row.rank !== 'all' && !row.phase.startsWith('bound by '))
           .map((row) => ({column: row.rank, part: row.phase, value: row.time.value})),
       {unit: 's', columnName: 'pipeline rank'}, colours, makeColours()),
   memory: (colours) => stack(

@@ -174,8 +174,7 @@ void compare_decode(const Arguments& arguments) {
   std::optional<OutputDirectory> out;
   if (!arguments.out.empty()) out.emplace(arguments.out, study_files());
   const ServingQuestion question{arguments.scenarios.front(), arguments.set, arguments.clusters,
-                                 arguments.slo,
-                                 read_price_choice(arguments.price, arguments.set)};
+                                 arguments.slo, read_price_choice(arguments.price, arguments.set)};
   ServingComparison comparison = compare_serving(question, arguments.settings);
   if (out) {
     complete_best(comparison, question, arguments.settings);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,11 +77,30 @@ void check_stores(const Arguments& arguments) {
                                           store));
 }
 
+/// A folder holds the report of one study.
+void check_one_study(const Arguments& arguments, const std::string& into) {
+  std::set<std::string> digests;
+  std::vector<std::string> stores = arguments.stores;
+  if (std::filesystem::is_regular_file(into)) stores.push_back(into);
+  for (const std::string& name : stores) {
+    StudyStore store{name};
+    for (const StoredStudy& study : store.studies()) digests.insert(study.digest);
+    store.close();
+  }
+  if (digests.size() != 1)
+    throw core::ConfigError(
+        {"--out", 0, 0},
+        fmt::format("found {} studies in the stores; expected one", digests.size()));
+}
+
 void merge(const Arguments& arguments) {
   check_stores(arguments);
-  std::optional<OutputDirectory> out;
-  if (!arguments.out.empty()) out.emplace(arguments.out, study_files());
   const std::string into = target_of(arguments);
+  std::optional<OutputDirectory> out;
+  if (!arguments.out.empty()) {
+    check_one_study(arguments, into);
+    out.emplace(arguments.out, study_files());
+  }
   StudyStore target{into};
   for (const std::string& name : arguments.stores) {
     std::error_code error;
@@ -94,11 +114,13 @@ void merge(const Arguments& arguments) {
   std::vector<core::StudyResult> results;
   for (const StoredStudy& study : studies) results.push_back(study_result(study, target));
   target.close();
-  if (out && results.size() != 1)
-    throw core::ConfigError(
-        {"--out", 0, 0}, fmt::format("found {} studies in {}; expected one", results.size(), into));
-  if (out)
+  if (out) {
+    results.front().warnings.push_back(fmt::format(
+        "A store keeps no bills: `tessera sweep {} --store {} --out DIR` adds those of the best "
+        "points and what they rest on.",
+        studies.front().name, std::filesystem::path(into).filename().string()));
     out->commit([&](const std::filesystem::path& folder) { write_study(results.front(), folder); });
+  }
   for (std::size_t i = 0; i < results.size(); ++i) {
     reports::print_study(results[i], stdout);
     if (results[i].points.size() < studies[i].keys.size())

@@ -22,9 +22,8 @@ constexpr const char* kStated = "stated";
 
 std::pair<std::string, double> read_quote(const std::string& text) {
   const std::size_t equals = text.find('=');
-  const core::NumberWithUnit parts =
-      core::split_unit(equals == std::string::npos ? std::string_view()
-                                                   : std::string_view(text).substr(equals + 1));
+  const core::NumberWithUnit parts = core::split_unit(
+      equals == std::string::npos ? std::string_view() : std::string_view(text).substr(equals + 1));
   const auto rent = core::parse_number(parts.number);
   if (equals == 0 || !rent || parts.unit != kRent || *rent < kLeastRent || *rent > kMostRent)
     fail("--price", fmt::format("found '{}'; expected stated, or a device's rent from {} to {} {}, "

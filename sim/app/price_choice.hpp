@@ -28,7 +28,7 @@ void check_quotes(const PriceChoice& choice, const std::vector<std::string>& dev
 
 /// What the bills of the scenarios rest on, in sentences: each device's rent with its range and
 /// date, and rents that scenarios state and that are not taken.
-[[nodiscard]] std::vector<std::string> price_notes(
-    const PriceChoice& choice, const std::vector<const Scenario*>& scenarios);
+[[nodiscard]] std::vector<std::string> price_notes(const PriceChoice& choice,
+                                                   const std::vector<const Scenario*>& scenarios);
 
 }  // namespace tessera::app

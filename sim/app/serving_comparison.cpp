@@ -81,10 +81,12 @@ class BatchRunner {
 
  private:
   PointRecord simulate(std::int64_t batch) const {
-    const std::string settings = Json{{"cluster", cluster_}, {kBatch, std::to_string(batch)}}.dump();
-    return record_run({"", settings, "done", "", "{}", {}},
-                      [&] { return read_column(question_, cluster_, is_own_, batch); }, {},
-                      options_, statistics_);
+    const std::string settings =
+        Json{{"cluster", cluster_}, {kBatch, std::to_string(batch)}}.dump();
+    return record_run(
+        {"", settings, "done", "", "{}", {}},
+        [&] { return read_column(question_, cluster_, is_own_, batch); }, {}, options_,
+        statistics_);
   }
 
   const ServingQuestion& question_;
@@ -315,9 +317,8 @@ void add_best(core::StudyResult& study, const ServingAnswer& answer) {
   const std::string limits = reports::targets_text(study);
   for (const ServingColumn& column : answer.columns)
     if (column.point)
-      study.best.push_back({limits.empty() ? column.name : column.name + ", " + limits,
-                            *column.point,
-                            {}});
+      study.best.push_back(
+          {limits.empty() ? column.name : column.name + ", " + limits, *column.point, {}});
 }
 
 /// What the bills rest on: a scenario read on each cluster says it.
@@ -325,9 +326,8 @@ std::vector<std::string> notes_of(const ServingQuestion& question, const Scenari
                                   const std::vector<Searched>& searched) {
   std::vector<Scenario> scenarios;
   for (const Searched& one : searched) {
-    const auto answers = std::find_if(one.records.begin(), one.records.end(), [](const auto& row) {
-      return row.second.outcome == "done";
-    });
+    const auto answers = std::find_if(one.records.begin(), one.records.end(),
+                                      [](const auto& row) { return row.second.outcome == "done"; });
     if (answers == one.records.end()) continue;
     const bool is_own = one.cluster.name == base.cluster.name;
     scenarios.push_back(read_column(question, one.cluster.name, is_own, answers->first));

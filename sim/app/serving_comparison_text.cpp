@@ -131,8 +131,7 @@ void print_comparison(const ServingComparison& comparison, std::FILE* stream) {
       if (!column.point) fmt::print(stream, "{}: {}\n", column.name, column.reason);
     for (const std::string& line : answer.sentences) fmt::print(stream, "{}\n", line);
   }
-  if (study.front)
-    fmt::print(stream, "\n{}; --out writes them.\n", reports::front_text(study));
+  if (study.front) fmt::print(stream, "\n{}; --out writes them.\n", reports::front_text(study));
   for (const std::string& note : study.warnings) fmt::print(stream, "{}\n", note);
   fmt::print(stream,
              "Batch: sequences an attention rank, the largest that keeps the limits; largest: what "

@@ -70,8 +70,9 @@ void follow(const fs::path& file, std::set<fs::path>& found) {
   }
 }
 
-/// Names and hashes of everything that readers of named files can meet: what ships, what lies beside
-/// files of the user's own, and what these name. More than a point reads, so that an edit is never missed.
+/// Names and hashes of everything that readers of named files can meet: what ships, what lies
+/// beside files of the user's own, and what these name. More than a point reads, so that an edit is
+/// never missed.
 std::string configuration_text(const Study& study) {
   std::set<fs::path> shipped;
   const fs::path root = core::data_root();
@@ -119,9 +120,10 @@ std::vector<std::string> warnings_of(const Study& study) {
       std::any_of(study.axes.begin(), study.axes.end(),
                   [](const core::StudyAxis& axis) { return axis.path == "cost.rental"; });
   if (!rent || varied) return {};
-  return {fmt::format("All machines are priced by the price list; the rent of {} that {} states for "
-                      "its own is not taken.",
-                      *rent, fs::path(study.base).stem().string())};
+  return {
+      fmt::format("All machines are priced by the price list; the rent of {} that {} states for "
+                  "its own is not taken.",
+                  *rent, fs::path(study.base).stem().string())};
 }
 
 /// All that a report needs besides the points, so that a store alone can make one.
@@ -246,9 +248,9 @@ void add_answer(core::StudyResult& study, const std::string& job) {
   if (best->attainment == core::Attainment::probably)
     text += " Its interval reaches beyond a target.";
   const std::size_t rivals = rivals_of(study, *best);
-  text += rivals == 0 ? " No other can be as good at 90 %."
-                      : fmt::format(" {} other{} may be as good at 90 %.", rivals,
-                                    rivals == 1 ? "" : "s");
+  text += rivals == 0
+              ? " No other can be as good at 90 %."
+              : fmt::format(" {} other{} may be as good at 90 %.", rivals, rivals == 1 ? "" : "s");
   study.answer.push_back(text);
   study.best.push_back({"Best " + study.objective + for_job + kept,
                         static_cast<std::size_t>(best - study.points.data()),
@@ -290,9 +292,9 @@ std::string settings_json(const Study& study, std::size_t combination) {
 
 PointRecord run_point(const Study& study, std::size_t combination, const std::string& key,
                       const RunOptions& options, RunStatistics& statistics) {
-  return record_run({key, settings_json(study, combination), "done", "", "{}", {}},
-                    [&] { return study.scenario(combination); }, study.quantities, options,
-                    statistics);
+  return record_run(
+      {key, settings_json(study, combination), "done", "", "{}", {}},
+      [&] { return study.scenario(combination); }, study.quantities, options, statistics);
 }
 
 PointRecord record_run(PointRecord record, const std::function<Scenario()>& read,

@@ -236,12 +236,11 @@ Estimate ratio_of(const StudyResult& study, const StudyPoint& a, const StudyPoin
   const Spread mine = spread(*one);
   const Spread its = spread(*other);
   return {value, value * std::exp(-apart(mine.down, its.up, shared)),
-          value * std::exp(apart(mine.up, its.down, shared)), "1",
-          worst(one->grade, other->grade)};
+          value * std::exp(apart(mine.up, its.down, shared)), "1", worst(one->grade, other->grade)};
 }
 
 bool surely_no_worse(const StudyResult& study, const StudyPoint& a, const StudyPoint& b,
-                   const std::string& quantity) {
+                     const std::string& quantity) {
   const Estimate* one = study.find(a, quantity);
   const Estimate* other = study.find(b, quantity);
   if (!one || !other) return false;
@@ -261,8 +260,8 @@ StudyFront front_of(const StudyResult& study, const std::string& x, const std::s
     for (const std::size_t i : contest.points) {
       const bool beaten = all.beats(front.first(i).value, front.second(i).value);
       const auto surely = [&](std::size_t other) { return front.surely_beats(other, i); };
-      if (beaten && (!possible || std::any_of(contest.unbeaten.begin(), contest.unbeaten.end(),
-                                              surely)))
+      if (beaten &&
+          (!possible || std::any_of(contest.unbeaten.begin(), contest.unbeaten.end(), surely)))
         continue;
       found.points.push_back({i, !beaten});
     }

@@ -106,17 +106,18 @@ struct StudyResult {
 /// How the point stands to all targets.
 [[nodiscard]] Attainment attainment(const StudyResult& study, const StudyPoint& point);
 
-/// What the point's settings say of StudyResult::for_each, "batch.context 4096"; empty when that is.
+/// What the point's settings say of StudyResult::for_each, "batch.context 4096"; empty when that
+/// is.
 [[nodiscard]] std::string job_of(const StudyResult& study, const StudyPoint& point);
 
-/// The jobs of all points, in the order in which they first appear; one without a name when there is
-/// but one.
+/// The jobs of all points, in the order in which they first appear; one without a name when there
+/// is but one.
 [[nodiscard]] std::vector<std::string> jobs_of(const StudyResult& study);
 
 /// How many times the quantity of `b` that of `a` is, with its 90 % interval and grade. Errors add
 /// in quadrature. On one device the part that both share cancels, and so does the error of a price,
-/// which leaves what the tokens or hours behind a bill err. Requires: both points have the quantity,
-/// with positive bounds.
+/// which leaves what the tokens or hours behind a bill err. Requires: both points have the
+/// quantity, with positive bounds.
 [[nodiscard]] Estimate ratio_of(const StudyResult& study, const StudyPoint& a, const StudyPoint& b,
                                 const std::string& quantity);
 

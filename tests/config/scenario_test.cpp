@@ -1,10 +1,6 @@
 #include "sim/app/scenario.hpp"
 
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -13,11 +9,11 @@
 #include "sim/app/disaggregation_scenario.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "sim/core/spelling.hpp"
+#include "tests/config/mistakes.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::app {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// What the malformed scenarios differ from, on line 2 and below.
 constexpr const char* kBase = R"(job: training
@@ -37,36 +33,22 @@ published:
 class ScenarioFile {
  public:
   explicit ScenarioFile(const std::string& text) {
-    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    std::ofstream{folder_ / "base.yaml"} << kBase;
-    std::ofstream{folder_ / "s.yaml"} << text;
+    beside("base.yaml", kBase);
+    beside("s.yaml", text);
   }
-  ~ScenarioFile() { fs::remove_all(folder_); }
-  ScenarioFile(const ScenarioFile&) = delete;
-  ScenarioFile& operator=(const ScenarioFile&) = delete;
 
-  [[nodiscard]] std::string path() const { return (folder_ / "s.yaml").string(); }
-  void beside(const std::string& name, const std::string& text) const {
-    std::ofstream{folder_ / name} << text;
-  }
+  [[nodiscard]] std::string path() const { return folder_.at("s.yaml").string(); }
+  void beside(const std::string& name, const std::string& text) const { folder_.write(name, text); }
 
   /// What reading says is wrong, one mistake a line.
   [[nodiscard]] std::string mistakes(const std::vector<std::string>& set = {}) const {
-    try {
+    return folder_.without_path(config_test::messages_of([&] {
       (void)read_scenario(path(), {set, std::nullopt});
-    } catch (const core::ConfigError& error) {
-      std::string text = error.what();
-      const std::string prefix = folder_.string() + "/";
-      for (std::size_t at; (at = text.find(prefix)) != std::string::npos;)
-        text.erase(at, prefix.size());
-      return text;
-    }
-    return "";
+    }));
   }
 
  private:
-  fs::path folder_;
+  testing::TemporaryFolder folder_;
 };
 
 std::string changed(const std::string& lines) { return "extends: base\n" + lines + "\n"; }

@@ -1,63 +1,32 @@
 #include "sim/app/study.hpp"
 
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
-#include "sim/core/diagnostics.hpp"
+#include "tests/config/mistakes.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::app {
 namespace {
-
-namespace fs = std::filesystem;
-
-/// A small base that answers in closed form.
-constexpr const char* kBase = R"(job: training
-architecture: qwen3_30b_a3b
-cluster: h100_sxm_16
-precision: {recipe: fp8}
-batch: {sequences: 64, sequence_length: 4096, micro_batch: 1}
-parallelism: {pipeline: 2, expert: 8, data: {sharding: zero1}}
-schedule: {kind: 1f1b}
-routing: {kind: uniform}
-cost: {prices: prices.yaml}
-)";
 
 /// A study file in a folder of its own, beside "base.yaml"; messages name it "s.yaml".
 class StudyFile {
  public:
   explicit StudyFile(const std::string& text) {
-    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    std::ofstream{folder_ / "base.yaml"} << kBase;
-    std::ofstream{folder_ / "s.yaml"} << text;
+    folder_.write("base.yaml", testing::kSmallTraining);
+    folder_.write("s.yaml", text);
   }
-  ~StudyFile() { fs::remove_all(folder_); }
-  StudyFile(const StudyFile&) = delete;
-  StudyFile& operator=(const StudyFile&) = delete;
 
-  [[nodiscard]] Study read() const { return read_study((folder_ / "s.yaml").string()); }
+  [[nodiscard]] Study read() const { return read_study(folder_.at("s.yaml").string()); }
 
   /// What reading says is wrong, one mistake a line.
   [[nodiscard]] std::string mistakes() const {
-    try {
-      (void)read();
-    } catch (const core::ConfigError& error) {
-      std::string text = error.what();
-      const std::string prefix = folder_.string() + "/";
-      for (std::size_t at; (at = text.find(prefix)) != std::string::npos;)
-        text.erase(at, prefix.size());
-      return text;
-    }
-    return "";
+    return folder_.without_path(config_test::messages_of([&] { (void)read(); }));
   }
 
  private:
-  fs::path folder_;
+  testing::TemporaryFolder folder_;
 };
 
 /// Line 1 and 2 of every study; what follows begins on line 3.
@@ -117,7 +86,8 @@ TEST_CASE("ranges grow by a factor or a step and keep their unit", "[config][stu
 
 TEST_CASE("where machines differ all points have the list's prices", "[config][study]") {
   const auto rent = [](const std::string& axes, std::size_t combination) {
-    const Study read = StudyFile{"job: study\nbase: deepseek_v3_decode_h800\n" + axes + "\n"}.read();
+    const Study read =
+        StudyFile{"job: study\nbase: deepseek_v3_decode_h800\n" + axes + "\n"}.read();
     return read.scenario(combination).cost.rental;
   };
   const std::string machines = "cluster: [h800_2048_multiplane, h200_2048_multiplane]";

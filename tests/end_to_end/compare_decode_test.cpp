@@ -1,28 +1,17 @@
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 
 #include "tests/end_to_end/tessera_program.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::end_to_end {
 namespace {
 
-namespace fs = std::filesystem;
-
 const std::string kCompare = "compare deepseek_v3_decode_h800 --fidelity analytical --no-cache ";
-
-std::string text_of(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 /// Lines that begin with a word.
 std::string line_of(const std::string& text, const std::string& word, std::size_t from = 0) {
@@ -33,9 +22,8 @@ std::string line_of(const std::string& text, const std::string& word, std::size_
 }  // namespace
 
 TEST_CASE("decode is compared at the largest batch within the limits", "[compare]") {
-  std::string folder = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-  REQUIRE(mkdtemp(folder.data()) != nullptr);
-  const fs::path out = fs::path(folder) / "out";
+  const testing::TemporaryFolder folder;
+  const auto out = folder.at("out");
   const Outcome run =
       run_tessera(kCompare + "--clusters h800_2048_multiplane,h20_2048_multiplane " +
                   "--slo tpot=50ms --slo tpot=25ms --out " + out.string());
@@ -44,11 +32,11 @@ TEST_CASE("decode is compared at the largest batch within the limits", "[compare
   CHECK_FALSE(line_of(run.output, "h800_2048_multiplane").empty());
   CHECK(run.output.find("gives the most tokens a second and GPU") != std::string::npos);
   CHECK(run.output.find("for sure") != std::string::npos);
-  const auto json = nlohmann::json::parse(text_of(out / "result.json"));
+  const auto json = nlohmann::json::parse(testing::bytes_of(out / "result.json"));
   CHECK(json.at("kind") == "comparison");
   CHECK_FALSE(json.at("front").at("points").empty());
   // The page explains what the chosen points cost.
-  const std::string page = text_of(out / "study.html");
+  const std::string page = testing::bytes_of(out / "study.html");
   CHECK(page.find("Cost of the best points") != std::string::npos);
   CHECK(page.find("What the answer rests on") != std::string::npos);
   // What the table shows is the largest batch of all that were tried that keeps the limit, and the
@@ -69,7 +57,6 @@ TEST_CASE("decode is compared at the largest batch within the limits", "[compare
   CHECK(shown == best);
   const auto next = tpot.upper_bound(best);
   if (next != tpot.end()) CHECK(next->first == best + 1);
-  fs::remove_all(folder);
 }
 
 TEST_CASE("a cluster that cannot keep the limits is listed with the reason", "[compare]") {
@@ -96,8 +83,7 @@ TEST_CASE("wrong limits and clusters are named", "[compare]") {
   CHECK(training.exit_code == 2);
 }
 
-TEST_CASE("all devices of a comparison are priced alike unless it is said otherwise",
-          "[compare]") {
+TEST_CASE("all devices of a comparison are priced alike unless it is said otherwise", "[compare]") {
   const std::string both =
       kCompare + "--clusters h800_2048_multiplane,h200_2048_multiplane --slo tpot=50ms ";
   const Outcome listed = run_tessera(both);
@@ -127,8 +113,9 @@ TEST_CASE("wrong prices are named", "[compare]") {
     CHECK(run.exit_code == 2);
     return run.errors;
   };
-  CHECK(errors("--price 2").find("expected stated, or a device's rent from 0.001 to 1000 "
-                                 "USD/GPU/h, as 'h800_sxm=2 USD/GPU/h'") != std::string::npos);
+  CHECK(errors("--price 2")
+            .find("expected stated, or a device's rent from 0.001 to 1000 "
+                  "USD/GPU/h, as 'h800_sxm=2 USD/GPU/h'") != std::string::npos);
   CHECK(errors("--price h800_sxm=2").find("found 'h800_sxm=2'") != std::string::npos);
   CHECK(errors("--price 'h80_sxm=2 USD/GPU/h'").find("found 'h80_sxm'") != std::string::npos);
   CHECK(errors("--set 'cost.rental=3 USD/GPU/h'")

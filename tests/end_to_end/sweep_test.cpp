@@ -7,7 +7,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -15,11 +14,13 @@
 #include <vector>
 
 #include "tests/end_to_end/tessera_program.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::end_to_end {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::bytes_of;
 
 /// 48 points, 8 of which contradict themselves or do not fit.
 constexpr const char* kStudy = R"(job: study
@@ -34,47 +35,23 @@ axes:
 quantities: [tokens_per_second_per_gpu, step_time]
 slo: {step_time: 5 s}
 )";
-constexpr const char* kBase = R"(job: training
-architecture: qwen3_30b_a3b
-cluster: h100_sxm_16
-precision: {recipe: fp8}
-batch: {sequences: 64, sequence_length: 4096, micro_batch: 1}
-parallelism: {pipeline: 2, expert: 8, data: {sharding: zero1}}
-schedule: {kind: 1f1b}
-routing: {kind: uniform}
-cost: {prices: prices.yaml}
-)";
 constexpr int kPoints = 48;
 
-/// A folder with the study in it, which goes when this does.
-class StudyFolder {
+/// A folder with the study in it.
+class StudyFolder : public testing::TemporaryFolder {
  public:
   StudyFolder() {
-    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-    std::ofstream{path_ / "base.yaml"} << kBase;
-    std::ofstream{path_ / "small.yaml"} << kStudy;
+    write("base.yaml", testing::kSmallTraining);
+    write("small.yaml", kStudy);
   }
-  ~StudyFolder() { fs::remove_all(path_); }
-  StudyFolder(const StudyFolder&) = delete;
-  StudyFolder& operator=(const StudyFolder&) = delete;
 
-  [[nodiscard]] fs::path at(const std::string& name) const { return path_ / name; }
   [[nodiscard]] std::string study() const { return at("small.yaml").string(); }
 
   /// `sweep` of the study into a store of this folder.
   [[nodiscard]] Outcome sweep(const std::string& store, const std::string& more = "") const {
     return run_tessera("sweep " + study() + " --store " + at(store).string() + " " + more);
   }
-
- private:
-  fs::path path_;
 };
-
-std::string bytes_of(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
 
 /// Starts a sweep of its own process group and does not wait for it.
 pid_t start(const StudyFolder& folder, const std::string& store) {
@@ -140,12 +117,11 @@ TEST_CASE("an edit of a file elsewhere that the base names makes the points new"
   const StudyFolder folder;
   fs::create_directory(folder.at("prices"));
   const auto write = [&](const std::string& pue) {
-    std::ofstream{folder.at("prices") / "own.yaml"}
-        << "extends: prices\npue: {typical: " << pue << "}\n";
+    folder.write("prices/own.yaml", "extends: prices\npue: {typical: " + pue + "}\n");
   };
-  std::string base = kBase;
+  std::string base = testing::kSmallTraining;
   base.replace(base.find("prices.yaml"), 11, "prices/own.yaml");
-  std::ofstream{folder.at("base.yaml")} << base;
+  folder.write("base.yaml", base);
   write("1.15");
   const Outcome first = folder.sweep("s.sqlite");
   INFO(first.errors);
@@ -205,9 +181,25 @@ TEST_CASE("shards merge into the bytes of the whole sweep", "[sweep]") {
   CHECK(part.output.find("32 of 48 points are missing") != std::string::npos);
 }
 
+TEST_CASE("stores of several studies give no one report, and nothing is written", "[sweep]") {
+  const StudyFolder folder;
+  REQUIRE(folder.sweep("one.sqlite", "--shard 1/48").exit_code == 0);
+  std::string other = kStudy;
+  other.replace(other.find("A small"), 1, "Another");
+  folder.write("small.yaml", other);
+  REQUIRE(folder.sweep("two.sqlite", "--shard 1/48").exit_code == 0);
+  const Outcome merged = run_tessera(
+      "merge " + folder.at("one.sqlite").string() + " " + folder.at("two.sqlite").string() +
+      " --into " + folder.at("both.sqlite").string() + " --out " + folder.at("out").string());
+  CHECK(merged.exit_code == 2);
+  CHECK(merged.errors.find("found 2 studies in the stores; expected one") != std::string::npos);
+  CHECK_FALSE(fs::exists(folder.at("both.sqlite")));
+  CHECK_FALSE(fs::exists(folder.at("out")));
+}
+
 TEST_CASE("what is no store is refused and left alone", "[sweep]") {
   const StudyFolder folder;
-  std::ofstream{folder.at("text.sqlite")} << std::string(5000, 'x');
+  folder.write("text.sqlite", std::string(5000, 'x'));
   const Outcome text = folder.sweep("text.sqlite");
   CHECK(text.exit_code == 2);
   CHECK(text.errors.find("damaged or no store") != std::string::npos);

@@ -1,7 +1,10 @@
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "reports/aggregate.hpp"
+#include "reports/study_page.hpp"
 #include "reports/study_tables.hpp"
 #include "sim/core/data_root.hpp"
 #include "tests/sample_study.hpp"
@@ -56,4 +59,25 @@ TEST_CASE("a study's result.json says which points are best and on the front", "
   CHECK(value["best"][0] == json{{"title", "Least dollars"}, {"number", 3}});
   CHECK(value["front"]["points"].size() == study.front->points.size());
   CHECK(value["points"][4]["refused"]["kind"] == "does_not_fit");
+}
+
+TEST_CASE("what tokens cost is split by phase once", "[study]") {
+  core::StudyResult study = testing::sample_study();
+  core::Result& result = study.best[0].result;
+  // Decode also says what bounds the same 5 ms.
+  result.phases.push_back({"0", std::string(core::kBoundBy) + "hbm",
+                           testing::estimate(4e-3, "s", core::Grade::fitted)});
+  result.phases.push_back(
+      {"0", std::string(core::kBoundBy) + "l2", testing::estimate(1e-3, "s", core::Grade::fitted)});
+  const auto parts = reports::dollars_by_phase(result, "dollars_per_million_tokens");
+  REQUIRE(parts.size() == 2);
+  CHECK(parts[0].first == "attention");
+  CHECK(std::abs(parts[0].second.value / 0.5 - 0.4) < 1e-12);
+  CHECK(std::abs(parts[1].second.value / 0.5 - 0.6) < 1e-12);
+  CHECK(reports::dollars_by_phase(result).empty());
+  CHECK(reports::bindings_over_ranks(result).size() == 2);
+  // The bill of the first best point on the page: two phases and their total.
+  const std::string page = reports::to_study_html(study, "");
+  CHECK(page.find("\"item\":\"attention\"") != std::string::npos);
+  CHECK(page.find("\"item\":\"bound by hbm\"") == std::string::npos);
 }

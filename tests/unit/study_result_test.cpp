@@ -72,8 +72,8 @@ TEST_CASE("a point that none beats for sure stays on the front as uncertain", "[
 }
 
 TEST_CASE("two points of one device share half of their error", "[study]") {
-  StudyResult study = study_of({{figure(2, 0), figure(2, 0), figure(1, 0)},
-                                {figure(1, 0), figure(1, 0), figure(1, 0)}});
+  StudyResult study = study_of(
+      {{figure(2, 0), figure(2, 0), figure(1, 0)}, {figure(1, 0), figure(1, 0), figure(1, 0)}});
   const auto ratio = [&] {
     return ratio_of(study, study.points[0], study.points[1], "tokens_per_second_per_user");
   };
@@ -126,8 +126,8 @@ TEST_CASE("the price of one device cancels between its points", "[study]") {
 }
 
 TEST_CASE("points of different jobs do not beat each other", "[study]") {
-  StudyResult study = study_of({{figure(2, 0), figure(2, 0), figure(1, 0)},
-                                {figure(1, 0), figure(1, 0), figure(1, 0)}});
+  StudyResult study = study_of(
+      {{figure(2, 0), figure(2, 0), figure(1, 0)}, {figure(1, 0), figure(1, 0), figure(1, 0)}});
   study.axes = {{"batch.context", {"1024", "4096"}}, {"batch.sequences", {"8"}}};
   study.points[0].settings = {"1024", "8"};
   study.points[1].settings = {"4096", "8"};
@@ -139,8 +139,7 @@ TEST_CASE("points of different jobs do not beat each other", "[study]") {
   CHECK(jobs_of(study) == std::vector<std::string>{""});
   study.for_each = {"batch.context"};
   CHECK(front() == std::vector<std::size_t>{1, 0});
-  CHECK(jobs_of(study) ==
-        std::vector<std::string>{"batch.context 1024", "batch.context 4096"});
+  CHECK(jobs_of(study) == std::vector<std::string>{"batch.context 1024", "batch.context 4096"});
 }
 
 TEST_CASE("less is better for times: the front turns around", "[study]") {
