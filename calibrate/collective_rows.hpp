@@ -37,6 +37,8 @@ class MeasuredClusters {
   /// Nodes of the GPU (or of a server by its own name) on one leaf a plane. Throws
   /// core::ConfigError for an unknown one.
   const fabric::Topology& cluster(const std::string& gpu, int domains);
+  /// What that topology is made from.
+  device::ClusterSpec spec(const std::string& gpu, int domains);
   const device::DeviceSpec& device(const std::string& gpu);
   const device::NodeSpec& node(const std::string& gpu);
 

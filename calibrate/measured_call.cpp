@@ -147,6 +147,12 @@ const MeasuredAs& MeasurementMap::find(const std::string& file, const CsvTable& 
                          table.text(row, "dtype")));
 }
 
+MeasuredCall MeasurementMap::experts(const CsvTable& table, std::size_t row,
+                                     const device::DeviceSpec& device,
+                                     const std::vector<std::int64_t>& rows) const {
+  return experts_call(MeasuredRow{table, row}, rows, device, find("moe", table, row, device));
+}
+
 MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table, std::size_t row,
                                   const device::DeviceSpec& device) const {
   const bool power = file.starts_with("power_");

@@ -119,6 +119,10 @@ class MeasurementMap {
   /// core::Refusal with the reason when Tessera has no model of it.
   [[nodiscard]] MeasuredCall call(const std::string& file, const CsvTable& table, std::size_t row,
                                   const device::DeviceSpec& device) const;
+  /// The call of moe.csv that a row describes, without its routing: the rank's experts have `rows`.
+  [[nodiscard]] MeasuredCall experts(const CsvTable& table, std::size_t row,
+                                     const device::DeviceSpec& device,
+                                     const std::vector<std::int64_t>& rows) const;
 
  private:
   [[nodiscard]] const MeasuredAs& find(const std::string& file, const CsvTable& table,

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "calibrate/measured_call.hpp"
 #include "calibrate/measured_row.hpp"
 
@@ -45,6 +48,9 @@ MeasuredCall mla_bmm_call(const MeasuredRow& row, const device::DeviceSpec& devi
 /// moe.csv
 MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
                       const MeasuredAs& as);
+/// The same without the row's routing: each of the rank's experts has its `rows`.
+MeasuredCall experts_call(const MeasuredRow& row, const std::vector<std::int64_t>& rows,
+                          const device::DeviceSpec& device, const MeasuredAs& as);
 /// moe_wideep.csv
 MeasuredCall moe_wideep_call(const MeasuredRow& row, const device::DeviceSpec& device,
                              const MeasuredAs& as);

@@ -6,7 +6,6 @@
 
 #include "calibrate/measured_families.hpp"
 #include "models/workload/power_law_draw.hpp"
-#include "models/workload/uniform_draw.hpp"
 
 namespace tessera::calibrate {
 
@@ -428,16 +427,16 @@ MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
   const std::int64_t ranks = std::max<std::int64_t>(1, row.size("ep"));
   if (const auto alpha = exponent(row.text("routing"))) {
     work.rows = workload::mean_of(drawn(draw_of(work, ranks, *alpha))).rows;
-  } else if (row.text("routing") == "uniform_draw") {
-    work.rows = workload::mean_of(workload::draw_uniform_ranks({.tokens = work.tokens,
-                                                                .top_k = work.top_k,
-                                                                .experts = work.experts,
-                                                                .ranks = ranks},
-                                                               kDraws))
-                    .rows;
   } else {
     work.rows = workload::balanced_rows(work.tokens, work.top_k, work.experts, ranks);
   }
+  return call_of(work, device, as);
+}
+
+MeasuredCall experts_call(const MeasuredRow& row, const std::vector<std::int64_t>& rows,
+                          const device::DeviceSpec& device, const MeasuredAs& as) {
+  RankWork work = sizes_of(row, as);
+  work.rows = rows;
   return call_of(work, device, as);
 }
 

@@ -38,13 +38,14 @@ ServedPrecision precision_of(const core::ConfigNode& node) {
   return p;
 }
 
-ServerHabits habits_of(const core::ConfigNode& node) {
-  return {.reduces_with_norm = node.boolean("reduces_with_norm"),
-          .norm_quantises = types_of(node, "norm_quantises"),
-          .activation_quantises = types_of(node, "activation_quantises"),
+workload::EngineFusions fusions_of(const core::ConfigNode& node) {
+  constexpr std::int64_t kMostTokens = 1'000'000;
+  return {.sum_normalises = node.boolean("sum_normalises"),
+          .norm_casts = types_of(node, "norm_casts"),
+          .activation_casts = types_of(node, "activation_casts"),
+          .joint_qk_norm = node.boolean("joint_qk_norm"),
           .rotation_apart = node.boolean("rotation_apart"),
-          .shared_beside = node.boolean("shared_beside"),
-          .prefill_with_decode = node.boolean("prefill_with_decode")};
+          .shared_beside_tokens = node.integer("shared_beside_tokens", 0, kMostTokens)};
 }
 
 bool matches(const std::string& wanted, const std::string& found) {
@@ -86,8 +87,8 @@ ServedMap ServedMap::load() {
   map.latent_prefills_ = kernels("latent_prefills");
   map.experts_ = kernels("experts");
   for (const core::ConfigNode& node : root.list("servers"))
-    map.servers_.push_back(
-        {node.text("framework"), node.text_or("architecture", ""), habits_of(node)});
+    map.servers_.push_back({node.text("framework"), node.text_or("architecture", ""),
+                            fusions_of(node), node.boolean("prefill_with_decode")});
   document.finish();
   return map;
 }
@@ -109,7 +110,7 @@ NamedKernel ServedMap::gemm(const std::string& framework, device::Generation gen
               "product");
 }
 
-ServedAs ServedMap::of(const ServedRow& row, device::Generation of_gpu) const {
+ServedCheckpoint ServedMap::checkpoint(const ServedRow& row, device::Generation of_gpu) const {
   const std::string generation = device::to_string(of_gpu);
   const auto model = std::find_if(models_.begin(), models_.end(),
                                   [&](const Model& m) { return m.name == row.model; });
@@ -123,24 +124,27 @@ ServedAs ServedMap::of(const ServedRow& row, device::Generation of_gpu) const {
       });
   if (precision == precisions_.end())
     refuse_row(fmt::format("no checkpoint of {} is known in '{}'", row.model, row.gemm_quant));
+  return {model->architecture, precision->precision};
+}
+
+ServerKernels ServedMap::server(const ServerQuestion& q) const {
   const auto server = std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) {
-    return s.framework == row.framework && matches(s.architecture, model->architecture);
+    return s.framework == q.framework && matches(s.architecture, q.architecture);
   });
   if (server == servers_.end())
-    refuse_row(fmt::format("no server named {} is known", row.framework));
-  const ServedPrecision& p = precision->precision;
-  const Asking asking{.framework = row.framework,
-                      .version = row.version,
-                      .generation = generation,
-                      .replicas = row.layout.attention_ranks > 1};
-  return {.architecture = model->architecture,
-          .precision = p,
-          .framework = row.framework,
-          .attention = find(attentions_, asking, p.gemm, "attention"),
-          .latent_attention = find(latent_attentions_, asking, p.gemm, "latent attention"),
-          .latent_prefill = find(latent_prefills_, asking, p.gemm, "latent prefill"),
-          .experts = find(experts_, asking, p.experts, "fused MoE"),
-          .habits = server->habits};
+    refuse_row(fmt::format("no server named {} is known", q.framework));
+  const Asking asking{.framework = q.framework,
+                      .version = q.version,
+                      .generation = device::to_string(q.generation),
+                      .replicas = q.replicas};
+  return {.name = q.version.empty() ? q.framework : q.framework + " " + q.version,
+          .framework = q.framework,
+          .attention = find(attentions_, asking, q.linear, "attention"),
+          .latent_attention = find(latent_attentions_, asking, q.linear, "latent attention"),
+          .latent_prefill = find(latent_prefills_, asking, q.linear, "latent prefill"),
+          .experts = find(experts_, asking, q.experts, "fused MoE"),
+          .fusions = server->fusions,
+          .prefill_with_decode = server->prefill_with_decode};
 }
 
 }  // namespace tessera::calibrate

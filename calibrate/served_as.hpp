@@ -6,6 +6,7 @@
 
 #include "calibrate/served_row.hpp"
 #include "models/device/device_spec.hpp"
+#include "models/workload/engine_kernels.hpp"
 
 /// What servers run, as data: calibrate/served_as.yaml.
 namespace tessera::calibrate {
@@ -25,23 +26,30 @@ struct NamedKernel {
   std::string kernel;
 };
 
-/// What a server fuses, and how it schedules.
-struct ServerHabits {
-  bool reduces_with_norm = false;              ///< All-reduce adds the residual and normalises.
-  std::vector<core::DataType> norm_quantises;  ///< Types that what normalises writes itself.
-  std::vector<core::DataType> activation_quantises;  ///< And the activation.
-  bool rotation_apart = false;                       ///< Rotation is a kernel of its own.
-  bool shared_beside = false;                        ///< Shared experts run beside the routed ones.
-  bool prefill_with_decode = false;  ///< An iteration holds prompts and decoding requests.
-};
-
-/// Everything that the row's server runs.
-struct ServedAs {
+/// The weights that a row's server holds.
+struct ServedCheckpoint {
   std::string architecture;
   ServedPrecision precision;
+};
+
+/// What decides whose kernels a server runs.
+struct ServerQuestion {
+  std::string framework;
+  std::string version;  ///< "": any.
+  device::Generation generation{};
+  std::string architecture;
+  core::DataType linear = core::DataType::bf16;
+  core::DataType experts = core::DataType::bf16;
+  bool replicas = false;  ///< Attention is replicated.
+};
+
+/// What a server runs, fuses, and how it schedules.
+struct ServerKernels {
+  std::string name;  ///< Framework and version.
   std::string framework;
   NamedKernel attention, latent_attention, latent_prefill, experts;
-  ServerHabits habits;
+  workload::EngineFusions fusions;
+  bool prefill_with_decode = false;  ///< An iteration holds prompts and decoding requests.
 };
 
 class ServedMap {
@@ -50,7 +58,10 @@ class ServedMap {
   [[nodiscard]] static ServedMap load();
 
   /// Throws core::Refusal for models that are refused by name, and for what no row describes.
-  [[nodiscard]] ServedAs of(const ServedRow& row, device::Generation generation) const;
+  [[nodiscard]] ServedCheckpoint checkpoint(const ServedRow& row,
+                                            device::Generation generation) const;
+  /// Throws core::Refusal for an unknown framework, or kernels that nobody named.
+  [[nodiscard]] ServerKernels server(const ServerQuestion& question) const;
   /// Whose kernel multiplies in `type`.
   [[nodiscard]] NamedKernel gemm(const std::string& framework, device::Generation generation,
                                  core::DataType type) const;
@@ -71,7 +82,8 @@ class ServedMap {
   };
   struct Server {
     std::string framework, architecture;
-    ServerHabits habits;
+    workload::EngineFusions fusions;
+    bool prefill_with_decode = false;
   };
   /// What a kernel is looked up by.
   struct Asking {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,9 @@ struct InferenceJob {
   workload::Architecture architecture;
   workload::InferencePrecision precision;
   workload::RoutingSpec routing;
+  /// Of uniform routing, experts in order: every token chooses by itself, so that few tokens load
+  /// ranks unevenly; the heaviest one's expected rows set the pace. Otherwise shares are equal.
+  bool independent_choices = false;
   device::DeviceSpec device;
 
   int gpus = 0;  ///< Of the cluster; instances beside the one that is simulated do the same.
@@ -59,6 +63,8 @@ struct InferenceJob {
   bool two_batch_overlap = false;
   int communication_sms = 0;  ///< Of every GPU, kept for normal exchanges.
   ReduceBy reduce_by = ReduceBy::vllm;
+  /// Whose kernels run; null: the usual ones of open engines.
+  std::shared_ptr<const workload::EngineKernels> engine;
   core::Time host_overhead{};  ///< Of an iteration, while the GPU waits.
   Speculation speculation;
   std::int64_t kv_block = 64;  ///< Tokens of a page of the cache.

@@ -50,8 +50,9 @@ IterationCosts::IterationCosts(const InferenceJob& job, gpu::KernelTimer& kernel
                                streams::NetworkTimer& network)
     : job_(job), groups_(job.split), timer_(kernels), network_(network) {}
 
-const streams::KernelCost& IterationCosts::kernel(const workload::Operator& op, int sms) {
-  const auto key = std::pair{workload::describe(op), sms};
+const streams::KernelCost& IterationCosts::kernel(const workload::Work& work, int sms) {
+  const workload::Operator& op = work.op;
+  const auto key = std::tuple{workload::describe(op), work.implementation, sms, work.beside};
   const auto found = kernels_.find(key);
   if (found != kernels_.end()) return found->second;
   gpu::ExecutionContext context{.sms = sms};
@@ -59,10 +60,17 @@ const streams::KernelCost& IterationCosts::kernel(const workload::Operator& op, 
   const double input = activation_input(op);
   context.warm_activations =
       input > 0 && 2 * input <= static_cast<double>(job_.device.l2.size.value());
-  streams::KernelCost cost{.op = op, .sms = sms, .result = timer_.run(op, context), .time = {}};
+  streams::KernelCost cost{.op = op, .sms = sms, .result = timer_.run(op, context, work.implementation), .time = {}};
   const gpu::KernelResult& r = cost.result;
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
   cost.time = {r.time, r.lower, r.upper, streams::family_of(op)};
+  if (work.beside) {
+    const double rate = job_.device.hbm.peak_rate.value() * job_.device.hbm.reachable;
+    const double share =
+        std::min(1.0, r.hbm_bytes / rate / std::max(core::to_seconds(r.time).value(), 1e-12));
+    for (core::Time* time : {&cost.time.value, &cost.time.lower, &cost.time.upper})
+      *time = core::Time{std::llround(share * static_cast<double>(time->value()))};
+  }
   return kernels_.emplace(key, std::move(cost)).first->second;
 }
 

@@ -44,7 +44,7 @@ class IterationCosts {
 
   /// Kernels get `sms`; 0: all. What a kernel reads that the one before wrote is in L2 where it
   /// fits; caches of keys and values and weights are not.
-  const streams::KernelCost& kernel(const workload::Operator& op, int sms);
+  const streams::KernelCost& kernel(const workload::Work& work, int sms);
   const streams::ExchangeCost& exchange(const ExchangeQuestion& question,
                                         const workload::RoutedLoad& load);
   /// What sending takes of the SMs, beside the kernel that fills the buffers.
@@ -61,7 +61,8 @@ class IterationCosts {
   InstanceGroups groups_;
   gpu::KernelTimer& timer_;
   streams::NetworkTimer& network_;
-  std::map<std::pair<std::string, int>, streams::KernelCost> kernels_;
+  /// By operator, implementation, SMs, and whether it runs beside others.
+  std::map<std::tuple<std::string, std::string, int, bool>, streams::KernelCost> kernels_;
   std::map<std::pair<ExchangeQuestion, std::int64_t>, streams::ExchangeCost> exchanges_;
   std::map<std::tuple<workload::Transfer::Kind, workload::Transfer::Group, std::int64_t>,
            streams::NetworkCost>

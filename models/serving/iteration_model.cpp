@@ -20,7 +20,30 @@ void add_stretches(const IterationPlan& plan, const streams::ChunkRun& run,
   }
 }
 
+double stored_bytes(std::int64_t n, std::int64_t k, core::DataType type) {
+  return static_cast<double>(n) * static_cast<double>(k) *
+         (core::weight_bits(type) / 8.0 + core::weight_scale_bytes(type));
+}
+
+double weights_of(const workload::Operator& op) {
+  if (const auto* gemm = std::get_if<workload::Gemm>(&op))
+    return static_cast<double>(gemm->batch) * stored_bytes(gemm->n, gemm->k, gemm->type);
+  const auto* grouped = std::get_if<workload::GroupedGemm>(&op);
+  if (!grouped) return 0;
+  const auto hit = std::count_if(grouped->sizes.begin(), grouped->sizes.end(),
+                                 [](std::int64_t rows) { return rows > 0; });
+  return static_cast<double>(hit) * stored_bytes(grouped->n, grouped->fixed, grouped->type);
+}
+
 }  // namespace
+
+double weight_bytes(const IterationModel& model) {
+  double bytes = 0;
+  for (const IterationPlan& plan : model.plans())
+    for (const streams::Node& node : plan.chunk.nodes)
+      if (node.kernel) bytes += weights_of(node.kernel->op);
+  return bytes;
+}
 
 IterationModel::IterationModel(const InferenceJob& job, gpu::KernelTimer& kernels,
                                streams::NetworkTimer& network)

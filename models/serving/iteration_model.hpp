@@ -41,6 +41,9 @@ class IterationModel {
   std::vector<IterationPlan> plans_;
 };
 
+/// Bytes of all weights that the iterations read, on this GPU, the embedding table's left out.
+[[nodiscard]] double weight_bytes(const IterationModel& model);
+
 /// Iterations with all costs at their best value, and with each family at both ends.
 struct IterationEnsemble {
   IterationRun nominal;

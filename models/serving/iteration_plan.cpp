@@ -10,6 +10,7 @@
 #include <tuple>
 #include <utility>
 
+#include "models/workload/uniform_draw.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::serving {
@@ -27,6 +28,11 @@ using workload::Stream;
 using workload::StreamKind;
 using workload::Transfer;
 using workload::Work;
+
+/// Rows of experts are still to come.
+InferenceLowering::Job lowering_job(const InferenceJob& job, const ForwardPass& pass) {
+  return {job.architecture, job.precision, job.split, pass, {}, job.engine};
+}
 
 /// Which operators of the model a step belongs to.
 std::string group_of(const Work& work, const std::string& home) {
@@ -137,7 +143,7 @@ class Writer {
     node.part = part;
     node.name = work.name;
     node.category = "forward";
-    node.kernel = &costs_.kernel(work.op, sms_);
+    node.kernel = &costs_.kernel(work, sms_);
     node.after = std::exchange(pending_[index(batch)], -1);
     last_[index(batch)] = push(std::move(node), group_of(work, home));
   }
@@ -155,7 +161,7 @@ class Writer {
   core::Time received(const Steps& steps) {
     core::Time sum{};
     for (const workload::Step& step : steps)
-      if (const Work* work = step.work()) sum += costs_.kernel(work->op, sms_).result.time;
+      if (const Work* work = step.work()) sum += costs_.kernel(*work, sms_).result.time;
     return sum;
   }
 
@@ -295,8 +301,24 @@ workload::RoutedLoad routed(const InferenceJob& job, std::int64_t sent) {
       .first->second;
 }
 
+/// Of the heaviest rank when every token chooses its experts by itself, expected.
+std::vector<std::int64_t> independent_rows(const InferenceJob& job, const ForwardPass& pass) {
+  constexpr int kDraws = 64;  // the mean is known to an eighth of a draw's spread
+  const workload::UniformDraw draw{.tokens = pass.tokens() * job.split.attention_ranks(),
+                                   .top_k = job.architecture.moe.top_k,
+                                   .experts = job.architecture.moe.experts,
+                                   .ranks = job.split.expert};
+  static std::mutex mutex;
+  static std::map<workload::UniformDraw, std::vector<std::int64_t>> known;
+  const std::lock_guard lock(mutex);
+  const auto [found, is_new] = known.try_emplace(draw);
+  if (is_new) found->second = workload::mean_of(draw_uniform_ranks(draw, kDraws)).rows;
+  return found->second;
+}
+
 std::vector<std::int64_t> local_rows(const InferenceJob& job, const ForwardPass& pass,
                                      const workload::RoutedLoad& load) {
+  if (job.independent_choices) return independent_rows(job, pass);
   return expert_rows(job.architecture.moe, load,
                      job.routing.kind == workload::RoutingSpec::Kind::uniform,
                      static_cast<double>(pass.tokens() * job.split.attention_ranks()));
@@ -329,7 +351,7 @@ void write_drafts(Writer& writer, const InferenceJob& job, const ForwardPass& pa
     LoweredPass lowered;
     lowered.pass = pass;
     if (draft > 0) lowered.pass.queries = 1;
-    InferenceLowering::Job one{job.architecture, job.precision, job.split, lowered.pass, {}};
+    InferenceLowering::Job one = lowering_job(job, lowered.pass);
     lowered.sent_tokens = InferenceLowering{one}.sent_tokens();
     if (job.architecture.has_experts()) {
       lowered.load = routed(job, lowered.sent_tokens);
@@ -365,7 +387,7 @@ std::vector<std::int64_t> expert_rows(const workload::MixtureOfExperts& moe,
 }
 
 LoweredPass lower_pass(const InferenceJob& job, const ForwardPass& pass) {
-  InferenceLowering::Job lowering{job.architecture, job.precision, job.split, pass, {}};
+  InferenceLowering::Job lowering = lowering_job(job, pass);
   LoweredPass lowered;
   lowered.pass = pass;
   lowered.sent_tokens = InferenceLowering{lowering}.sent_tokens();
@@ -405,7 +427,7 @@ std::vector<ForwardPass> halves(const ForwardPass& pass) {
 IterationPlan plan_iteration(const InferenceJob& job, const ForwardPass& pass,
                              IterationCosts& costs) {
   Writer writer{job, costs};
-  const InferenceLowering model{{job.architecture, job.precision, job.split, pass, {}}};
+  const InferenceLowering model{lowering_job(job, pass)};
   const ForwardPart embedding = model.embedding();
   writer.add(0, embedding, embedding.project, "embedding and head");
   write_layers(writer, job, pass);

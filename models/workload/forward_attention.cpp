@@ -48,7 +48,7 @@ void ForwardBuilder::attention(const AttentionKind& kind) {
 }
 
 void ForwardBuilder::output(int64_t columns) {
-  linear(part_.attend, "o", tokens_, a_.hidden, columns, p_.linear);
+  linear(part_.attend, "o", tokens_, a_.hidden, columns, p_.out_of_attention());
   // Summed by the norm's side in feed_forward(), which knows whether tokens are scattered.
 }
 
@@ -56,21 +56,54 @@ void ForwardBuilder::grouped_query(const GroupedQueryAttention& g) {
   const int64_t heads = g.heads / job_.split.tensor;
   const int64_t keys = std::max<int64_t>(1, g.kv_heads / job_.split.tensor);
   Steps& list = part_.project;
-  add_norm(list, "attention_norm", tokens_, a_.hidden);
-  linear(list, "qkv", tokens_, (heads + keys) * g.qk_dim + keys * g.v_dim, a_.hidden, p_.linear);
-  if (g.qk_norm != QkNorm::none) {
-    const bool layer = g.qk_norm == QkNorm::layer;
-    norm(list, "q_norm", layer ? tokens_ : tokens_ * heads, layer ? heads * g.qk_dim : g.qk_dim);
-    norm(list, "k_norm", layer ? tokens_ : tokens_ * keys, layer ? keys * g.qk_dim : g.qk_dim);
+  const DataType type = p_.into_attention();
+  add_norm(list, "attention_norm", tokens_, layers_end_summed(), type);
+  linear(list, "qkv", tokens_, (heads + keys) * g.qk_dim + keys * g.v_dim, a_.hidden, type,
+         casts_normed(type));
+  qk_norms(g, heads, keys);
+  Attention whole = core(heads, keys, g.qk_dim, g.v_dim, g.window, g.chunked);
+  if (engine_) {
+    engine_core(job_.pass.absorbed ? engine_->decode_attention(whole)
+                                   : engine_->prefill_attention(whole, false),
+                heads + keys, g.qk_dim);
+    return output(heads * g.v_dim);
   }
   // Queries are rotated in place; keys rotated, and with values written to the cache.
   stream(list, "rotary and append", StreamKind::rotary, tokens_,
          (heads + keys) * g.qk_dim + keys * g.v_dim, DataType::bf16, p_.kv_cache);
-  Attention whole = core(heads, keys, g.qk_dim, g.v_dim, g.window, g.chunked);
   // A fresh prompt's keys are read as they were made, not from the cache.
   if (!job_.pass.absorbed && job_.pass.queries == job_.pass.context) whole.cache_type = whole.type;
   kernel(part_.attend, "attention", whole);
   output(heads * g.v_dim);
+}
+
+/// Over all heads, each of which the tensor ranks cut: they sum their squares, two floats a token,
+/// between a pass for them and one that normalises.
+void ForwardBuilder::qk_norms(const GroupedQueryAttention& g, int64_t heads, int64_t keys) {
+  if (g.qk_norm == QkNorm::none) return;
+  Steps& list = part_.project;
+  if (g.qk_norm != QkNorm::layer) {
+    if (engine_ && engine_->fusions().joint_qk_norm)
+      return norm(list, "qk_norm", tokens_ * (heads + keys), g.qk_dim);
+    norm(list, "q_norm", tokens_ * heads, g.qk_dim);
+    norm(list, "k_norm", tokens_ * keys, g.qk_dim);
+    return;
+  }
+  if (job_.split.tensor > 1) {
+    stream(list, "q_squares", StreamKind::compute_scale, tokens_, heads * g.qk_dim);
+    stream(list, "k_squares", StreamKind::compute_scale, tokens_, keys * g.qk_dim);
+  }
+  constexpr double kTwoFloats = 8;
+  transfer(list, "qk_norm sum", Kind::all_reduce, Group::tensor,
+           kTwoFloats * static_cast<double>(tokens_));
+  norm(list, "q_norm", tokens_, heads * g.qk_dim);
+  norm(list, "k_norm", tokens_, keys * g.qk_dim);
+}
+
+void ForwardBuilder::engine_core(Steps kernels, int64_t heads, int64_t rotated) {
+  if (engine_->fusions().rotation_apart)
+    stream(part_.project, "rotary", StreamKind::rotary, tokens_ * heads, rotated);
+  for (Step& step : kernels) part_.attend.push_back(std::move(step));
 }
 
 void ForwardBuilder::per_head(Steps& list, std::string name, int64_t heads, int64_t n,
@@ -81,13 +114,20 @@ void ForwardBuilder::per_head(Steps& list, std::string name, int64_t heads, int6
 void ForwardBuilder::latent(const LatentAttention& m) {
   const int64_t heads = m.heads / job_.split.tensor;
   Steps& list = part_.project;
-  add_norm(list, "attention_norm", tokens_, a_.hidden);
+  const DataType type = p_.into_attention();
+  add_norm(list, "attention_norm", tokens_, layers_end_summed(), type);
   const bool latent_queries = m.query_rank > 0;
   const int64_t queries = latent_queries ? m.query_rank : heads * m.qk_dim();
-  linear(list, "qkv_down", tokens_, queries + m.key_value_rank + m.rope_dim, a_.hidden, p_.linear);
-  if (latent_queries) norm(list, "q_norm", tokens_, m.query_rank);
+  linear(list, "qkv_down", tokens_, queries + m.key_value_rank + m.rope_dim, a_.hidden, type,
+         casts_normed(type));
+  // The norm of queries alone: the index reads it in BF16 too.
+  const bool written = latent_queries && !m.sparse && needs_cast(type) && !casts_normed(type);
+  if (latent_queries)
+    stream(list, "q_norm", StreamKind::rms_norm, tokens_, m.query_rank, DataType::bf16,
+           written ? type : DataType::bf16);
   norm(list, "kv_norm", tokens_, m.key_value_rank);
-  if (latent_queries) linear(list, "q_up", tokens_, heads * m.qk_dim(), m.query_rank, p_.linear);
+  if (latent_queries)
+    linear(list, "q_up", tokens_, heads * m.qk_dim(), m.query_rank, type, !written);
   if (m.sparse && m.indexes) sparse_index(m);
   // Sparse attention chooses latents, so it never expands them.
   if (job_.pass.absorbed || m.sparse)
@@ -103,8 +143,8 @@ void ForwardBuilder::sparse_index(const LatentAttention& m) {
   const Indexer& i = m.indexer;
   const ForwardPass& pass = job_.pass;
   Steps& list = part_.project;
-  linear(list, "index_q", tokens_, i.heads * i.dim, m.query_rank, p_.linear, false);
-  linear(list, "index_k", tokens_, i.dim, a_.hidden, p_.linear, false);
+  linear(list, "index_q", tokens_, i.heads * i.dim, m.query_rank, p_.into_attention(), false);
+  linear(list, "index_k", tokens_, i.dim, a_.hidden, p_.into_attention(), false);
   kernel(list, "index_weights", Gemm{.m = tokens_, .n = i.heads, .k = a_.hidden});
   stream(list, "index rotary", StreamKind::rotary, tokens_, (i.heads + 1) * i.dim);
   cast(list, "index", tokens_, (i.heads + 1) * i.dim, DataType::fp8);
@@ -122,22 +162,27 @@ void ForwardBuilder::sparse_index(const LatentAttention& m) {
 void ForwardBuilder::absorbed_core(const LatentAttention& m, int64_t heads) {
   const ForwardPass& pass = job_.pass;
   per_head(part_.project, "q_absorb", heads, m.key_value_rank, m.nope_dim);
+  const AbsorbedAttention attention{
+      .batch = pass.sequences,
+      .q_length = pass.queries,
+      .kv_length = pass.context,
+      .heads = heads,
+      .latent = m.key_value_rank,
+      .rotary = m.rope_dim,
+      .type = p_.attention,
+      .cache_type = p_.kv_cache,
+      .selected = m.sparse ? std::min(m.indexer.top_k, pass.context) : 0};
+  if (engine_ && !m.sparse) {
+    engine_core(engine_->decode_attention(attention), heads + 1, m.rope_dim);
+    return per_head(part_.attend, "v_absorb", heads, m.value_dim, m.key_value_rank);
+  }
   // A query that is multiplied in FP8 is cast whole.
   const bool fp8 = p_.attention == DataType::fp8;
   const int64_t cast_columns = fp8 ? m.key_value_rank + m.rope_dim : m.rope_dim;
   stream(part_.project, "rotary and append", StreamKind::rotary, tokens_,
          heads * cast_columns + m.key_value_rank + m.rope_dim, DataType::bf16,
          fp8 ? p_.attention : p_.kv_cache);
-  kernel(part_.attend, "attention",
-         AbsorbedAttention{.batch = pass.sequences,
-                           .q_length = pass.queries,
-                           .kv_length = pass.context,
-                           .heads = heads,
-                           .latent = m.key_value_rank,
-                           .rotary = m.rope_dim,
-                           .type = p_.attention,
-                           .cache_type = p_.kv_cache,
-                           .selected = m.sparse ? std::min(m.indexer.top_k, pass.context) : 0});
+  kernel(part_.attend, "attention", attention);
   per_head(part_.attend, "v_absorb", heads, m.value_dim, m.key_value_rank);
 }
 
@@ -146,7 +191,12 @@ void ForwardBuilder::expanded_core(const LatentAttention& m, int64_t heads) {
   const ForwardPass& pass = job_.pass;
   const int64_t seen = pass.sequences * pass.context;
   Steps& list = part_.project;
-  linear(list, "kv_up", seen, heads * (m.nope_dim + m.value_dim), m.key_value_rank, p_.linear);
+  linear(list, "kv_up", seen, heads * (m.nope_dim + m.value_dim), m.key_value_rank,
+         p_.into_attention());
+  if (engine_)
+    return engine_core(
+        engine_->prefill_attention(core(heads, heads, m.qk_dim(), m.value_dim, 0, false), true),
+        heads + 1, m.rope_dim);
   stream(list, "rotary and append", StreamKind::rotary, tokens_,
          heads * m.rope_dim + m.key_value_rank + m.rope_dim, DataType::bf16, p_.kv_cache);
   stream(list, "key assembly", StreamKind::copy, seen, heads * m.qk_dim());

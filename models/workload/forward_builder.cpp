@@ -20,12 +20,16 @@ double bf16_bytes(int64_t rows, int64_t columns) {
          activation_bytes(DataType::bf16);
 }
 
+/// Rows as their products read them.
+DataType stored_as(DataType type) { return needs_cast(type) ? type : DataType::bf16; }
+
 }  // namespace
 
 ForwardBuilder::ForwardBuilder(const InferenceLowering::Job& job, std::string name)
     : job_(job),
       a_(job.architecture),
       p_(job.precision),
+      engine_(job.engine.get()),
       tokens_(job.pass.tokens()),
       routed_(std::accumulate(job.expert_rows.begin(), job.expert_rows.end(), int64_t{0})) {
   part_.name = std::move(name);
@@ -50,8 +54,27 @@ void ForwardBuilder::transfer(Steps& list, std::string name, Kind kind, Group gr
   if (ranks > 1) list.push_back({Transfer{std::move(name), kind, group, bytes, Pass::forward}});
 }
 
-void ForwardBuilder::add_norm(Steps& list, std::string name, int64_t rows, int64_t columns) {
-  stream(list, std::move(name), StreamKind::add_rms_norm, rows, columns);
+namespace {
+
+bool contains(const std::vector<DataType>& types, DataType type) {
+  return std::find(types.begin(), types.end(), type) != types.end();
+}
+
+}  // namespace
+
+void ForwardBuilder::add_norm(Steps& list, std::string name, int64_t rows, bool summed,
+                              DataType next) const {
+  if (engine_ && engine_->fusions().sum_normalises && summed) return;
+  stream(list, std::move(name), StreamKind::add_rms_norm, rows, a_.hidden, DataType::bf16,
+         casts_normed(next) ? DataType::bf16 : stored_as(next));
+}
+
+bool ForwardBuilder::casts_normed(DataType type) const {
+  return needs_cast(type) && !(engine_ && contains(engine_->fusions().norm_casts, type));
+}
+
+bool ForwardBuilder::casts_activated(DataType type) const {
+  return needs_cast(type) && !(engine_ && contains(engine_->fusions().activation_casts, type));
 }
 
 void ForwardBuilder::cast(Steps& list, const std::string& name, int64_t rows, int64_t columns,
@@ -60,18 +83,23 @@ void ForwardBuilder::cast(Steps& list, const std::string& name, int64_t rows, in
 }
 
 void ForwardBuilder::linear(Steps& list, const std::string& name, int64_t rows, int64_t n,
-                            int64_t k, DataType type, bool casts) {
+                            int64_t k, DataType type, bool casts) const {
   if (casts && needs_cast(type)) cast(list, name, rows, k, type);
-  kernel(list, name, Gemm{.m = rows, .n = n, .k = k, .type = type});
+  const Gemm gemm{.m = rows, .n = n, .k = k, .type = type};
+  if (engine_)
+    list.push_back({engine_->product(name, gemm)});
+  else
+    kernel(list, name, gemm);
 }
 
 void ForwardBuilder::mlp(Steps& list, const std::string& name, int64_t rows, int64_t intermediate,
                          bool gated, bool casts) {
   linear(list, name + (gated ? "_gate_up" : "_up"), rows, (gated ? 2 : 1) * intermediate, a_.hidden,
          p_.linear, casts);
+  const bool casts_down = casts_activated(p_.linear);
   stream(list, name + (gated ? "_swiglu" : "_gelu"), gated ? StreamKind::swiglu : StreamKind::gelu,
-         rows, intermediate);
-  linear(list, name + "_down", rows, a_.hidden, intermediate, p_.linear);
+         rows, intermediate, DataType::bf16, casts_down ? DataType::bf16 : stored_as(p_.linear));
+  linear(list, name + "_down", rows, a_.hidden, intermediate, p_.linear, casts_down);
 }
 
 void ForwardBuilder::feed_forward(const FeedForwardKind& kind) {
@@ -82,8 +110,9 @@ void ForwardBuilder::feed_forward(const FeedForwardKind& kind) {
   transfer(part_.attend, "attention sum", scatters() ? Kind::reduce_scatter : Kind::all_reduce,
            Group::tensor, bytes);
   if (const auto* dense = std::get_if<DenseFeedForward>(&kind)) {
-    add_norm(part_.experts, "mlp_norm", tokens_, a_.hidden);
-    mlp(part_.experts, "mlp", tokens_, dense->intermediate / job_.split.tensor, dense->gated, true);
+    add_norm(part_.experts, "mlp_norm", tokens_, job_.split.tensor > 1, p_.linear);
+    mlp(part_.experts, "mlp", tokens_, dense->intermediate / job_.split.tensor, dense->gated,
+        casts_normed(p_.linear));
     transfer(part_.experts, "mlp sum", Kind::all_reduce, Group::tensor, bytes);
     return;
   }
@@ -91,11 +120,12 @@ void ForwardBuilder::feed_forward(const FeedForwardKind& kind) {
   if (scatters()) transfer(part_.finish, "token gather", Kind::all_gather, Group::tensor, bytes);
 }
 
-void ForwardBuilder::gate(const MixtureOfExperts& moe) {
+void ForwardBuilder::gate(const MixtureOfExperts& moe, bool chooses) {
   const int64_t rows = shard_rows();
   Steps& list = part_.attend;
-  add_norm(list, "mlp_norm", rows, a_.hidden);
-  kernel(list, "gate", Gemm{.m = rows, .n = moe.experts, .k = a_.hidden});
+  add_norm(list, "mlp_norm", rows, job_.split.tensor > 1 && !scatters());
+  linear(list, "gate", rows, moe.experts, a_.hidden, DataType::bf16);
+  if (!chooses) return;
   stream(list, "gate_top_k", StreamKind::gate_top_k, rows, moe.experts, DataType::bf16,
          DataType::bf16, static_cast<int>(moe.top_k));
 }
@@ -103,8 +133,8 @@ void ForwardBuilder::gate(const MixtureOfExperts& moe) {
 void ForwardBuilder::experts(const MixtureOfExperts& moe) {
   const ExpertPath path = job_.split.path;
   const int64_t rows = shard_rows();
-  gate(moe);
   part_.exchanges = path != ExpertPath::replicated && job_.split.gpus() > 1;
+  gate(moe, part_.exchanges || !engine_);
   // Low-latency kernels cast what they send themselves.
   const bool cast_first =
       part_.exchanges && path != ExpertPath::low_latency && needs_cast(p_.dispatch);
@@ -146,6 +176,40 @@ void ForwardBuilder::replicated_experts(const MixtureOfExperts& moe) {
   const double bytes = bf16_bytes(tokens, a_.hidden);
   Steps& list = part_.experts;
   if (own > 1) transfer(list, "token gather", Kind::all_gather, Group::expert, bytes);
+  if (engine_)
+    engine_experts(moe, tokens);
+  else
+    usual_experts(moe, tokens);
+  if (own > 1) {
+    transfer(list, "expert sum", Kind::reduce_scatter, Group::expert, bytes);
+    if (moe.shared_experts > 0)
+      transfer(part_.shared, "shared sum", Kind::all_reduce, Group::tensor,
+               bf16_bytes(tokens_, a_.hidden));
+  }
+  if (moe.shared_experts > 0)
+    stream(part_.finish, "shared add", StreamKind::add, tokens_, a_.hidden);
+  if (own == 1) transfer(part_.finish, "mlp sum", Kind::all_reduce, Group::expert, bytes);
+}
+
+/// What the engine runs from the choice of experts to their sum, and its shared experts beside.
+void ForwardBuilder::engine_experts(const MixtureOfExperts& moe, int64_t tokens) {
+  for (Step& step : engine_->routed_experts({.tokens = tokens,
+                                             .hidden = a_.hidden,
+                                             .intermediate = moe.intermediate,
+                                             .top_k = moe.top_k,
+                                             .experts = moe.experts,
+                                             .expert_ranks = job_.split.expert,
+                                             .expert_tensor = job_.split.expert_tensor,
+                                             .type = p_.experts,
+                                             .rows = job_.expert_rows}))
+    part_.experts.push_back(std::move(step));
+  if (tokens_ > engine_->fusions().shared_beside_tokens) return;
+  for (Step& step : part_.shared)
+    if (auto* work = std::get_if<Work>(&step.what)) work->beside = true;
+}
+
+void ForwardBuilder::usual_experts(const MixtureOfExperts& moe, int64_t tokens) {
+  Steps& list = part_.experts;
   if (needs_cast(p_.experts)) cast(list, "expert_input", tokens, a_.hidden, p_.experts);
   stream(list, "expert sort", StreamKind::copy, tokens * moe.top_k, 1, DataType::fp32,
          DataType::fp32);
@@ -157,15 +221,6 @@ void ForwardBuilder::replicated_experts(const MixtureOfExperts& moe) {
            DataType::bf16, static_cast<int>((routed_ + tokens / 2) / tokens));
   else
     stream(list, "unpermute", StreamKind::unpermute, (routed_ + tokens) / 2, a_.hidden);
-  if (own > 1) {
-    transfer(list, "expert sum", Kind::reduce_scatter, Group::expert, bytes);
-    if (moe.shared_experts > 0)
-      transfer(part_.shared, "shared sum", Kind::all_reduce, Group::tensor,
-               bf16_bytes(tokens_, a_.hidden));
-  }
-  if (moe.shared_experts > 0)
-    stream(part_.finish, "shared add", StreamKind::add, tokens_, a_.hidden);
-  if (own == 1) transfer(part_.finish, "mlp sum", Kind::all_reduce, Group::expert, bytes);
 }
 
 /// Both products and the activation between them, which casts its output.
@@ -223,8 +278,8 @@ void ForwardBuilder::embedding() {
 void ForwardBuilder::head(int64_t rows) {
   const int64_t tensor = job_.split.tensor;
   const int64_t words = (a_.vocabulary + tensor - 1) / tensor;
-  add_norm(part_.finish, "final_norm", rows, a_.hidden);
-  kernel(part_.finish, "head", Gemm{.m = rows, .n = words, .k = a_.hidden});
+  add_norm(part_.finish, "final_norm", rows, layers_end_summed());
+  linear(part_.finish, "head", rows, words, a_.hidden, DataType::bf16);
   transfer(part_.finish, "logits gather", Kind::all_gather, Group::tensor,
            bf16_bytes(rows, a_.vocabulary));
   stream(part_.finish, "sampling", StreamKind::softmax, rows, a_.vocabulary);

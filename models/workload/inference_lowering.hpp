@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/workload/architecture.hpp"
+#include "models/workload/engine_kernels.hpp"
 #include "models/workload/part_work.hpp"
 #include "sim/core/data_type.hpp"
 
@@ -16,10 +19,17 @@ namespace tessera::workload {
 struct InferencePrecision {
   core::DataType linear = core::DataType::bf16;     ///< Every linear layer but the routed experts.
   core::DataType experts = core::DataType::bf16;    ///< Routed experts.
+  /// Projections into attention, the one out of it; none: as `linear`. Checkpoints quantise them
+  /// less than others.
+  std::optional<core::DataType> query_key_value{};
+  std::optional<core::DataType> output{};
   core::DataType attention = core::DataType::bf16;  ///< bf16 or fp8: queries and the MMA.
   core::DataType kv_cache = core::DataType::bf16;   ///< bf16 or fp8.
   core::DataType dispatch = core::DataType::bf16;   ///< Tokens on their way to experts.
   core::DataType combine = core::DataType::bf16;    ///< Experts' outputs on their way back.
+
+  [[nodiscard]] core::DataType into_attention() const { return query_key_value.value_or(linear); }
+  [[nodiscard]] core::DataType out_of_attention() const { return output.value_or(linear); }
   friend bool operator==(const InferencePrecision&, const InferencePrecision&) = default;
 };
 
@@ -90,7 +100,9 @@ struct ForwardPart {
 /// Kernels are those that open engines run (SGLang, vLLM, TensorRT-LLM): residuals are added by the
 /// norm that reads them; activations are cast by kernels of their own before products in narrower
 /// types; rotation and the append to the cache are one kernel; gate and up projections, and
-/// queries, keys and values (of MLA their down projections), are one product.
+/// queries, keys and values (of MLA their down projections), are one product. Where an engine is
+/// given, its fusions and its kernels for products, attention and experts that need no exchange
+/// take the place of these.
 class InferenceLowering {
  public:
   struct Job {
@@ -99,6 +111,7 @@ class InferenceLowering {
     InferenceSplit split;
     ForwardPass pass;
     std::vector<std::int64_t> expert_rows;  ///< Of each expert on this GPU, in this pass.
+    std::shared_ptr<const EngineKernels> engine{};  ///< Null: the usual kernels of open engines.
   };
 
   /// Throws core::Refusal: outside_model for what is not modelled, illegal_combination for a split

@@ -16,6 +16,10 @@ struct Work {
   /// Where tensor cores add FP8 products in few bits (Hopper: about 14), sums are promoted to FP32
   /// every 128 of k.
   bool promoted = false;
+  std::string implementation{};  ///< A file of hw_configs/kernels; "": the device's default.
+  /// It runs on a stream beside kernels that wait for HBM too: it adds what its bytes take, none of
+  /// its latency.
+  bool beside = false;
 };
 
 /// One collective or message that every GPU of a group takes part in.

@@ -37,14 +37,22 @@ FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
                                        const workload::MixtureOfExperts& moe,
                                        const workload::RoutingSpec& routing,
                                        fabric::Folding folding)
+    : FabricNetworkTimer(cluster, moe, routing, folding,
+                         fabric_parameters(cluster.node.device)) {}
+
+FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
+                                       const workload::MixtureOfExperts& moe,
+                                       const workload::RoutingSpec& routing,
+                                       fabric::Folding folding, fabric::FabricParameters parameters)
     : moe_(moe),
       routing_(routing),
       folding_(folding),
       topology_(fabric::topology_of(cluster)),
-      parameters_(fabric_parameters(cluster.node.device)),
+      parameters_(std::move(parameters)),
       collectives_(topology_, parameters_, folding),
       exchanges_(topology_, parameters_),
-      direct_(topology_, parameters_, cluster.node.device.hbm.peak_rate) {}
+      direct_(topology_, parameters_,
+              cluster.node.device.hbm.peak_rate * cluster.node.device.hbm.reachable) {}
 
 std::string FabricNetworkTimer::folding_note() const {
   if (topology_.spec().network == fabric::NetworkKind::none) return "";

@@ -25,6 +25,10 @@ class FabricNetworkTimer : public streams::NetworkTimer {
   FabricNetworkTimer(const device::ClusterSpec& cluster, const workload::MixtureOfExperts& moe,
                      const workload::RoutingSpec& routing,
                      fabric::Folding folding = fabric::Folding::automatic);
+  /// With a fabric's parameters from elsewhere.
+  FabricNetworkTimer(const device::ClusterSpec& cluster, const workload::MixtureOfExperts& moe,
+                     const workload::RoutingSpec& routing, fabric::Folding folding,
+                     fabric::FabricParameters parameters);
 
   streams::NetworkCost exchange(const streams::ExpertExchange& exchange) override;
   streams::NetworkCost send(int from_gpu, int to_gpu, core::Bytes size) override;

@@ -1,168 +1,118 @@
 #include "sim/app/served_times.hpp"
 
-#include <array>
-#include <cmath>
 #include <memory>
+#include <utility>
 
 #include "calibrate/collective_rows.hpp"
 #include "calibrate/fit_record.hpp"
+#include "calibrate/served_job.hpp"
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "models/gpu/gpu.hpp"
-#include "models/workload/architecture_file.hpp"
+#include "models/serving/iteration_model.hpp"
+#include "models/serving/legality.hpp"
+#include "sim/app/fabric_network.hpp"
 #include "sim/app/gpu_timer.hpp"
+#include "sim/app/kernel_cache.hpp"
 
 namespace tessera::app {
 
 namespace {
 
-using calibrate::ServedTransfer;
+/// Estimates of kernels can lead a model to ask for others, rarely twice.
+constexpr int kMostSurveys = 3;
 
-double milliseconds(core::Time time) { return core::to_microseconds(time) / 1000; }
+double milliseconds(double seconds) { return 1000 * seconds; }
 
-fabric::ReduceLibrary library_of(const std::string& framework) {
-  if (framework == "trtllm") return fabric::ReduceLibrary::trtllm;
-  return framework == "sglang" ? fabric::ReduceLibrary::sglang : fabric::ReduceLibrary::vllm;
-}
-
-/// Kernels and transfers of one GPU kind.
+/// Rows of one GPU kind.
 class GpuServers {
  public:
   GpuServers(const std::string& gpu, const ServedTimesOptions& options,
-             const calibrate::ServedMap& served, const calibrate::MeasurementMap& map,
+             std::shared_ptr<const calibrate::ServedMaps> maps,
              calibrate::MeasuredClusters& clusters)
       : options_(options),
         device_(device::load_device(gpu)),
         fits_(calibrate::load_record_for(device_, folder()).record.fits),
-        served_(served),
-        map_(map),
+        maps_(std::move(maps)),
         gpu_(device_, fits_, kernels::ImplementationLibrary::load(), options.fidelity),
-        topology_(clusters.cluster(gpu, 1)),
-        parameters_(fabric::load_parameters(device_, folder())),
-        collectives_(topology_, parameters_),
-        reduces_(topology_, parameters_, device_.hbm.peak_rate * device_.hbm.reachable) {}
+        estimates_(device_, fits_, kernels::ImplementationLibrary::load(),
+                   gpu::Fidelity::analytical),
+        timer_(gpu_, nullptr, {}),
+        // Experts of all rows are replicated: nothing asks for an exchange.
+        network_(clusters.spec(gpu, 1), {}, {}, fabric::Folding::automatic,
+                 fabric::load_parameters(device_, folder())),
+        gpus_(clusters.cluster(gpu, 1).gpus()) {}
   GpuServers(const GpuServers&) = delete;  // holds references to its own parts
   GpuServers& operator=(const GpuServers&) = delete;
 
   void add(TimedRow& row) {
     try {
-      const calibrate::ServedAs as = served_.of(row.row, device_.generation);
-      const auto architecture = workload::load_architecture(as.architecture);
-      row.mixes = as.habits.prefill_with_decode;
-      row.architecture = as.architecture;
-      row.can_speculate = architecture.mtp_modules > 0;
-      Asked asked{.row = &row};
-      const calibrate::ServedRow& r = row.row;
-      const auto iteration = [&](const calibrate::ServedPass& pass) {
-        return served_iteration(architecture, as, r.layout, pass, device_, served_, map_);
-      };
-      if (r.layout.gpus() > topology_.gpus())
+      if (row.row.layout.gpus() > gpus_)
         throw core::Refusal(core::RefusalKind::outside_model, "servers of several nodes");
-      const std::int64_t prompt = r.mean_prompt();
-      asked.decode = iteration(
-          {.sequences = r.batch(), .context = prompt + std::llround(r.mean_output() / 2)});
-      asked.prefill = iteration({.tokens = prompt, .context = prompt});
-      row.weights_ms = asked.decode.weight_bytes / device_.hbm.peak_rate.value() * 1000;
-      asked_.push_back(std::move(asked));
+      asked_.push_back({&row, served_jobs(row.row, device_, maps_)});
+      const calibrate::ServedJobs& jobs = asked_.back().jobs;
+      serving::require_legal(jobs.decode);
+      serving::require_legal(jobs.prefill);
+      row.mixes = jobs.mixes;
+      row.architecture = jobs.decode.architecture.name;
+      row.can_speculate = jobs.decode.architecture.mtp_modules > 0;
     } catch (const core::Refusal& refusal) {
       row.refused = refusal.what();
     }
   }
 
+  /// Learns which kernels iterations ask for, has them simulated in worker processes, and times the
+  /// iterations.
   void run() {
-    std::vector<calibrate::KernelQuery> queries;
-    for (const Asked& asked : asked_)
-      for (const auto* iteration : {&asked.decode, &asked.prefill})
-        for (const calibrate::ServedKernel& kernel : iteration->kernels)
-          queries.push_back(kernel.query);
-    const auto answers =
-        run_kernels(gpu_, queries, options_.jobs, progress_on_terminal(device_.name));
-    std::size_t at = 0;
-    for (const Asked& asked : asked_) {
-      TimedRow& row = *asked.row;
-      row.decode = sum(asked.decode, row, answers, at);
-      row.prefill = sum(asked.prefill, row, answers, at);
+    if (options_.fidelity == gpu::Fidelity::cycle) {
+      for (int pass = 0; pass < kMostSurveys; ++pass) {
+        SurveyKernelTimer survey{timer_, estimates_};
+        for (const Asked& asked : asked_) time(asked, survey);
+        if (survey.missing().empty()) return;
+        timer_.run_many(survey.missing(), options_.jobs, progress_on_terminal(device_.name));
+      }
     }
+    for (const Asked& asked : asked_) time(asked, timer_);
   }
 
  private:
   struct Asked {
     TimedRow* row;
-    calibrate::ServedIteration decode{}, prefill{};
+    calibrate::ServedJobs jobs;
   };
 
   [[nodiscard]] std::string folder() const {
     return options_.fits.empty() ? device::kFitFolder : options_.fits;
   }
 
-  ServedTime sum(const calibrate::ServedIteration& iteration, TimedRow& row,
-                 const std::vector<KernelAnswer>& answers, std::size_t& at) {
-    ServedTime total;
-    const auto add = [&](const std::string& name, double ms, double lower, double upper) {
-      auto& part = total.parts[name];
-      part[0] += ms;
-      part[1] += ms - lower;
-      part[2] += upper - ms;
-    };
-    for (const calibrate::ServedKernel& kernel : iteration.kernels) {
-      const KernelAnswer& answer = answers[at++];
-      if (!answer.result) {
-        row.refused = answer.refusal;
-        continue;
-      }
-      const gpu::KernelResult& result = *answer.result;
-      double scale = kernel.count;
-      if (kernel.beside) {
-        const double streamed =
-            result.hbm_bytes / (device_.hbm.peak_rate.value() * device_.hbm.reachable) * 1000;
-        scale *= std::min(1.0, streamed / milliseconds(result.time));
-      }
-      add(kernel.name, scale * milliseconds(result.time), scale * milliseconds(result.lower),
-          scale * milliseconds(result.upper));
+  void time(const Asked& asked, gpu::KernelTimer& kernels) {
+    TimedRow& row = *asked.row;
+    if (!row.refused.empty()) return;
+    try {
+      const serving::IterationModel decode(asked.jobs.decode, kernels, network_);
+      row.decode = time_of(decode);
+      row.weights_ms =
+          milliseconds(serving::weight_bytes(decode) / device_.hbm.peak_rate.value());
+      row.prefill = time_of(serving::IterationModel(asked.jobs.prefill, kernels, network_));
+    } catch (const core::Refusal& refusal) {
+      row.refused = refusal.what();
     }
-    for (const ServedTransfer& transfer : iteration.transfers) {
-      const auto [ms, lower, upper] = time(transfer, row.row.framework);
-      add(transfer.name, transfer.count * ms, transfer.count * lower, transfer.count * upper);
-    }
-    // Errors of one kernel go together in all layers, those of different kernels do not.
-    double below = 0, above = 0;
-    for (const auto& [name, part] : total.parts) {
-      total.ms += part[0];
-      below += part[1] * part[1];
-      above += part[2] * part[2];
-    }
-    total.lower_ms = total.ms - std::sqrt(below);
-    total.upper_ms = total.ms + std::sqrt(above);
-    return total;
   }
 
-  std::array<double, 3> time(const ServedTransfer& transfer, const std::string& framework) {
-    std::vector<int> ranks;
-    for (int rank = 0; rank < transfer.ranks; ++rank) ranks.push_back(rank);
-    const core::Bytes bytes{std::llround(transfer.bytes)};
-    const auto of = [](const auto& result) {
-      return std::array{milliseconds(result.time), milliseconds(result.lower),
-                        milliseconds(result.upper)};
-    };
-    if (transfer.kind == ServedTransfer::Kind::all_reduce)
-      return of(reduces_.run({.library = library_of(framework), .ranks = ranks, .bytes = bytes}));
-    return of(collectives_.run({.kind = transfer.kind == ServedTransfer::Kind::all_gather
-                                            ? fabric::CollectiveKind::all_gather
-                                            : fabric::CollectiveKind::reduce_scatter,
-                                .ranks = ranks,
-                                .bytes = bytes}));
+  static ServedTime time_of(const serving::IterationModel& model) {
+    const core::Estimate seconds = run_ensemble(model).estimate(
+        [](const serving::IterationRun& run) { return core::to_seconds(run.time).value(); }, "s");
+    return {milliseconds(seconds.value), milliseconds(seconds.lower), milliseconds(seconds.upper)};
   }
 
   const ServedTimesOptions& options_;
   device::DeviceSpec device_;
   device::FitSet fits_;
-  const calibrate::ServedMap& served_;
-  const calibrate::MeasurementMap& map_;
-  gpu::Gpu gpu_;
-  const fabric::Topology& topology_;
-  fabric::FabricParameters parameters_;
-  fabric::CollectiveModel collectives_;
-  fabric::DirectReduceModel reduces_;
+  std::shared_ptr<const calibrate::ServedMaps> maps_;
+  gpu::Gpu gpu_, estimates_;
+  CachedKernelTimer timer_;
+  FabricNetworkTimer network_;
+  int gpus_;
   std::vector<Asked> asked_;
 };
 
@@ -184,8 +134,7 @@ calibrate::ClosedLoopTimes TimedRow::at(double overhead_ms, double decode_ms,
 std::vector<TimedRow> time_served_rows(const calibrate::CsvTable& table,
                                        const std::vector<std::size_t>& rows,
                                        const ServedTimesOptions& options) {
-  const auto served = calibrate::ServedMap::load();
-  const auto map = calibrate::MeasurementMap::load();
+  const auto maps = calibrate::ServedMaps::load();
   calibrate::MeasuredClusters clusters;
   std::vector<TimedRow> timed(rows.size());
   std::map<std::string, std::unique_ptr<GpuServers>> gpus;
@@ -198,7 +147,7 @@ std::vector<TimedRow> time_served_rows(const calibrate::CsvTable& table,
       continue;
     }
     auto& gpu = gpus[timed[i].row.gpu];
-    if (!gpu) gpu = std::make_unique<GpuServers>(timed[i].row.gpu, options, served, map, clusters);
+    if (!gpu) gpu = std::make_unique<GpuServers>(timed[i].row.gpu, options, maps, clusters);
     gpu->add(timed[i]);
   }
   for (auto& [name, gpu] : gpus) gpu->run();

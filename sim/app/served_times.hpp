@@ -1,23 +1,18 @@
 #pragma once
 
-#include <array>
-#include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "calibrate/closed_loop.hpp"
-#include "calibrate/served_iteration.hpp"
+#include "calibrate/served_row.hpp"
 #include "models/gpu/kernel_result.hpp"
 
 /// How long the GPUs of measured servers work on an iteration.
 namespace tessera::app {
 
-/// A time in milliseconds with its 90 % interval and what it is made of.
+/// A time in milliseconds with its 90 % interval.
 struct ServedTime {
   double ms = 0, lower_ms = 0, upper_ms = 0;
-  /// ms by kernel or transfer: value, and how far its ends lie below and above.
-  std::map<std::string, std::array<double, 3>> parts;
 };
 
 /// One row and the GPU's part of what was measured.
@@ -42,7 +37,8 @@ struct ServedTimesOptions {
   int jobs = 1;
 };
 
-/// The covered rows of e2e_serving.csv in their order.
+/// The covered rows of e2e_serving.csv in their order; iterations are those of models/serving, as
+/// `tessera run` simulates them.
 [[nodiscard]] std::vector<TimedRow> time_served_rows(const calibrate::CsvTable& table,
                                                      const std::vector<std::size_t>& rows,
                                                      const ServedTimesOptions& options);
