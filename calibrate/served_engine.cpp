@@ -40,10 +40,11 @@ Steps steps_of(std::vector<KernelQuery> kernels, const std::string& part) {
 }
 
 /// Calls that end with an attention core were measured with as many cached tokens as new ones, or
-/// with one new token; this one has others.
+/// with one new token a sequence; this one has others.
 template <class Core>
 std::vector<KernelQuery> with_lengths(MeasuredCall call, const Core& wanted) {
   auto& core = std::get<Core>(call.kernels.back().op);
+  core.batch = wanted.batch;
   core.q_length = wanted.q_length;
   core.kv_length = wanted.kv_length;
   return std::move(call.kernels);
@@ -95,7 +96,7 @@ Steps ServedEngine::decode_attention(const AbsorbedAttention& a) const {
       fmt::format("gpu,framework,dtype,kernel,batch,kv_len,num_heads,kv_dtype\n"
                   "{},{},bfloat16,{},{},{},{},{}\n",
                   device_.name, kernels_.latent_attention.framework,
-                  kernels_.latent_attention.kernel, a.batch, a.kv_length, a.heads,
+                  kernels_.latent_attention.kernel, a.batch * a.q_length, a.kv_length, a.heads,
                   file_name(a.cache_type)),
       "mla_generation");
   return steps_of(with_lengths(maps_->measured.call("mla_generation", row, 0, device_), a),

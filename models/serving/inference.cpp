@@ -87,6 +87,15 @@ std::vector<std::string> assumptions(const InferenceJob& job) {
   list.push_back(
       "Kernels are replayed from a graph, one after the other; residuals are added by the norms "
       "that read them, casts to narrower types are kernels of their own.");
+  if (job.engine)
+    list.push_back(fmt::format(
+        "Kernels of products, attention and experts that need no exchange, and what they fuse, are "
+        "{}'s (calibrate/served_as.yaml); the host takes {:.3g} ms of an iteration.",
+        job.engine->name(), core::to_microseconds(job.host_overhead) / 1000));
+  if (job.independent_choices)
+    list.push_back(
+        "Tokens choose experts independently of each other; the expected rows of the heaviest rank "
+        "set the pace.");
   if (job.two_batch_overlap)
     list.push_back(
         "Two halves of the batch alternate as in SGLang's two-batch overlap, which follows "
@@ -139,6 +148,8 @@ MemoryJob memory_job(const InferenceJob& job) {
   memory.architecture = job.architecture;
   memory.linear = job.precision.linear;
   memory.experts = job.precision.experts;
+  memory.query_key_value = job.precision.query_key_value;
+  memory.output = job.precision.output;
   // A narrow cache of latents beside wider products is FlashMLA's, widened as it is read.
   const bool widened =
       job.precision.attention == core::DataType::bf16 && !job.architecture.grouped_query();

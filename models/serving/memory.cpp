@@ -68,7 +68,7 @@ void check(const MemoryJob& job) {
 /// Elements of MLA's up projection of keys and values on one GPU.
 double absorbed_elements(const MemoryJob& job, const workload::AttentionKind& attention) {
   const auto* latent = std::get_if<workload::LatentAttention>(&attention);
-  if (latent == nullptr || job.linear == DataType::bf16) return 0;
+  if (latent == nullptr || job.query_key_value.value_or(job.linear) == DataType::bf16) return 0;
   return static_cast<double>(latent->heads * (latent->nope_dim + latent->value_dim) *
                              latent->key_value_rank) /
          static_cast<double>(job.tensor);
@@ -78,7 +78,18 @@ double absorbed_elements(const MemoryJob& job, const workload::AttentionKind& at
 struct StageParameters {
   ParameterCount count;
   double absorbed = 0;
+  double into = 0, out = 0;  ///< Of count.low_precision: projections into and out of attention.
+
+  void add_attention(const MemoryJob& job, const workload::AttentionKind& attention);
 };
+
+void StageParameters::add_attention(const MemoryJob& job,
+                                    const workload::AttentionKind& attention) {
+  absorbed += absorbed_elements(job, attention);
+  for (const workload::Weight& weight : attention_weights(job.architecture, attention))
+    if (weight.kind == workload::WeightKind::linear)
+      (weight.name == "o" ? out : into) += weight.elements() * weight.share(job.tensor);
+}
 
 StageParameters stage_parameters(const MemoryJob& job, int64_t stage) {
   const workload::Architecture& a = job.architecture;
@@ -86,7 +97,7 @@ StageParameters stage_parameters(const MemoryJob& job, int64_t stage) {
   StageParameters sum;
   for (int64_t layer = first; layer < end; ++layer) {
     sum.count += workload::layer_parameters(a, layer, job.tensor);
-    sum.absorbed += absorbed_elements(job, a.layer(layer).attention);
+    sum.add_attention(job, a.layer(layer).attention);
   }
   const bool last = stage + 1 == job.pipeline;
   if (stage == 0) {
@@ -105,7 +116,7 @@ StageParameters stage_parameters(const MemoryJob& job, int64_t stage) {
     if (stage > 0) mtp += workload::embedding_parameters(a, job.tensor);
     for (int64_t module = 0; module < a.mtp_modules; ++module) {
       sum.count += mtp;
-      sum.absorbed += absorbed_elements(job, a.mtp_layer().attention);
+      sum.add_attention(job, a.mtp_layer().attention);
     }
   }
   return sum;
@@ -123,13 +134,18 @@ std::vector<MemoryKind> resident_kinds(const MemoryJob& job, int64_t stage) {
       job.tensor > 1 || job.pipeline > 1 ||
       (job.exchange == ExchangeBuffers::none && job.expert * job.expert_tensor > 1);
   const double device = static_cast<double>(job.device_memory.value());
+  const auto low_precision = [&](double (*bytes)(DataType)) {
+    return (held.count.low_precision - held.into - held.out) * bytes(job.linear) +
+           held.into * bytes(job.query_key_value.value_or(job.linear)) +
+           held.out * bytes(job.output.value_or(job.linear));
+  };
   return {
-      {"weights", held.count.low_precision * payload_bytes(job.linear)},
+      {"weights", low_precision(payload_bytes)},
       {"experts", shared_experts * payload_bytes(job.experts)},
       {"redundant_experts",
        copies * shared_experts *
            (payload_bytes(job.experts) + core::weight_scale_bytes(job.experts))},
-      {"weight_scales", held.count.low_precision * core::weight_scale_bytes(job.linear) +
+      {"weight_scales", low_precision(core::weight_scale_bytes) +
                             shared_experts * core::weight_scale_bytes(job.experts)},
       {"bf16_weights", held.count.high_precision * kBf16Bytes},
       {"absorbed_projections", held.absorbed * kBf16Bytes},

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct MemoryJob {
   workload::Architecture architecture;
   core::DataType linear = core::DataType::bf16;   ///< Of every linear layer but routed experts.
   core::DataType experts = core::DataType::bf16;  ///< Of routed experts.
+  /// Of projections into attention, and out of it; none: as `linear`.
+  std::optional<core::DataType> query_key_value{};
+  std::optional<core::DataType> output{};
   workload::CacheFormat cache = workload::CacheFormat::bf16;
 
   std::int64_t tensor = 1;         ///< GPUs that share attention and dense layers.

@@ -3,9 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "calibrate/host_overhead.hpp"
+#include "calibrate/served_job.hpp"
+#include "models/device/fit_file.hpp"
 #include "models/serving/legality.hpp"
 
 namespace tessera::app {
@@ -50,6 +57,11 @@ void read_precision(const ConfigNode& node, InferenceJob& job) {
   workload::InferencePrecision& p = job.precision;
   p = recipe_of(node.choice("recipe", linear));
   p.experts = node.choice_or("experts", experts, p.experts);
+  const auto own = [&](const char* key) {
+    return node.has(key) ? std::optional{node.choice(key, linear)} : std::nullopt;
+  };
+  p.query_key_value = own("query_key_value");
+  p.output = own("output");
   p.attention = node.choice_or("attention", eight, p.attention);
   p.kv_cache = node.choice_or("kv_cache", eight, p.kv_cache);
   p.dispatch = node.choice_or("dispatch", wire, p.dispatch);
@@ -91,8 +103,43 @@ void read_speculation(const ConfigNode& node, InferenceJob& job) {
   job.speculation.acceptance = node.number("acceptance", 0, 1);
 }
 
+/// From an engine's name to its kernels, with its own sums and host overhead where none are given.
+void read_engine(const ConfigNode& node, InferenceJob& job) {
+  if (!node.has("engine")) {
+    if (node.has("engine_version"))
+      node.fail("engine_version", "found without an engine; expected engine: trtllm, vllm or sglang");
+    return;
+  }
+  const std::string framework = node.choice<std::string>(
+      "engine", {{"trtllm", "trtllm"}, {"vllm", "vllm"}, {"sglang", "sglang"}});
+  if (!node.sound()) return;
+  static const auto maps = calibrate::ServedMaps::load();
+  calibrate::ServerKernels kernels =
+      maps->served.server({.framework = framework,
+                           .version = node.text_or("engine_version", ""),
+                           .generation = job.device.generation,
+                           .architecture = job.architecture.name,
+                           .linear = job.precision.linear,
+                           .experts = job.precision.experts,
+                           .replicas = job.split.attention_ranks() > 1});
+  static const auto overheads = calibrate::load_host_overheads(device::kFitFolder);
+  const double overhead_ms = calibrate::overhead_of(overheads, framework, kernels.name).milliseconds;
+  job.host_overhead = core::Time{std::llround(overhead_ms * 1e9)};  // ms to ps
+  job.reduce_by = calibrate::reduces_in(framework);
+  job.engine = std::make_shared<calibrate::ServedEngine>(std::move(kernels), job.device, maps);
+}
+
+void read_choices(const ConfigNode& node, InferenceJob& job) {
+  job.independent_choices = node.boolean_or("independent", false);
+  if (job.independent_choices &&
+      (job.routing.kind != workload::RoutingSpec::Kind::uniform ||
+       job.routing.placement != workload::RoutingSpec::Placement::linear))
+    node.fail("independent", "found true; expected false where loads are not uniform, or placed");
+}
+
 void read_serving(const ConfigNode& node, InferenceJob& job) {
   using core::literals::operator""_ms;
+  read_engine(node, job);
   job.two_batch_overlap = node.boolean_or("two_batch_overlap", false);
   job.split.path = node.choice_or<ExpertPath>("dispatcher",
                                               {{"deepep_low_latency", ExpertPath::low_latency},
@@ -132,6 +179,7 @@ void read_inference(const ConfigNode& root, InferenceJob& job) {
   read_parallelism(root.object("parallelism"), job);
   read_batch(root.object("batch"), job);
   read_serving(root.optional_object("serving"), job);
+  read_choices(root.optional_object("routing"), job);
   if (!root.sound()) return;
   for (const serving::Contradiction& c : serving::contradictions(job)) {
     const ConfigNode where = below(root, c.key);

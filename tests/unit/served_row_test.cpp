@@ -74,15 +74,24 @@ TEST_CASE("what a server runs is looked up by framework, model and type", "[serv
   const ServedMap map = ServedMap::load();
   ServedRow row = row_of(
       "h200_sxm,deepseek-ai/DeepSeek-R1,trtllm,1.0,fp8,agg,1024,1024,4,4,8,1,1,8,1,8,100,10");
-  const ServedAs hopper = map.of(row, device::Generation::hopper);
+  const ServedCheckpoint hopper = map.checkpoint(row, device::Generation::hopper);
   CHECK(hopper.architecture == "deepseek_v3");
   CHECK(hopper.precision.experts == core::DataType::fp8_block);
-  CHECK(hopper.experts.kernel == "moe_torch_flow_cutlass");
-  CHECK(map.of(row, device::Generation::blackwell).experts.kernel == "moe_torch_flow_min_latency");
-  row.version = "1.1.0rc2.post2";
-  CHECK(map.of(row, device::Generation::blackwell).experts.kernel == "deepgemm");
+  ServerQuestion question{.framework = "trtllm",
+                          .version = "1.0",
+                          .generation = device::Generation::hopper,
+                          .architecture = "deepseek_v3",
+                          .linear = core::DataType::fp8_block,
+                          .experts = core::DataType::fp8_block};
+  CHECK(map.server(question).experts.kernel == "moe_torch_flow_cutlass");
+  question.generation = device::Generation::blackwell;
+  CHECK(map.server(question).experts.kernel == "moe_torch_flow_min_latency");
+  CHECK(map.server(question).fusions.sum_normalises);
+  question.version = "1.1.0rc2.post2";
+  CHECK(map.server(question).experts.kernel == "deepgemm");
+  CHECK(map.server(question).name == "trtllm 1.1.0rc2.post2");
   row.gemm_quant = "nvfp4";
-  const ServedPrecision fp4 = map.of(row, device::Generation::blackwell).precision;
+  const ServedPrecision fp4 = map.checkpoint(row, device::Generation::blackwell).precision;
   CHECK(fp4.query_key_value == core::DataType::bf16);
   CHECK(fp4.output == core::DataType::nvfp4);
 }
@@ -94,7 +103,10 @@ TEST_CASE("what cannot be served is refused by name", "[served_row]") {
     row.model = model;
     row.framework = framework;
     try {
-      (void)map.of(row, device::Generation::hopper);
+      const ServedCheckpoint found = map.checkpoint(row, device::Generation::hopper);
+      (void)map.server({.framework = framework,
+                        .generation = device::Generation::hopper,
+                        .architecture = found.architecture});
     } catch (const core::Refusal& found) {
       return std::string{found.what()};
     }
