@@ -106,6 +106,7 @@ ServedRow read_served_row(const CsvTable& table, std::size_t row) {
                    .ttft_ms = columns.number("ttft_ms").value_or(0),
                    .tpot_ms = columns.number("tpot_ms").value_or(0),
                    .half = half(table, row)};
+  if (served.tpot_ms <= 0) refuse_row("a row without a measured tpot_ms");
   if (served.prompt < 1 || served.output < 3 || served.concurrency < 1)
     refuse_row("a row without prompt, output or requests");
   return served;

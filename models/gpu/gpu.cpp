@@ -304,7 +304,7 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   const PowerState power = settle_power(
       device_, dynamic, at_boost,
       core::Seconds{idle_us(launched, at_boost.value() * 1e6, context) * 1e-6},
-      {.idle = device_.power.idle - core::Watts{power_warm_w_ * coolness(at_boost, context)},
+      {.cooler = core::Watts{power_warm_w_ * coolness(at_boost, context)},
        .clock_bound = clock_bound,
        .limited = limited_share(at_boost, context)});
   if (power.slowdown > 1.05) result.binding = Resource::power;

@@ -24,7 +24,8 @@ PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
     return terms.clock_bound / ratio + (1 - terms.clock_bound);
   };
   const auto power_at = [&](double ratio) {
-    return terms.idle.value() + dynamic.value() * std::pow(ratio, power.voltage_exponent) /
+    return power.idle.value() - terms.cooler.value() +
+           dynamic.value() * std::pow(ratio, power.voltage_exponent) /
                                     (at_boost.value() * slowdown_at(ratio) + idle.value());
   };
   double ratio = 1;

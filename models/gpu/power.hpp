@@ -20,7 +20,7 @@ core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type,
 
 /// How the power limit meets a launch.
 struct PowerTerms {
-  core::Watts idle{};      ///< Drawn without work, at the temperature of this launch.
+  core::Watts cooler{};    ///< Drawn less than the device's idle power, which is a warm die's.
   double clock_bound = 1;  ///< Part of the time that scales with the SM clock.
   double limited = 1;      ///< Share of the time during which the limit acts, [0, 1]: 1 when
                            ///< sustained for seconds.

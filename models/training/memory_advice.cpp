@@ -90,6 +90,9 @@ std::string what_fits(const TrainingJob& job) {
     (*bytes <= available ? fitting : helping).push_back(std::move(text));
   }
   if (!fitting.empty()) return fmt::format("it fits with {}", fmt::join(fitting, " or "));
+  if (helping.empty())
+    return "more pipeline or expert ranks than the job's shape allows now, or a device with more "
+           "memory";
   return fmt::format(
       "no single change of these suffices: {}; more of them together, or a device "
       "with more memory",

@@ -57,6 +57,8 @@ int64_t PartBuilder::ranks(Group group) const {
       return split_.context;
     case Group::expert_tensor:
       return split_.expert_tensor;
+    case Group::expert:
+      return split_.expert;
   }
   return 1;
 }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
 
 #include "sim/app/command.hpp"
@@ -33,6 +34,7 @@ void add_calibrate_serving(CLI::App& calibrate) {
       fmt::print("{:<40} {:>8.3f} ms {:>4} rows {:>6.1f} % {:>6.1f} % {:>+6.1f} %\n", name,
                  overhead.milliseconds, overhead.rows, 100 * overhead.median, 100 * overhead.spread,
                  100 * overhead.bias);
+    std::filesystem::create_directories(options->out);
     write_output_file(options->out + "/host_overhead.yaml", calibrate::overhead_text(overheads));
   });
 }

@@ -83,7 +83,7 @@ std::vector<std::string> speculations(const std::vector<TimedRow>& rows) {
   std::vector<std::string> reasons(rows.size());
   std::set<Series> speculating;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!rows[i].refused.empty() || !rows[i].can_speculate || rows[i].row.tpot_ms <= 0) continue;
+    if (!rows[i].refused.empty() || !rows[i].can_speculate) continue;
     reasons[i] = unexplained(rows[i], slowest[twin_of(rows[i])]);
     if (!reasons[i].empty()) speculating.insert(series_of(rows[i]));
   }
@@ -93,12 +93,25 @@ std::vector<std::string> speculations(const std::vector<TimedRow>& rows) {
   return reasons;
 }
 
+/// One measurement, whatever its rows call the model (DeepSeek-R1 is a DeepSeek-V3) and have in
+/// layout columns. The file holds some twice, and then in both halves.
+using Measurement = std::tuple<std::string, std::string, std::string, std::int64_t, std::int64_t,
+                               int, double, double>;
+Measurement measurement_of(const TimedRow& timed) {
+  const calibrate::ServedRow& r = timed.row;
+  return {r.gpu,    timed.architecture, r.version_name(), r.prompt,
+          r.output, r.concurrency,      r.ttft_ms,        r.tpot_ms};
+}
+
 HostOverheads fit_to(const std::vector<TimedRow>& rows) {
+  std::set<Measurement> seen;  // of the test half, and those that the fit has
+  for (const TimedRow& row : rows)
+    if (row.row.half == calibrate::Half::test) seen.insert(measurement_of(row));
   std::vector<calibrate::OverheadRow> fitted;
   const std::vector<std::string> speculating = speculations(rows);
   for (const TimedRow& row : rows)
     if (row.refused.empty() && speculating[static_cast<std::size_t>(&row - rows.data())].empty() &&
-        row.row.half == calibrate::Half::fit && row.row.tpot_ms > 0)
+        row.row.half == calibrate::Half::fit && seen.insert(measurement_of(row)).second)
       fitted.push_back(
           {.framework = row.row.framework,
            .version = row.row.version_name(),

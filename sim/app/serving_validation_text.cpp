@@ -30,7 +30,8 @@ std::string group_line(const std::string& name, const Servers& servers) {
   for (const ValidatedServer* server : servers) {
     errors.push_back(server->error());
     sizes.push_back(std::abs(server->error()));
-    ttft.push_back(std::abs(server->ttft.value / server->timed.row.ttft_ms - 1));
+    if (server->timed.row.ttft_ms > 0)
+      ttft.push_back(std::abs(server->ttft.value / server->timed.row.ttft_ms - 1));
     inside += server->inside() ? 1 : 0;
   }
   const auto n = static_cast<double>(servers.size());

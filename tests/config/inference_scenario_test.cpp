@@ -104,6 +104,17 @@ TEST_CASE("mistakes of inference scenarios are told where they are", "[config][s
   CHECK(mistakes(with(kPrefill, "prefix: 0", "prefix: 4096")) ==
         "s.yaml:8:11: error: batch.prefix: found 4096; expected fewer than the 4096 tokens of the "
         "prompt (batch.prompt: s.yaml:6:11)");
+  CHECK(mistakes(kDecode, {"serving.engine=lmdeploy"})
+            .find("serving.engine: found 'lmdeploy'; expected one of trtllm, vllm or sglang") !=
+        std::string::npos);
+  CHECK(mistakes(kDecode, {"serving.engine_version=0.18.0"})
+            .find("serving.engine_version: found without an engine; expected engine: trtllm, vllm "
+                  "or sglang") != std::string::npos);
+  CHECK(mistakes(kDecode, {"routing.kind=power_law", "routing.alpha=1.2", "routing.independent=true"})
+            .find("routing.independent: found true; expected false where loads are not uniform, or "
+                  "placed") != std::string::npos);
+  CHECK(mistakes(kDecode, {"precision.output=int3"}).find("precision.output: found 'int3'") !=
+        std::string::npos);
   CHECK(mistakes(kDecode, {"serving.dispatcher=deepep"})
             .find("serving.dispatcher: found 'deepep'; expected one of deepep_low_latency, "
                   "deepep_normal, "

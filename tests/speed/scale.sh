@@ -12,9 +12,9 @@ tessera=${2:-$root/build/tessera}
 mkdir -p "$out"
 csv=$out/scale.csv
 echo gpus,seconds,mebibytes,step_seconds > "$csv"
+result=$(mktemp)
+trap 'rm -f "$result"' EXIT
 for gpus in 2048 4096 8192 16384 32768 65536 102400; do
-  result=$(mktemp)
-  trap 'rm -f "$result"' EXIT
   told=$("$tessera" run deepseek_v3_pretrain_b200 --fidelity analytical --jobs 1 --verbose --format json \
     --set cluster="b200_${gpus}_multiplane" --set architecture.experts.routed=640 \
     --set batch.sequences=$((gpus * 8)) 2>&1 >"$result")
