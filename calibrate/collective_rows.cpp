@@ -155,21 +155,20 @@ void add_deepep(const CsvTable& table, std::size_t row, CollectiveRow base, bool
 
 device::ClusterSpec MeasuredClusters::spec(const std::string& gpu, int domains) {
   const device::NodeSpec& of = node(gpu);
-  return {
-      .name = gpu,
-      .node = of,
-      .domains = domains,
-      .gpus_per_domain = domain_gpus(of),
-      .fabric = {.kind = device::FabricKind::multiplane_fat_tree,
-                 .planes = of.nic.per_node,
-                 .leaf_radix = 64,  // one leaf a plane holds all measured nodes
-                 .spine_radix = 64,
-                 .oversubscription = 1,
-                 .link_rate = of.nic.rate,
-                 .switch_latency = core::Time{300'000},  // assumed
-                 .cable_latency = core::Time{25'000},    // assumed: 5 m
-                 .efficiency = 1,
-                 .power_per_gpu = core::Watts{0}}};
+  return {.name = gpu,
+          .node = of,
+          .domains = domains,
+          .gpus_per_domain = domain_gpus(of),
+          .fabric = {.kind = device::FabricKind::multiplane_fat_tree,
+                     .planes = of.nic.per_node,
+                     .leaf_radix = 64,  // one leaf a plane holds all measured nodes
+                     .spine_radix = 64,
+                     .oversubscription = 1,
+                     .link_rate = of.nic.rate,
+                     .switch_latency = core::Time{300'000},  // assumed
+                     .cable_latency = core::Time{25'000},    // assumed: 5 m
+                     .efficiency = 1,
+                     .power_per_gpu = core::Watts{0}}};
 }
 
 const fabric::Topology& MeasuredClusters::cluster(const std::string& gpu, int domains) {

@@ -131,8 +131,7 @@ ServerKernels ServedMap::server(const ServerQuestion& q) const {
   const auto server = std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) {
     return s.framework == q.framework && matches(s.architecture, q.architecture);
   });
-  if (server == servers_.end())
-    refuse_row(fmt::format("no server named {} is known", q.framework));
+  if (server == servers_.end()) refuse_row(fmt::format("no server named {} is known", q.framework));
   const Asking asking{.framework = q.framework,
                       .version = q.version,
                       .generation = device::to_string(q.generation),

@@ -66,8 +66,7 @@ ServedEngine::ServedEngine(ServerKernels kernels, const device::DeviceSpec& devi
     : kernels_(std::move(kernels)), device_(device), maps_(std::move(maps)) {}
 
 Work ServedEngine::product(std::string name, const workload::Gemm& gemm) const {
-  const NamedKernel named =
-      maps_->served.gemm(kernels_.framework, device_.generation, gemm.type);
+  const NamedKernel named = maps_->served.gemm(kernels_.framework, device_.generation, gemm.type);
   const CsvTable row = CsvTable::parse(
       fmt::format("gpu,framework,op,dtype,kernel,M,N,K\n{},{},gemm,{},{},{},{},{}\n", device_.name,
                   named.framework, file_name(gemm.type), named.kernel, gemm.m, gemm.n, gemm.k),
@@ -85,20 +84,20 @@ Steps ServedEngine::decode_attention(const Attention& a) const {
                   device_.name, kernels_.attention.framework, kernels_.attention.kernel, a.batch,
                   a.kv_length, a.heads, a.kv_heads, a.qk_dim, a.window, file_name(a.cache_type)),
       "attention_generation");
-  return steps_of(
-      with_lengths(maps_->measured.call("attention_generation", row, 0, device_), a), "attention");
+  return steps_of(with_lengths(maps_->measured.call("attention_generation", row, 0, device_), a),
+                  "attention");
 }
 
 Steps ServedEngine::decode_attention(const AbsorbedAttention& a) const {
   const AbsorbedAttention measured;
   if (a.latent != measured.latent || a.rotary != measured.rotary) refuse_widths();
-  const CsvTable row = CsvTable::parse(
-      fmt::format("gpu,framework,dtype,kernel,batch,kv_len,num_heads,kv_dtype\n"
-                  "{},{},bfloat16,{},{},{},{},{}\n",
-                  device_.name, kernels_.latent_attention.framework,
-                  kernels_.latent_attention.kernel, a.batch * a.q_length, a.kv_length, a.heads,
-                  file_name(a.cache_type)),
-      "mla_generation");
+  const CsvTable row =
+      CsvTable::parse(fmt::format("gpu,framework,dtype,kernel,batch,kv_len,num_heads,kv_dtype\n"
+                                  "{},{},bfloat16,{},{},{},{},{}\n",
+                                  device_.name, kernels_.latent_attention.framework,
+                                  kernels_.latent_attention.kernel, a.batch * a.q_length,
+                                  a.kv_length, a.heads, file_name(a.cache_type)),
+                      "mla_generation");
   return steps_of(with_lengths(maps_->measured.call("mla_generation", row, 0, device_), a),
                   "attention");
 }

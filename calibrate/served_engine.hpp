@@ -11,7 +11,8 @@
 /// Inference engines as measured kernels know them.
 namespace tessera::calibrate {
 
-/// The maps from engines to kernels (calibrate/served_as.yaml, hw_configs/kernels/measured_as.yaml).
+/// The maps from engines to kernels (calibrate/served_as.yaml,
+/// hw_configs/kernels/measured_as.yaml).
 struct ServedMaps {
   ServedMap served;
   MeasurementMap measured;

@@ -301,12 +301,12 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
       core::Watts{power_active_w_ * occupied_sms(on, plan)} * at_boost;
   // What is HBM-bound does not slow down with the SM clock.
   const double clock_bound = result.binding == Resource::hbm ? 1 - used.hbm : 1.0;
-  const PowerState power = settle_power(
-      device_, dynamic, at_boost,
-      core::Seconds{idle_us(launched, at_boost.value() * 1e6, context) * 1e-6},
-      {.cooler = core::Watts{power_warm_w_ * coolness(at_boost, context)},
-       .clock_bound = clock_bound,
-       .limited = limited_share(at_boost, context)});
+  const PowerState power =
+      settle_power(device_, dynamic, at_boost,
+                   core::Seconds{idle_us(launched, at_boost.value() * 1e6, context) * 1e-6},
+                   {.cooler = core::Watts{power_warm_w_ * coolness(at_boost, context)},
+                    .clock_bound = clock_bound,
+                    .limited = limited_share(at_boost, context)});
   if (power.slowdown > 1.05) result.binding = Resource::power;
   result.cycles = core::Cycles<core::SmClock>{std::ceil(totals.cycles)};
   result.clock = power.clock;

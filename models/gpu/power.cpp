@@ -26,7 +26,7 @@ PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
   const auto power_at = [&](double ratio) {
     return power.idle.value() - terms.cooler.value() +
            dynamic.value() * std::pow(ratio, power.voltage_exponent) /
-                                    (at_boost.value() * slowdown_at(ratio) + idle.value());
+               (at_boost.value() * slowdown_at(ratio) + idle.value());
   };
   double ratio = 1;
   if (power_at(1) > power.limit.value()) {

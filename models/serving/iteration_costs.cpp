@@ -60,7 +60,8 @@ const streams::KernelCost& IterationCosts::kernel(const workload::Work& work, in
   const double input = activation_input(op);
   context.warm_activations =
       input > 0 && 2 * input <= static_cast<double>(job_.device.l2.size.value());
-  streams::KernelCost cost{.op = op, .sms = sms, .result = timer_.run(op, context, work.implementation), .time = {}};
+  streams::KernelCost cost{
+      .op = op, .sms = sms, .result = timer_.run(op, context, work.implementation), .time = {}};
   const gpu::KernelResult& r = cost.result;
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
   cost.time = {r.time, r.lower, r.upper, streams::family_of(op)};

@@ -12,11 +12,11 @@ namespace tessera::workload {
 
 /// What an engine fuses, and what it runs beside each other.
 struct EngineFusions {
-  bool sum_normalises = false;            ///< Sums over tensor ranks add the residual and normalise.
-  std::vector<DataType> norm_casts;       ///< Types that norms write themselves.
+  bool sum_normalises = false;       ///< Sums over tensor ranks add the residual and normalise.
+  std::vector<DataType> norm_casts;  ///< Types that norms write themselves.
   std::vector<DataType> activation_casts;  ///< And activations of MLPs.
-  bool joint_qk_norm = false;  ///< Heads of queries and keys are normalised by one kernel.
-  bool rotation_apart = false;             ///< Rotation is a kernel of its own, before attention.
+  bool joint_qk_norm = false;   ///< Heads of queries and keys are normalised by one kernel.
+  bool rotation_apart = false;  ///< Rotation is a kernel of its own, before attention.
   /// Tokens of an iteration up to which shared experts run on a stream beside the routed ones.
   std::int64_t shared_beside_tokens = 0;
 };

@@ -20,6 +20,10 @@ double bf16_bytes(int64_t rows, int64_t columns) {
          activation_bytes(DataType::bf16);
 }
 
+bool contains(const std::vector<DataType>& types, DataType type) {
+  return std::find(types.begin(), types.end(), type) != types.end();
+}
+
 /// Rows as their products read them.
 DataType stored_as(DataType type) { return needs_cast(type) ? type : DataType::bf16; }
 
@@ -53,14 +57,6 @@ void ForwardBuilder::transfer(Steps& list, std::string name, Kind kind, Group gr
                                                         : job_.split.gpus();
   if (ranks > 1) list.push_back({Transfer{std::move(name), kind, group, bytes, Pass::forward}});
 }
-
-namespace {
-
-bool contains(const std::vector<DataType>& types, DataType type) {
-  return std::find(types.begin(), types.end(), type) != types.end();
-}
-
-}  // namespace
 
 void ForwardBuilder::add_norm(Steps& list, std::string name, int64_t rows, bool summed,
                               DataType next) const {
@@ -194,14 +190,14 @@ void ForwardBuilder::replicated_experts(const MixtureOfExperts& moe) {
 /// What the engine runs from the choice of experts to their sum, and its shared experts beside.
 void ForwardBuilder::engine_experts(const MixtureOfExperts& moe, int64_t tokens) {
   for (Step& step : engine_->routed_experts({.tokens = tokens,
-                                             .hidden = a_.hidden,
-                                             .intermediate = moe.intermediate,
-                                             .top_k = moe.top_k,
-                                             .experts = moe.experts,
-                                             .expert_ranks = job_.split.expert,
-                                             .expert_tensor = job_.split.expert_tensor,
-                                             .type = p_.experts,
-                                             .rows = job_.expert_rows}))
+                    .hidden = a_.hidden,
+                    .intermediate = moe.intermediate,
+                    .top_k = moe.top_k,
+                    .experts = moe.experts,
+                    .expert_ranks = job_.split.expert,
+                    .expert_tensor = job_.split.expert_tensor,
+                    .type = p_.experts,
+                    .rows = job_.expert_rows}))
     part_.experts.push_back(std::move(step));
   if (tokens_ > engine_->fusions().shared_beside_tokens) return;
   for (Step& step : part_.shared)

@@ -17,8 +17,8 @@ namespace tessera::workload {
 /// Which number format each part of a forward pass uses. What stays in BF16 whatever is chosen:
 /// gate, norms, embedding, head, and MLA's absorbed products.
 struct InferencePrecision {
-  core::DataType linear = core::DataType::bf16;     ///< Every linear layer but the routed experts.
-  core::DataType experts = core::DataType::bf16;    ///< Routed experts.
+  core::DataType linear = core::DataType::bf16;   ///< Every linear layer but the routed experts.
+  core::DataType experts = core::DataType::bf16;  ///< Routed experts.
   /// Projections into attention, the one out of it; none: as `linear`. Checkpoints quantise them
   /// less than others.
   std::optional<core::DataType> query_key_value{};
@@ -110,7 +110,7 @@ class InferenceLowering {
     InferencePrecision precision;
     InferenceSplit split;
     ForwardPass pass;
-    std::vector<std::int64_t> expert_rows;  ///< Of each expert on this GPU, in this pass.
+    std::vector<std::int64_t> expert_rows;          ///< Of each expert on this GPU, in this pass.
     std::shared_ptr<const EngineKernels> engine{};  ///< Null: the usual kernels of open engines.
   };
 

@@ -37,8 +37,7 @@ FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
                                        const workload::MixtureOfExperts& moe,
                                        const workload::RoutingSpec& routing,
                                        fabric::Folding folding)
-    : FabricNetworkTimer(cluster, moe, routing, folding,
-                         fabric_parameters(cluster.node.device)) {}
+    : FabricNetworkTimer(cluster, moe, routing, folding, fabric_parameters(cluster.node.device)) {}
 
 FabricNetworkTimer::FabricNetworkTimer(const device::ClusterSpec& cluster,
                                        const workload::MixtureOfExperts& moe,

@@ -107,7 +107,8 @@ void read_speculation(const ConfigNode& node, InferenceJob& job) {
 void read_engine(const ConfigNode& node, InferenceJob& job) {
   if (!node.has("engine")) {
     if (node.has("engine_version"))
-      node.fail("engine_version", "found without an engine; expected engine: trtllm, vllm or sglang");
+      node.fail("engine_version",
+                "found without an engine; expected engine: trtllm, vllm or sglang");
     return;
   }
   const std::string framework = node.choice<std::string>(
@@ -123,7 +124,8 @@ void read_engine(const ConfigNode& node, InferenceJob& job) {
                            .experts = job.precision.experts,
                            .replicas = job.split.attention_ranks() > 1});
   static const auto overheads = calibrate::load_host_overheads(device::kFitFolder);
-  const double overhead_ms = calibrate::overhead_of(overheads, framework, kernels.name).milliseconds;
+  const double overhead_ms =
+      calibrate::overhead_of(overheads, framework, kernels.name).milliseconds;
   job.host_overhead = core::Time{std::llround(overhead_ms * 1e9)};  // ms to ps
   job.reduce_by = calibrate::reduces_in(framework);
   job.engine = std::make_shared<calibrate::ServedEngine>(std::move(kernels), job.device, maps);

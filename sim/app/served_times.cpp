@@ -91,8 +91,7 @@ class GpuServers {
     try {
       const serving::IterationModel decode(asked.jobs.decode, kernels, network_);
       row.decode = time_of(decode);
-      row.weights_ms =
-          milliseconds(serving::weight_bytes(decode) / device_.hbm.peak_rate.value());
+      row.weights_ms = milliseconds(serving::weight_bytes(decode) / device_.hbm.peak_rate.value());
       row.prefill = time_of(serving::IterationModel(asked.jobs.prefill, kernels, network_));
     } catch (const core::Refusal& refusal) {
       row.refused = refusal.what();

@@ -110,9 +110,10 @@ TEST_CASE("mistakes of inference scenarios are told where they are", "[config][s
   CHECK(mistakes(kDecode, {"serving.engine_version=0.18.0"})
             .find("serving.engine_version: found without an engine; expected engine: trtllm, vllm "
                   "or sglang") != std::string::npos);
-  CHECK(mistakes(kDecode, {"routing.kind=power_law", "routing.alpha=1.2", "routing.independent=true"})
-            .find("routing.independent: found true; expected false where loads are not uniform, or "
-                  "placed") != std::string::npos);
+  CHECK(
+      mistakes(kDecode, {"routing.kind=power_law", "routing.alpha=1.2", "routing.independent=true"})
+          .find("routing.independent: found true; expected false where loads are not uniform, or "
+                "placed") != std::string::npos);
   CHECK(mistakes(kDecode, {"precision.output=int3"}).find("precision.output: found 'int3'") !=
         std::string::npos);
   CHECK(mistakes(kDecode, {"serving.dispatcher=deepep"})

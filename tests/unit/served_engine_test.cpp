@@ -105,7 +105,8 @@ TEST_CASE("an engine's sums normalise, its norms cast", "[served_engine]") {
   REQUIRE(transfers(cut, "attention sum").size() == 80);
   CHECK(transfers(cut, "attention sum").front()->bytes == 4 * 8192 * 2);
   CHECK(transfers(cut, "mlp sum").size() == 80);
-  for (const char* fused : {"attention_norm", "mlp_norm", "final_norm", "qkv cast", "mlp_down cast"})
+  for (const char* fused :
+       {"attention_norm", "mlp_norm", "final_norm", "qkv cast", "mlp_down cast"})
     CHECK(kernels(cut, fused).empty());
   CHECK(kernels(cut, "o cast").size() == 80);  // attention writes BF16
   // sglang's sums do not normalise, and its products cast.
@@ -178,8 +179,8 @@ TEST_CASE("checkpoints quantise projections into attention less", "[served_engin
 }
 
 TEST_CASE("shared experts run beside routed ones only in small decodes", "[served_engine]") {
-  const ServedJobs served = jobs("deepseek-ai/DeepSeek-R1", "vllm", "fp8",
-                                 {.tensor = 8, .expert_tensor = 8}, "b200_sxm");
+  const ServedJobs served =
+      jobs("deepseek-ai/DeepSeek-R1", "vllm", "fp8", {.tensor = 8, .expert_tensor = 8}, "b200_sxm");
   CHECK(kernels(steps(served.decode), "shared_down").front()->beside);
   CHECK(!kernels(steps(served.prefill), "shared_down").front()->beside);
   serving::InferenceJob large = served.decode;
@@ -188,9 +189,8 @@ TEST_CASE("shared experts run beside routed ones only in small decodes", "[serve
 }
 
 TEST_CASE("an engine's kernels carry their implementation to the timer", "[served_engine]") {
-  const Steps decode =
-      steps(jobs("openai/gpt-oss-120b", "trtllm", "mxfp4", {.tensor = 2, .expert_tensor = 2})
-                .decode);
+  const Steps decode = steps(
+      jobs("openai/gpt-oss-120b", "trtllm", "mxfp4", {.tensor = 2, .expert_tensor = 2}).decode);
   const std::vector<const Work*> down = kernels(decode, "expert_down");
   REQUIRE(!down.empty());
   CHECK(down.front()->implementation == "triton_grouped");
@@ -225,11 +225,10 @@ serving: {engine: trtllm, engine_version: 1.2.0rc6.post2, dispatcher: all_reduce
 cost: {prices: prices, rental: 2 USD/GPU/h}
 )");
   const app::Scenario scenario = app::read_scenario(file.path());
-  ServedRow row = row_of("deepseek-ai/DeepSeek-R1", "trtllm", "nvfp4", {.tensor = 8, .expert = 8},
-                         "b200_sxm");
+  ServedRow row =
+      row_of("deepseek-ai/DeepSeek-R1", "trtllm", "nvfp4", {.tensor = 8, .expert = 8}, "b200_sxm");
   row.version = "1.2.0rc6.post2";
-  const ServedJobs measured =
-      served_jobs(row, device::load_device("b200_sxm"), ServedMaps::load());
+  const ServedJobs measured = served_jobs(row, device::load_device("b200_sxm"), ServedMaps::load());
   serving::InferenceJob planned = scenario.inference();
   const double overhead =
       overhead_of(load_host_overheads(device::kFitFolder), "trtllm", row.version_name())

@@ -33,8 +33,8 @@ int rows_fitted(const std::string& rows) {
   std::string pattern = (std::filesystem::temp_directory_path() / "tessera_XXXXXX").string();
   const std::filesystem::path folder = mkdtemp(pattern.data());
   std::ofstream{folder / "e2e_serving.csv"} << kHeader << rows;
-  const calibrate::HostOverheads overheads = fit_serving(
-      {.measurements = folder.string(), .fidelity = gpu::Fidelity::analytical});
+  const calibrate::HostOverheads overheads =
+      fit_serving({.measurements = folder.string(), .fidelity = gpu::Fidelity::analytical});
   std::filesystem::remove_all(folder);
   const auto found = overheads.find("trtllm 9.9");
   return found == overheads.end() ? 0 : found->second.rows;

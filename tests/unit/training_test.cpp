@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "models/training/layout.hpp"
+#include "models/training/memory_advice.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "tests/unit/fake_timers.hpp"
 
@@ -135,6 +136,14 @@ TEST_CASE("what is said to fit does", "[training]") {
   CHECK_THAT(said, ContainsSubstring("it fits with recompute: full ("));
   job.recompute.full = true;
   CHECK(run(job).step.value > 0);
+}
+
+TEST_CASE("where no change is legal, none is said to help", "[training]") {
+  TrainingJob job = deepseek_job();
+  job.gpus = 3;  // no degree of this job divides them
+  CHECK(what_fits(job) ==
+        "more pipeline or expert ranks than the job's shape allows now, or a device with more "
+        "memory");
 }
 
 TEST_CASE("contradictions are refused", "[training]") {
