@@ -185,9 +185,9 @@ void print_best(const StudyResult& study, std::FILE* stream) {
 
 void print_refusals(const StudyResult& study, std::FILE* stream) {
   for (const auto& [kind, count] : study.refusals) {
-    const auto example =
-        std::find_if(study.points.begin(), study.points.end(),
-                     [&](const StudyPoint& point) { return point.refusal_kind == kind; });
+    const auto example = std::find_if(
+        study.points.begin(), study.points.end(),
+        [&kind = kind](const StudyPoint& point) { return point.refusal_kind == kind; });
     fmt::print(stream, "Refused, {}: {} points; point {}: {}\n", kind, count, example->number,
                *example->refused);
   }

@@ -33,12 +33,15 @@ std::pair<std::string, double> read_quote(const std::string& text) {
 }
 
 /// "h800_sxm 2.00 (1.70 to 3.42), 2025-02"
-std::string rent_text(const Scenario& scenario) {
-  const device::Price& rent = scenario.cost.rental;
-  std::string text = fmt::format("{} {:.2f}", scenario.device().name, rent.value.value);
-  if (rent.value.lower < rent.value.upper)
-    text += fmt::format(" ({:.2f} to {:.2f})", rent.value.lower, rent.value.upper);
-  return text + ", " + (rent.date.empty() ? rent.source : rent.date);
+std::string price_text(const Scenario& scenario, const device::Price& price) {
+  const core::Estimate& e = price.value;
+  std::string text = fmt::format("{} {:.2f}", scenario.device().name, e.value);
+  if (e.lower < e.upper) text += fmt::format(" ({:.2f} to {:.2f})", e.lower, e.upper);
+  return text + ", " + (price.date.empty() ? price.source : price.date);
+}
+
+void add_once(std::string& list, const std::string& text) {
+  if (list.find(text) == std::string::npos) list += (list.empty() ? "" : "; ") + text;
 }
 
 }  // namespace
@@ -79,12 +82,15 @@ void check_quotes(const PriceChoice& choice, const std::vector<std::string>& dev
 std::vector<std::string> price_notes(const PriceChoice& choice,
                                      const std::vector<const Scenario*>& scenarios) {
   std::string rents;
+  std::string servers;
   std::vector<std::string> notes;
   std::set<std::string> said;
   for (const Scenario* scenario : scenarios) {
-    if (scenario->cost.ownership) continue;
-    if (const std::string text = rent_text(*scenario); said.insert(text).second)
-      rents += (rents.empty() ? "" : "; ") + text;
+    if (const auto& owned = scenario->cost.ownership) {
+      add_once(servers, price_text(*scenario, owned->server));
+      continue;
+    }
+    add_once(rents, price_text(*scenario, scenario->cost.rental));
     const auto& own = scenario->stated_rental;
     const bool quoted = choice.quotes.contains(scenario->device().name);
     if (own && !choice.stated && !quoted && said.insert(scenario->name).second)
@@ -93,9 +99,10 @@ std::vector<std::string> price_notes(const PriceChoice& choice,
                       "are priced alike (--price stated takes it).",
                       scenario->name, *own, kRent));
   }
-  if (!rents.empty())
-    notes.insert(notes.begin(),
-                 fmt::format("Rents in {}, with their ranges and dates: {}.", kRent, rents));
+  constexpr const char* kForm = "{} in {}, with their ranges and dates: {}.";
+  if (!servers.empty())
+    notes.insert(notes.begin(), fmt::format(kForm, "Owned servers", "USD/GPU", servers));
+  if (!rents.empty()) notes.insert(notes.begin(), fmt::format(kForm, "Rents", kRent, rents));
   return notes;
 }
 

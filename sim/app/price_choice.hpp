@@ -26,8 +26,8 @@ struct PriceChoice {
 /// Throws core::ConfigError for a quote of a device that none of the scenarios has.
 void check_quotes(const PriceChoice& choice, const std::vector<std::string>& devices);
 
-/// What the bills of the scenarios rest on, in sentences: each device's rent with its range and
-/// date, and rents that scenarios state and that are not taken.
+/// What the bills of the scenarios rest on, in sentences: each device's rent or server price with
+/// its range and date, and rents that scenarios state and that are not taken.
 [[nodiscard]] std::vector<std::string> price_notes(const PriceChoice& choice,
                                                    const std::vector<const Scenario*>& scenarios);
 

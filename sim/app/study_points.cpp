@@ -161,12 +161,28 @@ std::string reason_of(const core::ConfigError& error) {
   return text;
 }
 
+/// What bounds most of the step, networks and hosts included where the result says it; else of the
+/// kernels' time.
+std::string binding_text(const core::Result& result) {
+  auto shares = reports::time_by_binding(result);
+  double total = 0;
+  const auto bindings = reports::bindings_over_ranks(result);
+  for (const reports::PhaseSummary& row : bindings) total += row.mean;
+  if (total > 0) shares.clear();
+  for (const reports::PhaseSummary& row : bindings)
+    shares.emplace_back(row.phase.substr(std::string_view(core::kBoundBy).size()),
+                        row.mean / total);
+  if (shares.empty()) return "";
+  const auto most =
+      std::max_element(shares.begin(), shares.end(),
+                       [](const auto& x, const auto& y) { return x.second < y.second; });
+  return fmt::format("{} {:.0f} %", most->first, 100 * most->second);
+}
+
 Json facts_of(const core::Result& result) {
   Json facts{{core::kDeviceFact, result.machine.device}};
-  const auto shares = reports::time_by_binding(result);
-  if (!shares.empty())
-    facts["binding"] =
-        fmt::format("{} {:.0f} %", shares.front().first, 100 * shares.front().second);
+  if (const std::string binding = binding_text(result); !binding.empty())
+    facts["binding"] = binding;
   return facts;
 }
 

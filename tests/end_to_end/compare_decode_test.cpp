@@ -59,6 +59,31 @@ TEST_CASE("decode is compared at the largest batch within the limits", "[compare
   if (next != tpot.end()) CHECK(next->first == best + 1);
 }
 
+TEST_CASE("what binds a point is what bounds most of its iteration", "[compare]") {
+  const auto json = nlohmann::json::parse(
+      run_tessera(kCompare + "--clusters b200_2048_multiplane --format json").output);
+  const auto run = nlohmann::json::parse(
+      run_tessera("run deepseek_v3_decode_b200 --fidelity analytical --no-cache --format json")
+          .output);
+  CHECK(json.at("points").size() > 4);
+  std::string most;
+  double longest = 0;
+  for (const auto& phase : run.at("phases")) {
+    const std::string name = phase.at("phase");
+    const double seconds = phase.at("time").at("value");
+    if (!name.starts_with("bound by ") || seconds <= longest) continue;
+    longest = seconds;
+    most = name.substr(9);
+  }
+  std::size_t compared = 0;
+  for (const auto& point : json.at("points")) {
+    if (point.at("settings").at("batch.sequences") != "128") continue;
+    ++compared;
+    CHECK(point.at("facts").at("binding").get<std::string>().starts_with(most + " "));
+  }
+  CHECK(compared == 1);
+}
+
 TEST_CASE("a cluster that cannot keep the limits is listed with the reason", "[compare]") {
   const Outcome run = run_tessera(kCompare + "--slo tpot=1ms");
   CHECK(
@@ -95,6 +120,10 @@ TEST_CASE("all devices of a comparison are priced alike unless it is said otherw
   CHECK(stated.output.find("h800_sxm 2.00, the scenario; h200_sxm 3.50 (2.25 to 7.00)") !=
         std::string::npos);
   CHECK(stated.output.find("is not taken") == std::string::npos);
+  const Outcome owned = run_tessera(both + "--set cost.kind=ownership");
+  CHECK(owned.output.find("Owned servers in USD/GPU, with their ranges and dates: h800_sxm "
+                          "33800.00 (28750.00 to 44750.00), 2025-02; h200_sxm") !=
+        std::string::npos);
   const Outcome quoted = run_tessera(both + "--price 'h200_sxm=1.5 USD/GPU/h' --format json");
   const auto json = nlohmann::json::parse(quoted.output);
   CHECK(json.at("best").size() == 2);
