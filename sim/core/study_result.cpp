@@ -251,8 +251,7 @@ bool surely_no_worse(const StudyResult& study, const StudyPoint& a, const StudyP
   return more ? ratio.lower >= 1 : ratio.upper <= 1;
 }
 
-StudyFront front_of(const StudyResult& study, const std::string& x, const std::string& y,
-                    bool possible) {
+StudyFront front_of(const StudyResult& study, const std::string& x, const std::string& y) {
   const Front front{study, x, y};
   StudyFront found{x, y, {}};
   for (const Contest& contest : contests_of(front)) {
@@ -260,9 +259,7 @@ StudyFront front_of(const StudyResult& study, const std::string& x, const std::s
     for (const std::size_t i : contest.points) {
       const bool beaten = all.beats(front.first(i).value, front.second(i).value);
       const auto surely = [&](std::size_t other) { return front.surely_beats(other, i); };
-      if (beaten &&
-          (!possible || std::any_of(contest.unbeaten.begin(), contest.unbeaten.end(), surely)))
-        continue;
+      if (beaten && std::any_of(contest.unbeaten.begin(), contest.unbeaten.end(), surely)) continue;
       found.points.push_back({i, !beaten});
     }
   }

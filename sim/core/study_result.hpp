@@ -132,8 +132,8 @@ struct StudyResult {
 /// The front of two quantities over the points that answer, ascending in x. One point beats another
 /// of the same job when it is at least as good in both values and better in one. A beaten point
 /// stays on the front, as uncertain, while no point that is unbeaten among those of its own device
-/// and job is surely no worse in both; `possible` leaves those out when false.
+/// and job is surely no worse in both.
 [[nodiscard]] StudyFront front_of(const StudyResult& study, const std::string& x,
-                                  const std::string& y, bool possible = true);
+                                  const std::string& y);
 
 }  // namespace tessera::core

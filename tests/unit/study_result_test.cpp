@@ -67,8 +67,6 @@ TEST_CASE("a point that none beats for sure stays on the front as uncertain", "[
   REQUIRE(indices(front) == std::vector<std::size_t>{1, 0});
   CHECK_FALSE(front.points[0].certain);
   CHECK(front.points[1].certain);
-  CHECK(indices(front_of(study, "tokens_per_second_per_user", "tokens_per_dollar", false)) ==
-        std::vector<std::size_t>{0});
 }
 
 TEST_CASE("two points of one device share half of their error", "[study]") {
