@@ -324,10 +324,10 @@ PointRecord record_run(PointRecord record, const std::function<Scenario()>& read
     }
     record.facts = facts_of(result).dump();
     Quantities all = quantities_of(result);
-    if (quantities.empty()) record.quantities = std::move(all);
     for (const std::string& name : quantities)
       for (const auto& row : all)
         if (row.first == name) record.quantities.push_back(row);
+    if (quantities.empty()) record.quantities = std::move(all);
   } catch (const core::Refusal& refusal) {
     record.outcome = core::to_string(refusal.kind());
     record.reason = refusal.what();
