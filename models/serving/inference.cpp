@@ -110,6 +110,13 @@ std::vector<std::string> assumptions(const InferenceJob& job) {
   return list;
 }
 
+/// Sequences that an attention rank holds, and their mean length.
+std::pair<std::int64_t, double> held(const InferenceJob& job) {
+  if (job.phase == Phase::decode) return {job.sequences, static_cast<double>(job.context)};
+  const std::int64_t fresh = std::max<std::int64_t>(1, job.prompt - job.prefix);
+  return {std::max<std::int64_t>(1, job.tokens / fresh), static_cast<double>(job.prompt)};
+}
+
 }  // namespace
 
 std::string to_string(Phase phase) { return phase == Phase::prefill ? "prefill" : "decode"; }
@@ -166,24 +173,16 @@ MemoryJob memory_job(const InferenceJob& job) {
     memory.exchange = ExchangeBuffers::deepep_normal;
   memory.tokens_per_sequence = 1 + job.speculation.tokens;
   memory.mtp = job.speculation.tokens > 0;
-  if (job.phase == Phase::prefill) memory.prompt_tokens = job.tokens;
+  if (job.phase == Phase::prefill) {
+    memory.prompt_tokens = job.tokens;
+    memory.prompt_seen = held(job).first * job.prompt;
+  }
   memory.block = job.kv_block;
   memory.memory_utilisation = job.memory_utilisation;
   memory.device_memory = job.device.hbm.size;
   memory.sms = job.device.sm.count;
   return memory;
 }
-
-namespace {
-
-/// Sequences that an attention rank holds, and their mean length.
-std::pair<std::int64_t, double> held(const InferenceJob& job) {
-  if (job.phase == Phase::decode) return {job.sequences, static_cast<double>(job.context)};
-  const std::int64_t fresh = std::max<std::int64_t>(1, job.prompt - job.prefix);
-  return {std::max<std::int64_t>(1, job.tokens / fresh), static_cast<double>(job.prompt)};
-}
-
-}  // namespace
 
 std::vector<core::MemoryRow> memory_rows(const InferenceJob& job) {
   const auto [sequences, context] = held(job);

@@ -30,22 +30,26 @@ double activation_bytes(core::DataType type) {
 /// Tokens of an attention rank in one iteration.
 struct Iteration {
   double tokens = 0;
-  double sequences = 0;   ///< Whose next token is chosen.
-  bool expanded = false;  ///< MLA attends to keys and values of every head.
+  double sequences = 0;  ///< Whose next token is chosen.
+  double expanded = 0;   ///< Tokens whose latents MLA expands to keys and values of every head.
 };
 
-/// Elements a token that attention keeps at its widest: inputs and outputs of the core.
-double attention_width(const workload::AttentionKind& kind, double tensor, bool expanded) {
+/// Elements that attention keeps at its widest: inputs and outputs of the core.
+double attention_elements(const workload::AttentionKind& kind, double tensor,
+                          const Iteration& iteration) {
   if (const auto* g = std::get_if<GroupedQueryAttention>(&kind)) {
     const double kv = std::max(1.0, real(g->kv_heads) / tensor);
-    return real(g->heads * (g->qk_dim + g->v_dim)) / tensor + kv * real(g->qk_dim + g->v_dim);
+    return iteration.tokens * (real(g->heads) / tensor + kv) * real(g->qk_dim + g->v_dim);
   }
   const auto& m = std::get<LatentAttention>(kind);
   const double latents = real(m.query_rank + m.key_value_rank + m.rope_dim);
   const double heads = real(m.heads) / tensor;
-  if (expanded) return latents + heads * real(2 * m.qk_dim() + 2 * m.value_dim);
+  if (iteration.expanded > 0)  // queries and outputs; keys and values
+    return iteration.tokens * latents +
+           (iteration.tokens + iteration.expanded) * heads * real(m.qk_dim() + m.value_dim);
   // Query, the same in the latent's space, the latent's weighted sum, and that brought back.
-  return latents + heads * real(m.qk_dim() + 2 * m.key_value_rank + m.rope_dim + m.value_dim);
+  const int64_t absorbed = m.qk_dim() + 2 * m.key_value_rank + m.rope_dim + m.value_dim;
+  return iteration.tokens * (latents + heads * real(absorbed));
 }
 
 /// Rows of the experts on one GPU: what all of them may get where every expert has its own room,
@@ -75,8 +79,7 @@ double activations(const MemoryJob& job, const Iteration& iteration, bool head) 
   const workload::Architecture& a = job.architecture;
   const double tensor = real(job.tensor);
   const double residual = 2 * iteration.tokens * real(a.hidden) * kBf16;
-  const double attention =
-      iteration.tokens * attention_width(a.attention, tensor, iteration.expanded) * kBf16;
+  const double attention = attention_elements(a.attention, tensor, iteration) * kBf16;
   const double logits = head ? iteration.sequences * real(a.vocabulary) / tensor * kLogitBytes : 0;
   return residual + std::max({attention, feed_forward_bytes(job, iteration.tokens), logits});
 }
@@ -136,7 +139,11 @@ IterationMemory iteration_memory(const MemoryJob& job, int64_t sequences, double
                          .workspace = decode_workspace(job, decode, context)};
   double tokens = decode.tokens;
   if (job.prompt_tokens > 0) {
-    const Iteration prefill{.tokens = real(job.prompt_tokens), .sequences = 1, .expanded = true};
+    const auto* latent = std::get_if<LatentAttention>(&job.architecture.attention);
+    const bool expands = latent != nullptr && !latent->sparse;
+    const double seen = std::max(real(std::max(job.prompt_tokens, job.prompt_seen)), context);
+    const Iteration prefill{
+        .tokens = real(job.prompt_tokens), .sequences = 1, .expanded = expands ? seen : 0};
     memory.activations = std::max(memory.activations, activations(job, prefill, head));
     tokens = std::max(tokens, prefill.tokens);
   }

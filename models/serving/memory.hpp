@@ -40,8 +40,10 @@ struct MemoryJob {
   std::int64_t tokens_per_sequence = 1;  ///< Of a decode iteration: 1 and what is speculated.
   bool mtp = false;                      ///< MTP modules are loaded and keep tokens.
   std::int64_t prompt_tokens = 0;        ///< Of the largest prefill iteration; 0: decode only.
-  std::int64_t block = 64;               ///< Tokens of a page.
-  double memory_utilisation = 0.9;       ///< Share of the device that the engine may fill.
+  std::int64_t prompt_seen = 0;     ///< With the cached ones before them, whose latents MLA expands
+                                    ///< too; fewer than a sequence has: those of one sequence.
+  std::int64_t block = 64;          ///< Tokens of a page.
+  double memory_utilisation = 0.9;  ///< Share of the device that the engine may fill.
   core::Bytes device_memory{};
   std::int64_t sms = 0;  ///< Of the device: split attention writes a part each.
 
@@ -72,7 +74,8 @@ struct MemoryPlan {
 /// Weights are kept once, in the job's types with their scales; embedding, head, norms, gates and
 /// biases in BF16. A quantised up projection of MLA's keys and values is kept in BF16 too, because
 /// decode absorbs it. Activations are the residual stream, a norm's output and the widest part of a
-/// layer, of the largest iteration; low-latency exchanges pad every expert's rows to what all ranks
+/// layer, of the largest iteration, keys and values that prefill expands from latents all at once;
+/// low-latency exchanges pad every expert's rows to what all ranks
 /// could send. Experts' rows are counted balanced. What is not modelled (fragments of the
 /// allocator, CUDA graphs, sampling) is to fit into what `memory_utilisation` holds back.
 class InferenceMemory {

@@ -98,6 +98,26 @@ TEST_CASE("more of anything needs more memory", "[inference_memory]") {
         Approx(memory.plan(64, 4096).of("kv_cache") / 2));
 }
 
+TEST_CASE("a prompt's later chunk holds keys and values of the whole prompt",
+          "[inference_memory]") {
+  MemoryJob job = deepseek(32);
+  job.exchange = ExchangeBuffers::deepep_normal;
+  job.prompt_tokens = 16384;
+  const auto activations = [&](double context) {
+    return InferenceMemory(job).plan(1, context).of("activations");
+  };
+  // 128 heads of 192 + 128 elements in BF16 for each token more that a sequence has.
+  CHECK(activations(131072) - activations(65536) == Approx(65536.0 * 128 * (192 + 128) * 2));
+  // Of four prompts together, most of whose tokens are cached, all.
+  const double one = activations(65536);
+  job.prompt_seen = 4 * 65536;
+  CHECK(activations(65536) - one == Approx(3 * 65536.0 * 128 * (192 + 128) * 2));
+  // Sparse attention reads latents as they are.
+  job.prompt_seen = 0;
+  job.architecture = workload::load_architecture("deepseek_v3.2");
+  CHECK(activations(131072) == activations(65536));
+}
+
 TEST_CASE("stages of a pipeline hold the whole model together", "[inference_memory]") {
   MemoryJob job{.architecture = workload::load_architecture("llama3.1_405b"),
                 .tensor = 8,
