@@ -111,9 +111,8 @@ KvCache::KvCache(const Architecture& architecture, const CacheChoice& choice)
 
 void KvCache::add(CacheLayers layers) {
   for (CacheLayers& known : layers_) {
-    if (known.name != layers.name) continue;
-    assert(known.bytes == layers.bytes && known.window == layers.window &&
-           "layers of one name keep alike");
+    if (known.name != layers.name || known.bytes != layers.bytes || known.window != layers.window)
+      continue;
     known.layers += layers.layers;
     return;
   }

@@ -240,9 +240,10 @@ void add_route_command(CLI::App& program) {
   command->add_option("--ranks", arguments->ranks, "Of the expert-parallel group")
       ->required()
       ->check(CLI::Range(1, 100'000));
-  command->add_option("--ranks-per-node", arguments->ranks_per_node, "Ranks that share a node")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
+  CLI::Option* per_node =
+      command->add_option("--ranks-per-node", arguments->ranks_per_node, "Ranks that share a node")
+          ->check(CLI::Range(1, 100'000))
+          ->capture_default_str();
   command->add_option("--tokens", arguments->tokens, "Of each rank, in one batch")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
@@ -252,13 +253,19 @@ void add_route_command(CLI::App& program) {
   command->add_option("--set", arguments->set, "Change a value of it: kind=power_law")
       ->take_all()
       ->allow_extra_args(false);
-  command->add_option("--cluster", arguments->cluster,
-                      "Also the time of a layer on the first ranks of this cluster");
+  CLI::Option* cluster =
+      command
+          ->add_option("--cluster", arguments->cluster,
+                       "Also the time of a layer on the first ranks of this cluster, whose NVLink "
+                       "domains are the nodes")
+          ->excludes(per_node);
   command->add_option("--exchange", arguments->exchange, "How DeepEP sends tokens")
       ->check(CLI::IsMember({"low_latency", "normal"}))
+      ->needs(cluster)
       ->capture_default_str();
   command->add_option("--fidelity", arguments->fidelity, "Of the experts' products")
       ->check(CLI::IsMember({"cycle", "analytical"}))
+      ->needs(cluster)
       ->capture_default_str();
   command->add_option("--format", arguments->format, "What to print")
       ->check(CLI::IsMember({"table", "json", "csv"}))

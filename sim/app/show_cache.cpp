@@ -139,7 +139,9 @@ void add_cache_options(CLI::App& command, CacheQuestion& question) {
 void show_cache(const std::string& name, const std::string& format, CacheQuestion question) {
   if (!format.empty() && format != "text" && format != "csv" && format != "json")
     throw core::ConfigError({"tessera", 0, 0}, "--format: caches are text, csv or json");
-  std::sort(question.contexts.begin(), question.contexts.end());
+  std::vector<int64_t>& contexts = question.contexts;
+  std::sort(contexts.begin(), contexts.end());
+  contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
   const std::vector<Architecture> models = architectures_named(name);
   std::vector<CacheRow> rows;
   for (const Architecture& model : models) {

@@ -66,6 +66,13 @@ TEST_CASE("mistakes of a route are told apart from refusals", "[route]") {
   CHECK(unknown.errors ==
         "--set:1:6: error: kind: found 'zipf'; expected one of uniform, power_law, recorded or "
         "published\n");
+  const Outcome twice =
+      run_tessera("route deepseek_v3 --ranks 32 --ranks-per-node 4 --cluster h800_2048_multiplane");
+  CHECK(twice.exit_code == 2);
+  CHECK_THAT(twice.errors, ContainsSubstring("--ranks-per-node"));
+  const Outcome nowhere = run_tessera("route deepseek_v3 --ranks 32 --exchange normal");
+  CHECK(nowhere.exit_code == 2);
+  CHECK_THAT(nowhere.errors, ContainsSubstring("--cluster"));
   const Outcome uneven = run_tessera("route deepseek_v3 --ranks 48");
   CHECK(uneven.exit_code == 1);
   CHECK_THAT(uneven.errors, ContainsSubstring("256 experts cannot be split evenly over 48"));
