@@ -48,8 +48,9 @@ double weight_bytes(const IterationModel& model) {
 IterationModel::IterationModel(const InferenceJob& job, gpu::KernelTimer& kernels,
                                streams::NetworkTimer& network)
     : job_(job), costs_(job, kernels, network) {
+  PassLoads loads(job);
   for (const workload::ForwardPass& pass : passes_of(job))
-    plans_.push_back(plan_iteration(job, pass, costs_));
+    plans_.push_back(plan_iteration(job, pass, costs_, loads));
 }
 
 IterationRun IterationModel::run(const streams::Variation& variation) const {

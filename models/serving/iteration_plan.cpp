@@ -2,15 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <functional>
 #include <map>
-#include <mutex>
-#include <numeric>
-#include <tuple>
 #include <utility>
 
-#include "models/workload/uniform_draw.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::serving {
@@ -53,6 +48,42 @@ std::string group_of(const Work& work, const std::string& home) {
   if (family == "index_scores" || family == "select_top_k") return "attention index";
   if (work.name.starts_with("gate")) return "gate";
   return "attention projections";
+}
+
+/// A pass with everything that its parts and exchanges need.
+struct LoweredPass {
+  ForwardPass pass;
+  workload::RoutedLoad load;  ///< Empty without experts.
+  std::vector<ForwardPart> layers;
+  std::int64_t sent_tokens = 0;  ///< That this GPU sends to experts.
+};
+
+/// A pass without layers, and what lowers its parts for the GPU whose experts get most tokens.
+std::pair<LoweredPass, InferenceLowering> lowering_of(const InferenceJob& job,
+                                                      const ForwardPass& pass, PassLoads& loads) {
+  InferenceLowering::Job lowering = lowering_job(job, pass);
+  LoweredPass lowered;
+  lowered.pass = pass;
+  lowered.sent_tokens = InferenceLowering{lowering}.sent_tokens();
+  if (job.architecture.has_experts()) {
+    lowered.load = loads.of(lowered.sent_tokens);
+    lowering.expert_rows = loads.hottest_rows(pass, lowered.sent_tokens);
+  }
+  return {std::move(lowered), InferenceLowering{std::move(lowering)}};
+}
+
+/// Layers that compute the same are lowered once and copied.
+LoweredPass lower_pass(const InferenceJob& job, const ForwardPass& pass, PassLoads& loads) {
+  auto [lowered, model] = lowering_of(job, pass, loads);
+  std::map<std::int64_t, std::size_t> known;
+  for (std::int64_t n = 0; n < job.architecture.layers; ++n) {
+    const std::int64_t like = job.architecture.first_like(n);
+    const auto found = known.find(like);
+    lowered.layers.push_back(found == known.end() ? model.layer(n) : lowered.layers[found->second]);
+    if (found == known.end()) known.emplace(like, lowered.layers.size() - 1);
+    lowered.layers.back().name = "layer " + std::to_string(n);
+  }
+  return std::move(lowered);
 }
 
 constexpr const char* kBuffers = "exchange buffers";
@@ -271,61 +302,9 @@ void alternate(const Stages& first, const Stages& second, std::size_t behind) {
   }
 }
 
-workload::RoutedLoad routed(const InferenceJob& job, std::int64_t sent) {
-  const workload::InferenceSplit& s = job.split;
-  // Ranks of experts get what all their expert-tensor ranks send. Where tokens are everywhere, each
-  // rank stands for its share of all attention ranks' tokens, at least one.
-  std::int64_t each = sent * s.expert_tensor;
-  if (s.path == ExpertPath::replicated)
-    each = std::max<std::int64_t>(1, (sent * s.attention_ranks() + s.expert - 1) / s.expert);
-  // Nodes hold as many ranks each; a group smaller than a node is one.
-  const std::int64_t of_node =
-      std::gcd(s.expert, std::max<std::int64_t>(1, job.gpus_per_node / s.expert_tensor));
-  const workload::MixtureOfExperts& moe = job.architecture.moe;
-  if (job.routing.kind != workload::RoutingSpec::Kind::uniform ||
-      job.routing.placement != workload::RoutingSpec::Placement::linear)
-    return workload::route(moe, job.routing, each, s.expert, of_node);
-  // Where tokens of uniform routing go is the same for any number of them, and dear to sample;
-  // runs of one process share it. Rows follow from
-  // expectations (expert_rows); these are as many for every expert.
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                         std::int64_t, std::uint64_t>;
-  static std::mutex mutex;
-  static std::map<Key, workload::RoutedLoad> known;
-  const std::lock_guard lock(mutex);
-  const Key key{moe.experts, moe.top_k, moe.groups,      job.routing.node_limit,
-                s.expert,    of_node,   job.routing.seed};
-  const auto found = known.find(key);
-  if (found != known.end()) return found->second;
-  return known.emplace(key, workload::route(moe, job.routing, moe.experts, s.expert, of_node))
-      .first->second;
-}
-
-/// Of the heaviest rank when every token chooses its experts by itself, expected.
-std::vector<std::int64_t> independent_rows(const InferenceJob& job, const ForwardPass& pass) {
-  constexpr int kDraws = 64;  // the mean is known to an eighth of a draw's spread
-  const workload::UniformDraw draw{.tokens = pass.tokens() * job.split.attention_ranks(),
-                                   .top_k = job.architecture.moe.top_k,
-                                   .experts = job.architecture.moe.experts,
-                                   .ranks = job.split.expert};
-  static std::mutex mutex;
-  static std::map<workload::UniformDraw, std::vector<std::int64_t>> known;
-  const std::lock_guard lock(mutex);
-  const auto [found, is_new] = known.try_emplace(draw);
-  if (is_new) found->second = workload::mean_of(draw_uniform_ranks(draw, kDraws)).rows;
-  return found->second;
-}
-
-std::vector<std::int64_t> local_rows(const InferenceJob& job, const ForwardPass& pass,
-                                     const workload::RoutedLoad& load) {
-  if (job.independent_choices) return independent_rows(job, pass);
-  return expert_rows(job.architecture.moe, load,
-                     job.routing.kind == workload::RoutingSpec::Kind::uniform,
-                     static_cast<double>(pass.tokens() * job.split.attention_ranks()));
-}
-
-void write_layers(Writer& writer, const InferenceJob& job, const ForwardPass& pass) {
-  const LoweredPass whole = lower_pass(job, pass);
+void write_layers(Writer& writer, const InferenceJob& job, const ForwardPass& pass,
+                  PassLoads& loads) {
+  const LoweredPass whole = lower_pass(job, pass, loads);
   writer.remember(whole.load);
   if (!job.two_batch_overlap) {
     for (const ForwardPart& part : whole.layers) write_alone(writer, part, whole);
@@ -335,7 +314,7 @@ void write_layers(Writer& writer, const InferenceJob& job, const ForwardPass& pa
   while (first < whole.layers.size() && !whole.layers[first].exchanges)
     write_alone(writer, whole.layers[first++], whole);
   const std::vector<ForwardPass> parts = halves(pass);
-  const LoweredPass a = lower_pass(job, parts[0]), b = lower_pass(job, parts[1]);
+  const LoweredPass a = lower_pass(job, parts[0], loads), b = lower_pass(job, parts[1], loads);
   writer.split();
   if (job.split.path == ExpertPath::low_latency)
     alternate(low_latency_stages(writer, 0, a, first), low_latency_stages(writer, 1, b, first), 2);
@@ -346,66 +325,19 @@ void write_layers(Writer& writer, const InferenceJob& job, const ForwardPass& pa
 
 /// The module reads what the iteration verified, which its cache needs too, and drafts a token of
 /// every sequence; then one token after the other.
-void write_drafts(Writer& writer, const InferenceJob& job, const ForwardPass& pass) {
+void write_drafts(Writer& writer, const InferenceJob& job, const ForwardPass& pass,
+                  PassLoads& loads) {
+  ForwardPass drafted = pass;
   for (std::int64_t draft = 0; draft < job.speculation.tokens; ++draft) {
-    LoweredPass lowered;
-    lowered.pass = pass;
-    if (draft > 0) lowered.pass.queries = 1;
-    InferenceLowering::Job one = lowering_job(job, lowered.pass);
-    lowered.sent_tokens = InferenceLowering{one}.sent_tokens();
-    if (job.architecture.has_experts()) {
-      lowered.load = routed(job, lowered.sent_tokens);
-      one.expert_rows = local_rows(job, lowered.pass, lowered.load);
-    }
-    const InferenceLowering model{one};
+    const auto [lowered, model] = lowering_of(job, drafted, loads);
     write_alone(writer, model.mtp(), lowered);
     const ForwardPart head = model.head(pass.sequences);
     writer.add(0, head, head.finish, "embedding and head");
+    drafted.queries = 1;
   }
 }
 
 }  // namespace
-
-std::vector<std::int64_t> expert_rows(const workload::MixtureOfExperts& moe,
-                                      const workload::RoutedLoad& load, bool uniform,
-                                      double tokens_of_all) {
-  std::vector<std::int64_t> rows = load.rows_on(load.hottest_rank);
-  if (!uniform) return rows;
-  const auto experts = static_cast<double>(moe.experts);
-  const auto local = static_cast<double>(rows.size());
-  const double top_k = static_cast<double>(moe.top_k);
-  const double hit = 1 - std::pow(1 - top_k / experts, tokens_of_all);
-  const auto slots = static_cast<double>(load.rows.size());
-  const double total = tokens_of_all * top_k / slots * local;
-  const auto reached = std::clamp<std::int64_t>(std::llround(local * hit), 1,
-                                                static_cast<std::int64_t>(rows.size()));
-  const auto whole = std::max<std::int64_t>(reached, std::llround(total));
-  std::fill(rows.begin(), rows.end(), 0);
-  for (std::int64_t i = 0; i < reached; ++i)
-    rows[static_cast<std::size_t>(i)] = whole / reached + (i < whole % reached ? 1 : 0);
-  return rows;
-}
-
-LoweredPass lower_pass(const InferenceJob& job, const ForwardPass& pass) {
-  InferenceLowering::Job lowering = lowering_job(job, pass);
-  LoweredPass lowered;
-  lowered.pass = pass;
-  lowered.sent_tokens = InferenceLowering{lowering}.sent_tokens();
-  if (job.architecture.has_experts()) {
-    lowered.load = routed(job, lowered.sent_tokens);
-    lowering.expert_rows = local_rows(job, pass, lowered.load);
-  }
-  const InferenceLowering model{lowering};
-  std::map<std::int64_t, std::size_t> known;
-  for (std::int64_t n = 0; n < job.architecture.layers; ++n) {
-    const std::int64_t like = job.architecture.first_like(n);
-    const auto found = known.find(like);
-    lowered.layers.push_back(found == known.end() ? model.layer(n) : lowered.layers[found->second]);
-    if (found == known.end()) known.emplace(like, lowered.layers.size() - 1);
-    lowered.layers.back().name = "layer " + std::to_string(n);
-  }
-  return lowered;
-}
 
 std::vector<ForwardPass> halves(const ForwardPass& pass) {
   ForwardPass first = pass, second = pass;
@@ -425,16 +357,16 @@ std::vector<ForwardPass> halves(const ForwardPass& pass) {
 }
 
 IterationPlan plan_iteration(const InferenceJob& job, const ForwardPass& pass,
-                             IterationCosts& costs) {
+                             IterationCosts& costs, PassLoads& loads) {
   Writer writer{job, costs};
   const InferenceLowering model{lowering_job(job, pass)};
   const ForwardPart embedding = model.embedding();
   writer.add(0, embedding, embedding.project, "embedding and head");
-  write_layers(writer, job, pass);
+  write_layers(writer, job, pass, loads);
   // A prompt's last token alone is continued; every drafted token is verified.
   const ForwardPart head = model.head(job.phase == Phase::prefill ? pass.sequences : pass.tokens());
   writer.add(0, head, head.finish, "embedding and head");
-  write_drafts(writer, job, pass);
+  write_drafts(writer, job, pass, loads);
   return writer.take();
 }
 
