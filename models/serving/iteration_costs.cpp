@@ -91,23 +91,34 @@ const streams::ExchangeCost& IterationCosts::exchange(const ExchangeQuestion& qu
     const double bytes =
         rows * static_cast<double>(job_.architecture.hidden) * workload::activation_bytes(type);
     cost.network = network_.all_to_all(groups_.expert, core::Bytes{std::llround(bytes)});
+    cost.hbm_bytes = cost.network.hbm_bytes;
   } else {
     const bool low_latency = path == ExpertPath::low_latency;
-    cost.network =
-        network_.exchange({.direction = question.direction,
-                           .gpus = groups_.expert,
-                           .tokens_per_rank = question.tokens,
-                           .hidden = job_.architecture.hidden,
-                           .type = type,
-                           .load = &load,
-                           .sms = low_latency ? job_.device.sm.count : job_.communication_sms,
-                           .low_latency = low_latency});
+    const int sms = low_latency ? job_.device.sm.count : job_.communication_sms;
+    cost.network = network_.exchange({.direction = question.direction,
+                                      .gpus = groups_.expert,
+                                      .tokens_per_rank = question.tokens,
+                                      .hidden = job_.architecture.hidden,
+                                      .type = type,
+                                      .load = &load,
+                                      .sms = sms,
+                                      .low_latency = low_latency});
+    if (!low_latency)
+      cost = streams::exchange_cost(cost.network,
+                                    timer_.run(Exchange{.direction = question.direction,
+                                                        .tokens = question.tokens,
+                                                        .hidden = job_.architecture.hidden,
+                                                        .copies = load.ranks_per_token,
+                                                        .type = type},
+                                               {.sms = sms}));
   }
-  const auto wire = [&](core::Time time) {
-    return std::max(core::Time{}, time - question.received);
-  };
-  cost.time = {wire(cost.network.time), wire(cost.network.lower), wire(cost.network.upper),
-               streams::Family::network};
+  if (path != ExpertPath::normal) {
+    const auto wire = [&](core::Time time) {
+      return std::max(core::Time{}, time - question.received);
+    };
+    cost.time = {wire(cost.network.time), wire(cost.network.lower), wire(cost.network.upper),
+                 streams::Family::network};
+  }
   return exchanges_.emplace(key, std::move(cost)).first->second;
 }
 

@@ -1,9 +1,5 @@
 #include "models/serving/iteration_model.hpp"
 
-#include <algorithm>
-#include <cmath>
-#include <utility>
-
 namespace tessera::serving {
 namespace {
 
@@ -66,29 +62,9 @@ IterationRun IterationModel::run(const streams::Variation& variation) const {
   return run;
 }
 
-core::Estimate IterationEnsemble::estimate(const std::function<double(const IterationRun&)>& of,
-                                           std::string unit) const {
-  const double value = of(nominal);
-  double below = 0, above = 0;
-  for (std::size_t family = 0; family + 1 < varied.size(); family += 2) {
-    const double a = of(varied[family]) - value;
-    const double b = of(varied[family + 1]) - value;
-    const double down = std::min({a, b, 0.0});
-    const double up = std::max({a, b, 0.0});
-    below += down * down;
-    above += up * up;
-  }
-  return {value, std::max(0.0, value - std::sqrt(below)), value + std::sqrt(above), std::move(unit),
-          grade};
-}
-
 IterationEnsemble run_ensemble(const IterationModel& model) {
-  IterationEnsemble ensemble;
-  ensemble.nominal = model.run();
-  for (const streams::Family family : streams::kFamilies) {
-    ensemble.varied.push_back(model.run({streams::Variation::Side::lower, family}));
-    ensemble.varied.push_back(model.run({streams::Variation::Side::upper, family}));
-  }
+  IterationEnsemble ensemble = streams::vary<IterationRun>(
+      [&](const streams::Variation& variation) { return model.run(variation); });
   ensemble.grade = model.costs().worst_grade();
   return ensemble;
 }

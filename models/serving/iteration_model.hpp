@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -8,6 +7,7 @@
 #include "models/serving/inference.hpp"
 #include "models/serving/iteration_costs.hpp"
 #include "models/serving/iteration_plan.hpp"
+#include "models/streams/ensemble.hpp"
 
 namespace tessera::serving {
 
@@ -44,16 +44,7 @@ class IterationModel {
 /// Bytes of all weights that the iterations read, on this GPU, the embedding table's left out.
 [[nodiscard]] double weight_bytes(const IterationModel& model);
 
-/// Iterations with all costs at their best value, and with each family at both ends.
-struct IterationEnsemble {
-  IterationRun nominal;
-  std::vector<IterationRun> varied;  ///< Two a family: lower, upper.
-  core::Grade grade = core::Grade::measured;
-
-  /// The effects of the families add in quadrature, inside a family all errors go together.
-  [[nodiscard]] core::Estimate estimate(const std::function<double(const IterationRun&)>& of,
-                                        std::string unit) const;
-};
+using IterationEnsemble = streams::Ensemble<IterationRun>;
 [[nodiscard]] IterationEnsemble run_ensemble(const IterationModel& model);
 
 }  // namespace tessera::serving

@@ -1,10 +1,10 @@
 #include "models/serving/result_rows.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <utility>
+
+#include "models/streams/result_rows.hpp"
 
 namespace tessera::serving {
 namespace {
@@ -47,35 +47,6 @@ std::map<std::string, Time> by_binding(const IterationModel& model, const Iterat
   if (run.host > Time{}) times["host"] += run.host;
   return times;
 }
-
-core::KernelRow row_of(const std::string& name, const streams::KernelCost& cost, double calls,
-                       int device_sms) {
-  const gpu::KernelResult& r = cost.result;
-  core::KernelRow row;
-  row.name = name;
-  row.family = workload::family(cost.op);
-  row.implementation = r.implementation;
-  row.shape = workload::describe(cost.op);
-  row.pass = "forward";
-  row.calls_per_step = calls;
-  row.time = {seconds(cost.time.value), seconds(cost.time.lower), seconds(cost.time.upper), "s",
-              r.grade};
-  row.cycles = static_cast<double>(r.cycles.value());
-  row.clock_hz = r.clock.value();
-  row.flops = r.flops;
-  row.hbm_bytes = r.hbm_bytes;
-  row.l2_bytes = r.l2_bytes;
-  row.energy_joules = r.energy.value();
-  row.binding = gpu::to_string(r.binding);
-  if (cost.sms > 0) row.note = fmt::format("on {} of {} SMs", cost.sms, device_sms);
-  return row;
-}
-
-struct Traffic {
-  double nvlink_bytes = 0, rdma_bytes = 0;
-  double value = 0, lower = 0, upper = 0, exposed = 0;  ///< Seconds.
-  core::Grade grade = core::Grade::measured;
-};
 
 }  // namespace
 
@@ -125,52 +96,32 @@ std::vector<core::KernelRow> kernel_rows(const IterationModel& model, int device
   });
   std::vector<core::KernelRow> rows;
   for (const auto& [key, use] : uses)
-    rows.push_back(row_of(use.name, *use.cost, use.calls, device_sms));
-  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-    return a.time.value * a.calls_per_step > b.time.value * b.calls_per_step;
-  });
+    rows.push_back(
+        streams::kernel_row(use.name, *use.cost, workload::Pass::forward, use.calls, device_sms));
+  streams::sort_by_time(rows);
   return rows;
 }
 
 std::vector<core::NetworkRow> network_rows(const IterationModel& model, const IterationRun& run) {
-  std::map<std::string, Traffic> all;
+  std::map<std::string, streams::Traffic> all;
   each_node(model, [&](const Node& node, const std::string& group, std::size_t p, std::size_t i) {
     if (node.lane == Lane::compute) return;
-    const streams::NetworkCost& cost = node.network ? *node.network : node.exchange->network;
-    const streams::TimeRange time = node.time();
-    Traffic& traffic = all[group];
-    traffic.nvlink_bytes += cost.nvlink_bytes;
-    traffic.rdma_bytes += cost.rdma_bytes;
-    traffic.value += seconds(time.value);
-    traffic.lower += seconds(time.lower);
-    traffic.upper += seconds(time.upper);
+    streams::Traffic& traffic =
+        all.try_emplace(group, streams::Traffic{.operation = group}).first->second;
+    traffic.add(node.network ? *node.network : node.exchange->network, node.time(), 1);
     traffic.exposed += seconds(run.chunks[p].exposed[i]);
-    traffic.grade = core::worst(traffic.grade, cost.grade);
   });
   std::vector<core::NetworkRow> rows;
-  for (const auto& [name, t] : all) {
-    bool first = true;  // the exposed time is told once
-    for (const auto& [fabric, bytes] :
-         {std::pair{"rdma", t.rdma_bytes}, std::pair{"nvlink", t.nvlink_bytes}}) {
-      if (bytes <= 0) continue;
-      rows.push_back({name,
-                      fabric,
-                      bytes,
-                      {t.value, t.lower, t.upper, "s", t.grade},
-                      t.value > 0 ? bytes / t.value : 0,
-                      first ? t.exposed : 0});
-      first = false;
-    }
-  }
+  for (const auto& [name, traffic] : all) traffic.write(rows);
   return rows;
 }
 
 double joules_per_gpu(const IterationModel& model, const IterationRun& run, core::Watts idle) {
   double joules = idle.value() * seconds(run.time);
   each_node(model, [&](const Node& node, const std::string&, std::size_t, std::size_t) {
-    if (!node.kernel) return;  // what copying takes beside computation is not known
-    const gpu::KernelResult& r = node.kernel->result;
-    joules += std::max(0.0, r.energy.value() - idle.value() * seconds(r.time));
+    if (node.network) return;  // what its copying takes beside computation is not known
+    joules +=
+        streams::joules_above_idle(node.kernel ? node.kernel->result : node.exchange->kernel, idle);
   });
   return joules;
 }

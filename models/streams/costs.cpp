@@ -1,5 +1,8 @@
 #include "models/streams/costs.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace tessera::streams {
 
 Family family_of(const workload::Operator& op) {
@@ -19,6 +22,21 @@ Family family_of(const workload::Operator& op) {
 core::Time TimeRange::at(const Variation& variation) const {
   if (variation.side == Variation::Side::nominal || variation.family != family) return value;
   return variation.side == Variation::Side::lower ? lower : upper;
+}
+
+ExchangeCost exchange_cost(const NetworkCost& network, gpu::KernelResult kernel) {
+  ExchangeCost cost{.network = network};
+  const bool wire = network.sms_included || network.time >= kernel.time;
+  cost.time = {network.time, network.lower, network.upper,
+               wire ? Family::network : Family::exchange};
+  if (!network.sms_included) {
+    cost.time.value = std::max(cost.time.value, kernel.time);
+    cost.time.lower = std::max(cost.time.lower, kernel.lower);
+    cost.time.upper = std::max(cost.time.upper, kernel.upper);
+  }
+  cost.hbm_bytes = kernel.hbm_bytes;
+  cost.kernel = std::move(kernel);
+  return cost;
 }
 
 }  // namespace tessera::streams

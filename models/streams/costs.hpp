@@ -49,4 +49,7 @@ struct ExchangeCost {
   double hbm_bytes = 0;
 };
 
+/// An exchange whose SMs copy while the wire carries; `kernel` is the copying alone.
+[[nodiscard]] ExchangeCost exchange_cost(const NetworkCost& network, gpu::KernelResult kernel);
+
 }  // namespace tessera::streams

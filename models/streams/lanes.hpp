@@ -38,7 +38,9 @@ struct Node {
   [[nodiscard]] TimeRange time() const;
   [[nodiscard]] double hbm_bytes() const;
   /// SMs that the node takes from kernels that were timed on the whole GPU.
-  [[nodiscard]] int sms_taken() const { return network ? network->sms : 0; }
+  [[nodiscard]] int sms_taken() const {
+    return network ? network->sms : exchange ? exchange->network.sms : 0;
+  }
 };
 
 /// What a rank runs in one instruction, before times are known.

@@ -82,24 +82,14 @@ const ExchangeCost& CostTable::exchange(workload::Exchange::Direction direction)
   const std::int64_t tokens =
       job_.micro_batch * job_.sequence_length / (job_.tensor * job_.context);
   const core::DataType type = dispatch ? job_.precision.dispatch : job_.precision.combine;
-  ExchangeCost cost;
-  cost.network = exchanged(direction, tokens, type);
-  cost.kernel = timer_.run(workload::Exchange{.direction = direction,
-                                              .tokens = tokens,
-                                              .hidden = job_.architecture.hidden,
-                                              .copies = load_.ranks_per_token,
-                                              .type = type},
-                           {.sms = job_.communication_sms});
-  const gpu::KernelResult& copy = cost.kernel;
-  const bool wire = cost.network.sms_included || cost.network.time >= copy.time;
-  cost.time = {cost.network.time, cost.network.lower, cost.network.upper,
-               wire ? Family::network : Family::exchange};
-  if (!cost.network.sms_included) {
-    cost.time.value = std::max(cost.time.value, copy.time);
-    cost.time.lower = std::max(cost.time.lower, copy.lower);
-    cost.time.upper = std::max(cost.time.upper, copy.upper);
-  }
-  cost.hbm_bytes = cost.kernel.hbm_bytes;
+  ExchangeCost cost = streams::exchange_cost(
+      exchanged(direction, tokens, type),
+      timer_.run(workload::Exchange{.direction = direction,
+                                    .tokens = tokens,
+                                    .hidden = job_.architecture.hidden,
+                                    .copies = load_.ranks_per_token,
+                                    .type = type},
+                 {.sms = job_.communication_sms}));
   return exchanges_.emplace(direction, std::move(cost)).first->second;
 }
 

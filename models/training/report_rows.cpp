@@ -1,17 +1,17 @@
 #include "models/training/report_rows.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <optional>
 #include <tuple>
+
+#include "models/streams/result_rows.hpp"
 
 namespace tessera::training {
 namespace {
 
 using core::Time;
+using streams::Traffic;
 using Direction = workload::Exchange::Direction;
 
 double seconds(Time time) { return core::to_seconds(time).value(); }
@@ -36,99 +36,11 @@ core::Grade worst_grade(const StepModel& model) {
   return grade;
 }
 
-core::Estimate estimate_of(const TimeRange& time, core::Grade grade) {
-  return {seconds(time.value), seconds(time.lower), seconds(time.upper), "s", grade};
-}
-
-std::string implementation_of(const gpu::KernelResult& result) { return result.implementation; }
-
-core::KernelRow row_of(const std::string& name, const KernelCost& cost, workload::Pass pass,
-                       double calls, int device_sms) {
-  const gpu::KernelResult& r = cost.result;
-  core::KernelRow row;
-  row.name = name;
-  row.family = workload::family(cost.op);
-  row.implementation = implementation_of(r);
-  row.shape = workload::describe(cost.op);
-  row.pass = workload::to_string(pass);
-  row.calls_per_step = calls;
-  row.time = estimate_of(cost.time, r.grade);
-  row.cycles = static_cast<double>(r.cycles.value());
-  row.clock_hz = r.clock.value();
-  row.flops = r.flops;
-  row.hbm_bytes = r.hbm_bytes;
-  row.l2_bytes = r.l2_bytes;
-  row.energy_joules = r.energy.value();
-  row.binding = gpu::to_string(r.binding);
-  if (cost.sms > 0) row.note = fmt::format("on {} of {} SMs", cost.sms, device_sms);
-  return row;
-}
-
-/// Bytes and times of one kind of traffic on one rank.
-struct Traffic {
-  std::string operation;
-  double calls = 0;
-  double nvlink_bytes = 0, rdma_bytes = 0;
-  double value = 0, lower = 0, upper = 0;  ///< Seconds a step.
-  double exposed = 0;                      ///< Seconds a step.
-  core::Grade grade = core::Grade::measured;
-
-  void add(const NetworkCost& cost, const TimeRange& time, double times) {
-    calls += times;
-    nvlink_bytes += cost.nvlink_bytes * times;
-    rdma_bytes += cost.rdma_bytes * times;
-    value += seconds(time.value) * times;
-    lower += seconds(time.lower) * times;
-    upper += seconds(time.upper) * times;
-    grade = core::worst(grade, cost.grade);
-  }
-  void add(const NetworkCost& cost, double times) {
-    add(cost, {cost.time, cost.lower, cost.upper, Family::network}, times);
-  }
-  /// One row a fabric that carries bytes; the exposed time is told once.
-  void write(std::vector<core::NetworkRow>& rows) const {
-    if (calls <= 0) return;
-    bool first = true;
-    for (const auto& [fabric, bytes] :
-         {std::pair{"rdma", rdma_bytes}, std::pair{"nvlink", nvlink_bytes}}) {
-      if (bytes <= 0) continue;
-      rows.push_back({operation,
-                      fabric,
-                      bytes,
-                      {value, lower, upper, "s", grade},
-                      value > 0 ? bytes / value : 0,
-                      first ? exposed : 0});
-      first = false;
-    }
-  }
-};
-
 }  // namespace
 
-core::Estimate StepEnsemble::estimate(const std::function<double(const StepRun&)>& of,
-                                      std::string unit) const {
-  const double value = of(nominal);
-  double below = 0, above = 0;
-  for (std::size_t family = 0; family + 1 < varied.size(); family += 2) {
-    const double a = of(varied[family]) - value;
-    const double b = of(varied[family + 1]) - value;
-    const double down = std::min({a, b, 0.0});
-    const double up = std::max({a, b, 0.0});
-    below += down * down;
-    above += up * up;
-  }
-  const double lower =
-      std::max(0.0, value - std::sqrt(below));  // no quantity of a step is negative
-  return {value, lower, value + std::sqrt(above), std::move(unit), grade};
-}
-
 StepEnsemble run_ensemble(StepModel& model) {
-  StepEnsemble ensemble;
-  ensemble.nominal = model.run();
-  for (const Family family : kFamilies) {
-    ensemble.varied.push_back(model.run({Variation::Side::lower, family}));
-    ensemble.varied.push_back(model.run({Variation::Side::upper, family}));
-  }
+  StepEnsemble ensemble =
+      streams::vary<StepRun>([&](const Variation& variation) { return model.run(variation); });
   ensemble.grade = worst_grade(model);
   return ensemble;
 }
@@ -226,12 +138,10 @@ std::vector<core::KernelRow> kernel_rows(StepModel& model, int rank, int device_
   }
   std::vector<core::KernelRow> rows;
   for (const auto& [key, use] : uses) {
-    rows.push_back(
-        row_of(use.first.name, *use.second, std::get<0>(key), use.first.calls, device_sms));
+    rows.push_back(streams::kernel_row(use.first.name, *use.second, std::get<0>(key),
+                                       use.first.calls, device_sms));
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-    return a.time.value * a.calls_per_step > b.time.value * b.calls_per_step;
-  });
+  streams::sort_by_time(rows);
   return rows;
 }
 
@@ -291,7 +201,7 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
 
 double joules_per_gpu(StepModel& model, const StepRun& run, core::Watts idle) {
   const auto above_idle = [&](const gpu::KernelResult& r) {
-    return std::max(0.0, r.energy.value() - idle.value() * seconds(r.time));
+    return streams::joules_above_idle(r, idle);
   };
   double joules = 0;
   for (int rank = 0; rank < model.layout().ranks(); ++rank) {

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <functional>
 #include <vector>
 
+#include "models/streams/ensemble.hpp"
 #include "models/training/memory.hpp"
 #include "models/training/step_model.hpp"
 #include "models/training/training.hpp"
@@ -11,18 +11,7 @@
 /// Rows of a core::Result from a step that has run.
 namespace tessera::training {
 
-/// The step with all costs at their best value, and with each family at both ends of its interval.
-struct StepEnsemble {
-  StepRun nominal;
-  std::vector<StepRun> varied;                ///< Two a family: lower, upper.
-  core::Grade grade = core::Grade::measured;  ///< The worst of all costs used.
-
-  /// A quantity of the step with its interval: the effects of the families add in quadrature,
-  /// inside a family all errors go together.
-  [[nodiscard]] core::Estimate estimate(const std::function<double(const StepRun&)>& of,
-                                        std::string unit) const;
-};
-
+using StepEnsemble = streams::Ensemble<StepRun>;
 [[nodiscard]] StepEnsemble run_ensemble(StepModel& model);
 
 /// How often one rank runs each node of its plans in a step.

@@ -105,6 +105,16 @@ TEST_CASE("a collective takes SMs from a kernel while it runs", "[chunk]") {
   CHECK(run_chunk(plan, kRate).duration.value() == (10_us).value());
 }
 
+TEST_CASE("an exchange by a collective takes SMs as any other does", "[chunk]") {
+  Costs costs;
+  const KernelCost kernel = costs.kernel(10_us);
+  ExchangeCost exchange = costs.exchange(6_us);
+  exchange.network.sms = 33;
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), communicate(exchange)};
+  CHECK(run_chunk(plan, kRate, {}, 132).duration.value() == (11500_ns).value());
+}
+
 TEST_CASE("a kernel waits for its weights; gathering that nothing hides is told", "[chunk]") {
   Costs costs;
   const KernelCost kernel = costs.kernel(10_us);

@@ -81,6 +81,27 @@ TEST_CASE("two batches take no less than either stream and no more than both in 
   }
 }
 
+TEST_CASE("exchanges of the normal kernels ask HBM for what they copy", "[serving]") {
+  InferenceJob job = decode_job();
+  job.phase = Phase::prefill;
+  job.prompt = job.tokens = 4096;
+  job.split = {.expert = 32, .path = workload::ExpertPath::normal};
+  job.communication_sms = 20;
+  RooflineTimer gpu;
+  FixedRateNetwork network;
+  const IterationModel model(job, gpu, network);
+  int exchanges = 0;
+  for (const streams::Node& node : model.plans().front().chunk.nodes) {
+    if (!node.exchange) continue;
+    ++exchanges;
+    // Each token is read once and written once a rank.
+    const double element = node.name == "dispatch" ? 1 : 2;
+    CHECK(node.hbm_bytes() ==
+          Catch::Approx(4096.0 * 7168 * (1 + model.load().ranks_per_token) * element));
+  }
+  CHECK(exchanges == 2 * 58);
+}
+
 TEST_CASE("a free network leaves nothing but kernels, whatever the schedule", "[serving]") {
   InferenceJob job = decode_job();
   job.two_batch_overlap = true;
