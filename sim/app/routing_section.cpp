@@ -76,8 +76,9 @@ void read_kind(const ConfigNode& node, const workload::Architecture& architectur
       break;
     case Kind::recorded:
       routing.recorded = read_recorded(node.at("file"), architecture.moe);
-      if (routing.recorded && !routing.recorded->layers.front().choices.empty() &&
-          node.has("node_limit"))
+      if (!routing.recorded || routing.recorded->layers.front().choices.empty()) break;
+      routing.node_limit = 0;
+      if (node.has("node_limit"))
         node.fail("node_limit",
                   "found with recorded choices, which keep the limit that the gate had; expected "
                   "recorded loads or no limit");
@@ -138,9 +139,15 @@ std::int64_t expert_layers(const workload::Architecture& architecture) {
   return count;
 }
 
+RoutingSpec usual_routing(const workload::MixtureOfExperts& moe) {
+  RoutingSpec routing;
+  if (moe.groups > 1) routing.node_limit = moe.group_limit;
+  return routing;
+}
+
 workload::RoutingSpec read_routing(const ConfigNode& node,
                                    const workload::Architecture& architecture, std::uint64_t seed) {
-  RoutingSpec routing;
+  RoutingSpec routing = usual_routing(architecture.moe);
   routing.kind = node.choice<Kind>("kind", {{"uniform", Kind::uniform},
                                             {"power_law", Kind::power_law},
                                             {"recorded", Kind::recorded},
@@ -153,7 +160,7 @@ workload::RoutingSpec read_routing(const ConfigNode& node,
     return routing;
   }
   read_kind(node, architecture, routing);
-  routing.node_limit = node.integer_or("node_limit", 0, kMaxNodes, 0);
+  routing.node_limit = node.integer_or("node_limit", 0, kMaxNodes, routing.node_limit);
   read_placement(node, architecture.moe, routing);
   return routing;
 }

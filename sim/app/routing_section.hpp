@@ -8,10 +8,13 @@
 
 namespace tessera::app {
 
+/// Uniform, with the limit on groups of the model's own gate.
+[[nodiscard]] workload::RoutingSpec usual_routing(const workload::MixtureOfExperts& moe);
+
 /// Reads the section `routing` of a scenario: how tokens choose experts of `architecture`, and
-/// where the experts lie. `seed` is the scenario's, for draws without one of their own. Files are
-/// looked up beside the scenario. Whether experts and slots divide over ranks is for
-/// workload::route to say.
+/// where the experts lie; a limit on nodes that is not stated is the architecture's. `seed` is the
+/// scenario's, for draws without one of their own. Files are looked up beside the scenario. Whether
+/// experts and slots divide over ranks is for workload::route to say.
 [[nodiscard]] workload::RoutingSpec read_routing(const core::ConfigNode& node,
                                                  const workload::Architecture& architecture,
                                                  std::uint64_t seed);

@@ -78,6 +78,24 @@ TEST_CASE("inference scenarios are read with their defaults", "[config][scenario
   CHECK(prefill.inference().communication_sms == 24);
 }
 
+TEST_CASE("a model's gate limits its groups unless the scenario says otherwise",
+          "[config][scenario]") {
+  const auto limit = [](const std::string& text) {
+    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
+    const fs::path folder = mkdtemp(pattern.data());
+    std::ofstream{folder / "s.yaml"} << text;
+    const Scenario scenario = read_scenario((folder / "s.yaml").string());
+    fs::remove_all(folder);
+    return scenario.inference().routing.node_limit;
+  };
+  const std::string plain = kDecode;
+  CHECK(limit(plain) == 4);
+  CHECK(limit(plain + "routing: {kind: uniform}\n") == 4);
+  CHECK(limit(plain + "routing: {kind: uniform, node_limit: 0}\n") == 0);
+  CHECK(limit(plain + "routing: {kind: uniform, node_limit: 2}\n") == 2);
+  CHECK(limit(with(plain, "deepseek_v3", "kimi_k2")) == 0);
+}
+
 TEST_CASE("mistakes of inference scenarios are told where they are", "[config][scenario]") {
   CHECK(mistakes(with(kDecode, "sequences: 64", "sequences: 0")) ==
         "s.yaml:6:14: error: batch.sequences: found '0'; expected an integer in [1, 1000000]");
