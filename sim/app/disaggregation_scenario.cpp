@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+#include <utility>
+
 #include "sim/core/config.hpp"
 
 namespace tessera::app {
@@ -106,6 +109,17 @@ void read_pools(const ConfigNode& node, DisaggregationScenario& scenario) {
                                   *scenario.gpus, most));
 }
 
+/// The document's values, and under "pools" those of the scenarios that it names.
+std::string resolved_json(const ConfigDocument& document, const DisaggregationScenario& scenario) {
+  nlohmann::ordered_json json = document.resolved(true);
+  for (const auto& [name, pool] :
+       {std::pair{"prefill", &scenario.prefill}, std::pair{"decode", &scenario.decode}}) {
+    if (!pool->resolved.empty())
+      json["pools"][name] = nlohmann::ordered_json::parse(pool->resolved);
+  }
+  return json.dump();
+}
+
 }  // namespace
 
 serving::PoolRoom DisaggregationScenario::room() const {
@@ -132,7 +146,7 @@ DisaggregationScenario read_disaggregation(const std::string& path_or_name,
   scenario.name = document.name();
   if (scenario.title.empty())
     scenario.title = fmt::format("{} and {}", scenario.prefill.title, scenario.decode.title);
-  scenario.resolved = document.resolved(true).dump();
+  scenario.resolved = resolved_json(document, scenario);
   return scenario;
 }
 

@@ -48,6 +48,17 @@ TEST_CASE("two pools balance what each of them takes for a request", "[disaggreg
   CHECK(value(pools, "kv_transfer_exposed") < value(pools, "kv_transfer_time") / 50);
 }
 
+TEST_CASE("the result says what both pools were", "[disaggregation]") {
+  const Outcome run = run_tessera(std::string(kPools) +
+                                  " --set disaggregation.decode.batch.sequences=96 --format json");
+  REQUIRE(run.exit_code == 0);
+  const auto pools = nlohmann::json::parse(run.output)["scenario"]["pools"];
+  CHECK(pools["prefill"]["batch"]["tokens"]["value"] == 16384);
+  CHECK(pools["prefill"]["batch"]["prompt"]["value"] == 4096);
+  CHECK(pools["decode"]["batch"]["sequences"]["value"] == 96);
+  CHECK(pools["decode"]["batch"]["context"]["value"] == 4096 + 512);
+}
+
 TEST_CASE("a cache that leaves after the prefill is waited for", "[disaggregation]") {
   const auto pools =
       quantities(std::string(kPools) + " --set disaggregation.transfer=after_prefill");
