@@ -1,6 +1,7 @@
 #include "models/serving/smallest_group.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 namespace tessera::serving {
 namespace {
@@ -24,8 +25,7 @@ bool splits_heads(const workload::Architecture& a, int64_t tensor) {
 
 std::vector<MemoryJob> cut_experts(MemoryJob job, int64_t gpus, int64_t domain) {
   const int64_t experts = job.architecture.moe.experts + job.redundant_experts;
-  job.expert = gpus;
-  while (job.expert > 1 && experts % job.expert != 0) job.expert /= 2;
+  job.expert = std::gcd(gpus, experts);
   job.expert_tensor = gpus / job.expert;
   if (job.architecture.moe.intermediate % job.expert_tensor != 0) return {};
   job.exchange = gpus > 1 ? ExchangeBuffers::deepep_low_latency : ExchangeBuffers::none;

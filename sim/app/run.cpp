@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reports/json.hpp"
@@ -15,6 +16,7 @@
 #include "sim/app/run_settings.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/app/training_run.hpp"
+#include "sim/core/diagnostics.hpp"
 
 namespace tessera::app {
 namespace {
@@ -35,16 +37,31 @@ struct Arguments {
 /// Simulates a scenario that has been read.
 using Simulation = std::function<core::Result(const RunOptions&, RunStatistics&)>;
 
+/// Throws core::ConfigError for options that say something of a training step alone.
+void refuse_options_of_training(const Arguments& arguments, const std::string& job) {
+  const auto refuse = [&](bool given, const char* option) {
+    if (given)
+      throw core::ConfigError(
+          {"tessera", 0, 0},
+          fmt::format("{}: found with job {}; expected a training", option, job));
+  };
+  refuse(arguments.draw, "--draw");
+  refuse(arguments.settings.sensitivity, "--sensitivity");
+}
+
 /// Reads the scenario, whatever its job.
 Simulation read(const Arguments& arguments) {
   if (is_disaggregation(arguments.scenario, arguments.set)) {
+    refuse_options_of_training(arguments, "disaggregation");
     return [scenario = read_disaggregation(arguments.scenario, arguments.set)](
                const RunOptions& options, RunStatistics& statistics) {
       return run_disaggregation(scenario, options, statistics);
     };
   }
-  return [scenario = read_scenario(arguments.scenario, {arguments.set, std::nullopt})](
-             RunOptions options, RunStatistics& statistics) {
+  Scenario read = read_scenario(arguments.scenario, {arguments.set, std::nullopt});
+  if (!read.trains())
+    refuse_options_of_training(arguments, serving::to_string(read.inference().phase));
+  return [scenario = std::move(read)](RunOptions options, RunStatistics& statistics) {
     options.sensitivity |= scenario.sensitivity;
     return run_scenario(scenario, options, statistics);
   };

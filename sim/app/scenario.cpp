@@ -367,7 +367,7 @@ class ScenarioReader {
 
   void read_bill() {
     read_cost(root_.object("cost"), options_, scenario_);
-    scenario_.sensitivity = root_.boolean_or("sensitivity", false);
+    if (scenario_.trains()) scenario_.sensitivity = root_.boolean_or("sensitivity", false);
     for (const ConfigNode& row : root_.optional_list("published"))
       scenario_.published.push_back(read_published_row(row.object()));
     scenario_.title = root_.text_or("title", "");

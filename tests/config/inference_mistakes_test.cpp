@@ -197,8 +197,12 @@ const std::vector<Mistake> kMistakes{
      "'two_batch_overlap'?)"},
     {"decode", "schedule: {kind: dualpipe}",
      "s.yaml:2:1: error: schedule: found an unknown key; known are job, cluster, kernels, "
-     "architecture, seed, routing, precision, parallelism, batch, serving, cost, sensitivity, "
-     "published or title"},
+     "architecture, seed, routing, precision, parallelism, batch, serving, cost, published or "
+     "title"},
+    {"decode", "sensitivity: true",
+     "s.yaml:2:1: error: sensitivity: found an unknown key; known are job, cluster, kernels, "
+     "architecture, seed, routing, precision, parallelism, batch, serving, cost, published or "
+     "title"},
     {"decode", "job: serving",
      "outside_model: job serving is not simulated by itself; training, prefill and decode are"},
     {"prefill", "batch: {prefix: 4096}",

@@ -256,4 +256,15 @@ TEST_CASE("failures of weeks and outer steps across sites are told beside the st
   CHECK(both.exit_code == 2);
 }
 
+TEST_CASE("options of a training step are refused with other jobs", "[run]") {
+  const Outcome drawn = run_tessera("run deepseek_v3_decode_h800 --fidelity analytical --draw");
+  CHECK(drawn.exit_code == 2);
+  CHECK(drawn.errors.find("--draw: found with job decode; expected a training") !=
+        std::string::npos);
+  const Outcome varied =
+      run_tessera("run deepseek_v3_disaggregated_h800 --fidelity analytical --sensitivity");
+  CHECK(varied.exit_code == 2);
+  CHECK(varied.output.empty());
+}
+
 }  // namespace tessera::end_to_end
