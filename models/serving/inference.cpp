@@ -171,6 +171,8 @@ MemoryJob memory_job(const InferenceJob& job) {
     memory.exchange = ExchangeBuffers::deepep_low_latency;
   if (job.split.path == workload::ExpertPath::normal && job.split.expert > 1)
     memory.exchange = ExchangeBuffers::deepep_normal;
+  memory.whole_shared_experts =
+      job.split.path != workload::ExpertPath::replicated && job.split.gpus() > 1;
   memory.tokens_per_sequence = 1 + job.speculation.tokens;
   memory.mtp = job.speculation.tokens > 0;
   if (job.phase == Phase::prefill) {

@@ -1,5 +1,7 @@
 #include "models/serving/iteration_model.hpp"
 
+#include <algorithm>
+
 namespace tessera::serving {
 namespace {
 

@@ -74,6 +74,16 @@ double absorbed_elements(const MemoryJob& job, const workload::AttentionKind& at
          static_cast<double>(job.tensor);
 }
 
+/// Elements of a layer's shared experts that a cut by tensor ranks leaves to other GPUs, but which
+/// the job keeps on every one.
+double uncut_elements(const MemoryJob& job, const workload::LayerSpec& layer) {
+  const auto* moe = std::get_if<workload::MixtureOfExperts>(&layer.feed_forward);
+  if (moe == nullptr || !job.whole_shared_experts) return 0;
+  const auto whole = static_cast<double>(moe->shared_experts * job.architecture.hidden *
+                                         (moe->up_columns() + moe->intermediate));
+  return whole * (1 - 1 / static_cast<double>(job.tensor));
+}
+
 /// What one stage holds of the model.
 struct StageParameters {
   ParameterCount count;
@@ -97,6 +107,7 @@ StageParameters stage_parameters(const MemoryJob& job, int64_t stage) {
   StageParameters sum;
   for (int64_t layer = first; layer < end; ++layer) {
     sum.count += workload::layer_parameters(a, layer, job.tensor);
+    sum.count.low_precision += uncut_elements(job, a.layer(layer));
     sum.add_attention(job, a.layer(layer).attention);
   }
   const bool last = stage + 1 == job.pipeline;
@@ -116,6 +127,7 @@ StageParameters stage_parameters(const MemoryJob& job, int64_t stage) {
     if (stage > 0) mtp += workload::embedding_parameters(a, job.tensor);
     for (int64_t module = 0; module < a.mtp_modules; ++module) {
       sum.count += mtp;
+      sum.count.low_precision += uncut_elements(job, a.mtp_layer());
       sum.add_attention(job, a.mtp_layer().attention);
     }
   }

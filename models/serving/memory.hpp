@@ -36,6 +36,9 @@ struct MemoryJob {
   std::int64_t pipeline = 1;       ///< Stages that share the layers.
   std::int64_t redundant_experts = 0;  ///< Further copies of experts in every layer.
   ExchangeBuffers exchange = ExchangeBuffers::none;
+  /// Shared experts are on every GPU, as where GPUs exchange tokens of their own; otherwise they
+  /// are cut by `tensor`.
+  bool whole_shared_experts = false;
 
   std::int64_t tokens_per_sequence = 1;  ///< Of a decode iteration: 1 and what is speculated.
   bool mtp = false;                      ///< MTP modules are loaded and keep tokens.

@@ -29,6 +29,7 @@ std::vector<MemoryJob> cut_experts(MemoryJob job, int64_t gpus, int64_t domain) 
   job.expert_tensor = gpus / job.expert;
   if (job.architecture.moe.intermediate % job.expert_tensor != 0) return {};
   job.exchange = gpus > 1 ? ExchangeBuffers::deepep_low_latency : ExchangeBuffers::none;
+  job.whole_shared_experts = gpus > 1;
   std::vector<MemoryJob> cuts;
   for (job.tensor = 1; job.tensor <= std::min(gpus, domain); job.tensor *= 2) {
     if (splits_heads(job.architecture, job.tensor)) cuts.push_back(job);

@@ -68,6 +68,17 @@ TEST_CASE("redundant experts take their share of slots", "[inference_memory]") {
   CHECK(plan.of("redundant_experts") == Approx(plan.of("experts") / 8 * (1 + 4.0 / (128 * 128))));
 }
 
+TEST_CASE("shared experts are whole beside exchanges, whatever cuts attention",
+          "[inference_memory]") {
+  MemoryJob job = deepseek(32);
+  job.tensor = 8;
+  const double cut = InferenceMemory(job).plan(1, 4096).of("weights");
+  job.whole_shared_experts = true;
+  // 58 layers with one of 3 x 7168 x 2048 elements in FP8, of which ranks held an eighth.
+  CHECK(InferenceMemory(job).plan(1, 4096).of("weights") - cut ==
+        Approx(58 * 3.0 * 7168 * 2048 * 7 / 8));
+}
+
 TEST_CASE("DeepEP's low-latency buffers are what its layout comes to", "[inference_memory]") {
   // By hand, 128 tokens, hidden 7168, 256 experts: a combined row of 56 * 4 + 14,336 bytes, a
   // dispatched one of 16 + 14,336; both directions hold a row an expert, twice, and counts.
