@@ -50,14 +50,6 @@ std::string group_of(const Work& work, const std::string& home) {
   return "attention projections";
 }
 
-/// A pass with everything that its parts and exchanges need.
-struct LoweredPass {
-  ForwardPass pass;
-  workload::RoutedLoad load;  ///< Empty without experts.
-  std::vector<ForwardPart> layers;
-  std::int64_t sent_tokens = 0;  ///< That this GPU sends to experts.
-};
-
 /// A pass without layers, and what lowers its parts for the GPU whose experts get most tokens.
 std::pair<LoweredPass, InferenceLowering> lowering_of(const InferenceJob& job,
                                                       const ForwardPass& pass, PassLoads& loads) {
@@ -70,20 +62,6 @@ std::pair<LoweredPass, InferenceLowering> lowering_of(const InferenceJob& job,
     lowering.expert_rows = loads.hottest_rows(pass, lowered.sent_tokens);
   }
   return {std::move(lowered), InferenceLowering{std::move(lowering)}};
-}
-
-/// Layers that compute the same are lowered once and copied.
-LoweredPass lower_pass(const InferenceJob& job, const ForwardPass& pass, PassLoads& loads) {
-  auto [lowered, model] = lowering_of(job, pass, loads);
-  std::map<std::int64_t, std::size_t> known;
-  for (std::int64_t n = 0; n < job.architecture.layers; ++n) {
-    const std::int64_t like = job.architecture.first_like(n);
-    const auto found = known.find(like);
-    lowered.layers.push_back(found == known.end() ? model.layer(n) : lowered.layers[found->second]);
-    if (found == known.end()) known.emplace(like, lowered.layers.size() - 1);
-    lowered.layers.back().name = "layer " + std::to_string(n);
-  }
-  return std::move(lowered);
 }
 
 constexpr const char* kBuffers = "exchange buffers";
@@ -338,6 +316,19 @@ void write_drafts(Writer& writer, const InferenceJob& job, const ForwardPass& pa
 }
 
 }  // namespace
+
+LoweredPass lower_pass(const InferenceJob& job, const ForwardPass& pass, PassLoads& loads) {
+  auto [lowered, model] = lowering_of(job, pass, loads);
+  std::map<std::int64_t, std::size_t> known;
+  for (std::int64_t n = 0; n < job.architecture.layers; ++n) {
+    const std::int64_t like = job.architecture.first_like(n);
+    const auto found = known.find(like);
+    lowered.layers.push_back(found == known.end() ? model.layer(n) : lowered.layers[found->second]);
+    if (found == known.end()) known.emplace(like, lowered.layers.size() - 1);
+    lowered.layers.back().name = "layer " + std::to_string(n);
+  }
+  return std::move(lowered);
+}
 
 std::vector<ForwardPass> halves(const ForwardPass& pass) {
   ForwardPass first = pass, second = pass;

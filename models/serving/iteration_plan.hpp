@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,19 @@
 
 /// What one GPU runs in one iteration, in order: one batch, or two halves of it that alternate.
 namespace tessera::serving {
+
+/// A pass with everything that its parts and exchanges need.
+struct LoweredPass {
+  workload::ForwardPass pass;
+  workload::RoutedLoad load;  ///< Empty without experts.
+  std::vector<workload::ForwardPart> layers;
+  std::int64_t sent_tokens = 0;  ///< That this GPU sends to experts.
+};
+
+/// Routes the pass's tokens and lowers it for the GPU whose experts get most of them. Layers that
+/// compute the same are lowered once and copied. Throws core::Refusal.
+[[nodiscard]] LoweredPass lower_pass(const InferenceJob& job, const workload::ForwardPass& pass,
+                                     PassLoads& loads);
 
 struct IterationPlan {
   streams::ChunkPlan chunk;

@@ -54,7 +54,8 @@ Steps steps(const serving::InferenceJob& job) {
   const auto add = [&](const workload::ForwardPart& part) {
     for (const Steps* list : part.lists()) all.insert(all.end(), list->begin(), list->end());
   };
-  for (const workload::ForwardPart& layer : lower_pass(job, pass).layers) add(layer);
+  serving::PassLoads loads(job);
+  for (const workload::ForwardPart& layer : lower_pass(job, pass, loads).layers) add(layer);
   add(workload::InferenceLowering{
       {job.architecture, job.precision, job.split, pass, {}, job.engine}}
           .head(pass.sequences));
