@@ -465,7 +465,7 @@ void TileEngine::issue_load(Role& role, const Instruction& instruction) {
 
 /// What the slices of L2 answer of a load: of a merged one, the rest comes with the other read.
 double TileEngine::sliced_bytes(const Load& load) const {
-  return load.box.bytes * (load.merged ? 1 - machine_.l2_merged : 1.0);
+  return load.box.bytes * (load.merged ? 1 - machine_.l2_merged : 1.0) + load.box.filled;
 }
 
 void TileEngine::load_at_l2(std::uint32_t index) {

@@ -16,9 +16,6 @@ namespace {
 constexpr std::int64_t kBarrierBytes =
     1024;  ///< Of shared memory: barriers and descriptors. // assumed
 
-constexpr std::int64_t kMulticastRows =
-    512;  ///< Fewer are not multicast. DeepGEMM, heuristics/common.hpp.
-
 /// `gemm.batch` equal products, each cut into bands of cluster-high tile rows.
 class DenseGemm : public GemmKernel {
  public:
@@ -32,6 +29,13 @@ class DenseGemm : public GemmKernel {
   [[nodiscard]] TilePlace place(const Cta& cta, std::int64_t tile) const override;
   [[nodiscard]] TilePlace at(std::int64_t batch, std::int64_t row, std::int64_t column,
                              std::int64_t split) const;
+  /// The tile of `cta` in the cluster at a band and column of clusters.
+  [[nodiscard]] TilePlace in_cluster(const Cta& cta, std::int64_t batch, std::int64_t band,
+                                     std::int64_t column, std::int64_t split) const;
+  /// The same of the `index`th cluster of those that share nothing.
+  [[nodiscard]] TilePlace in_rest(const Cta& cta, std::int64_t batch, std::int64_t index,
+                                  std::int64_t split) const;
+  void count_tiles(const std::vector<int>& gpc_sizes);
   void delay_lone_tall_tiles(const std::vector<int>& gpc_sizes);
   void describe_traffic();
   void describe_rereads();
@@ -40,9 +44,12 @@ class DenseGemm : public GemmKernel {
   Residency residency_;
   std::int64_t total_steps_ = 1;  ///< Along the whole k.
   std::int64_t steps_ = 1;        ///< Of one CTA.
-  std::int64_t rows_ = 1;         ///< Tile rows of one cluster-high band.
-  std::int64_t columns_ = 1;
-  std::int64_t group_ = 1;  ///< Bands visited together.
+  std::int64_t tile_rows_ = 1;
+  std::int64_t tile_columns_ = 1;
+  std::int64_t bands_ = 1;    ///< Of clusters whose tiles share an operand,
+  std::int64_t columns_ = 1;  ///< and those of one band.
+  std::int64_t rest_ = 0;     ///< Clusters of one product that share nothing.
+  std::int64_t group_ = 1;    ///< Bands visited together.
 };
 
 DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
@@ -51,27 +58,44 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
     : GemmKernel(gemm, device, implementation, configuration), gemm_(gemm), residency_(residency) {
   total_steps_ = divide_up(gemm.k, step_k_);
   steps_ = divide_up(total_steps_, split_);
-  rows_ = divide_up(gemm.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster);
-  columns_ = divide_up(gemm.n, tile_.n);
-  group_ = raster_group(gpc_sizes, rows_);
-  plan_.tiles = gemm_.batch * rows_ * columns_ * split_;
+  count_tiles(gpc_sizes);
+  plan_.tiles = gemm_.batch * (bands_ * columns_ + rest_) * split_;
   plan_.steps = static_cast<double>(steps_);
   delay_lone_tall_tiles(gpc_sizes);
-  const std::int64_t whole_tiles = plan_.tiles / split_;
-  // Of an average CTA tile.
-  describe_tiles(static_cast<double>(gemm_.m) / static_cast<double>(rows_ * tile_.cluster),
-                 static_cast<double>(gemm_.n) / static_cast<double>(columns_),
-                 static_cast<double>(total_steps_ * whole_tiles));
+  const std::int64_t clusters = plan_.tiles / split_;
+  // Of an average CTA tile: CTAs of a cluster that have none lower it.
+  const auto places = static_cast<double>(clusters * tile_.cluster) /
+                      static_cast<double>(gemm_.batch);
+  const double row_places = places / static_cast<double>(tile_columns_);
+  describe_tiles(static_cast<double>(gemm_.m) /
+                     std::max(static_cast<double>(tile_rows_), row_places),
+                 static_cast<double>(gemm_.n) / static_cast<double>(tile_columns_),
+                 static_cast<double>(total_steps_ * clusters));
   plan_.shared_rows = group_;
   plan_.shared_parts = split_;
-  plan_.shared_row_bytes = static_cast<double>(std::min<std::int64_t>(
-                               gemm_.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster)) *
-                           a_step_bytes_;
+  plan_.shared_row_bytes =
+      static_cast<double>(std::min<std::int64_t>(gemm_.m, tile_.m * cluster_rows())) *
+      a_step_bytes_;
   plan_.shared_column_bytes =
-      static_cast<double>(std::min<std::int64_t>(gemm_.n, tile_.n)) * b_step_bytes_;
+      static_cast<double>(std::min<std::int64_t>(gemm_.n, tile_.n * cluster_columns())) *
+      b_step_bytes_;
   describe_traffic();
   describe_rereads();
   plan_.flops = workload::flops(gemm_).value();
+}
+
+void DenseGemm::count_tiles(const std::vector<int>& gpc_sizes) {
+  tile_rows_ = divide_up(gemm_.m, tile_.m);
+  tile_columns_ = divide_up(gemm_.n, tile_.n);
+  if (tile_.lone_rest) {
+    bands_ = tile_rows_ / cluster_rows();
+    columns_ = tile_columns_ / cluster_columns();
+    rest_ = divide_up(tile_rows_ * tile_columns_, tile_.cluster) - bands_ * columns_;
+  } else {
+    bands_ = divide_up(tile_rows_, cluster_rows());
+    columns_ = divide_up(tile_columns_, cluster_columns());
+  }
+  group_ = raster_group(gpc_sizes, bands_);
 }
 
 /// Of an implementation that states `lone_tall_step`: tiles of two bands of rows for a warpgroup,
@@ -102,32 +126,53 @@ void DenseGemm::describe_traffic() {
 /// and every group reads all of B again, from HBM when L2 has lost it meanwhile.
 void DenseGemm::describe_rereads() {
   const auto depth = static_cast<double>(total_steps_);
-  const double groups = std::ceil(static_cast<double>(rows_) / static_cast<double>(group_));
+  const double groups = std::ceil(static_cast<double>(bands_) / static_cast<double>(group_));
   const double b_product = static_cast<double>(gemm_.n) * depth * b_step_bytes_;
-  const double group_rows =
-      std::min(static_cast<double>(group_ * tile_.m * tile_.cluster), static_cast<double>(gemm_.m));
-  plan_.reread_bytes = static_cast<double>(gemm_.batch) * (groups - 1) * b_product;
+  const double group_rows = std::min(static_cast<double>(group_ * tile_.m * cluster_rows()),
+                                     static_cast<double>(gemm_.m));
+  plan_.reread_bytes =
+      static_cast<double>(gemm_.batch) * std::max(0.0, groups - 1) * b_product;
   plan_.reuse_distance = b_product + group_rows * depth * a_step_bytes_;
 }
 
 TilePlace DenseGemm::place(const Cta& cta, std::int64_t tile) const {
   const std::int64_t split = tile % split_;
   tile /= split_;
-  const std::int64_t per_product = rows_ * columns_;
-  const std::int64_t batch = tile / per_product;
-  tile %= per_product;
+  const std::int64_t sharing = bands_ * columns_;
+  const std::int64_t batch = tile / (sharing + rest_);
+  tile %= sharing + rest_;
+  if (tile >= sharing) return in_rest(cta, batch, tile - sharing, split);
   const std::int64_t first_band = tile / (group_ * columns_) * group_;
-  const std::int64_t bands = std::min(group_, rows_ - first_band);
+  const std::int64_t bands = std::min(group_, bands_ - first_band);
   tile -= first_band * columns_;
-  return at(batch, (first_band + tile % bands) * tile_.cluster + cta.rank, tile / bands, split);
+  return in_cluster(cta, batch, first_band + tile % bands, tile / bands, split);
+}
+
+TilePlace DenseGemm::in_cluster(const Cta& cta, std::int64_t batch, std::int64_t band,
+                                std::int64_t column, std::int64_t split) const {
+  const bool above = tile_.side == ClusterSide::rows;
+  return at(batch, band * cluster_rows() + (above ? cta.rank : 0),
+            column * cluster_columns() + (above ? 0 : cta.rank), split);
+}
+
+TilePlace DenseGemm::in_rest(const Cta& cta, std::int64_t batch, std::int64_t index,
+                             std::int64_t split) const {
+  // Along the last tile row or column.
+  const std::int64_t along = index * tile_.cluster + cta.rank;
+  TilePlace place = tile_.side == ClusterSide::rows
+                        ? at(batch, tile_rows_ - 1, along, split)
+                        : at(batch, along, tile_columns_ - 1, split);
+  place.alone = true;
+  return place;
 }
 
 TilePlace DenseGemm::at(std::int64_t batch, std::int64_t row, std::int64_t column,
                         std::int64_t split) const {
-  const std::int64_t global_row = batch * rows_ * tile_.cluster + row;
-  return {.a_row = global_row,
-          .b_row = batch * columns_ + column,
-          .c_row = global_row,
+  const auto places = [](std::int64_t tiles, int side) { return divide_up(tiles, side) * side; };
+  const std::int64_t row_of_all = batch * places(tile_rows_, cluster_rows()) + row;
+  return {.a_row = row_of_all,
+          .b_row = batch * places(tile_columns_, cluster_columns()) + column,
+          .c_row = row_of_all,
           .c_column = column,
           .rows = std::clamp<std::int64_t>(gemm_.m - row * tile_.m, 0, tile_.m),
           .columns = std::clamp<std::int64_t>(gemm_.n - column * tile_.n, 0, tile_.n),
@@ -140,19 +185,21 @@ std::vector<WarmBox> DenseGemm::warm_boxes() const {
   std::vector<WarmBox> boxes;
   for (std::int64_t batch = 0; batch < gemm_.batch; ++batch) {
     if (residency_.outputs)
-      for (std::int64_t row = 0; row < rows_ * tile_.cluster; ++row)
-        for (std::int64_t column = 0; column < columns_; ++column)
+      for (std::int64_t row = 0; row < tile_rows_; ++row)
+        for (std::int64_t column = 0; column < tile_columns_; ++column)
           boxes.push_back({c_box(at(batch, row, column, 0), false), true});
     if (residency_.weights_part > 0)
-      for (std::int64_t column = 0; column < columns_; ++column)
+      for (std::int64_t column = 0; column < tile_columns_; ++column)
         for (std::int64_t step = 0; step < total_steps_; ++step)
-          for (int slice = 0; slice < tile_.cluster; ++slice)
+          for (int slice = 0; slice < cluster_rows(); ++slice)
             add_survivor(b_box(at(batch, 0, column, 0), step, slice), residency_.weights_part,
                          boxes);
     if (residency_.activations_part > 0)
-      for (std::int64_t row = 0; row < rows_ * tile_.cluster; ++row)
+      for (std::int64_t row = 0; row < tile_rows_; ++row)
         for (std::int64_t step = 0; step < total_steps_; ++step)
-          add_survivor(a_box(at(batch, row, 0, 0), step), residency_.activations_part, boxes);
+          for (int slice = 0; slice < cluster_columns(); ++slice)
+            add_survivor(a_box(at(batch, row, 0, 0), step, slice), residency_.activations_part,
+                         boxes);
   }
   std::erase_if(boxes, [](const WarmBox& warm) { return warm.box.bytes == 0; });
   return boxes;
@@ -208,38 +255,6 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
     }
   }
   return configurations;
-}
-
-GemmConfiguration choose_by_waves(const Gemm& gemm, int sms,
-                                  const std::vector<GemmConfiguration>& configurations) {
-  struct Candidate {
-    const GemmConfiguration* configuration;
-    std::int64_t waves, last;
-  };
-  const auto wanted = [&](const TileShape& tile) {
-    const bool pairs = gemm.m >= kMulticastRows && divide_up(gemm.m, tile.m) % 2 == 0;
-    return tile.cluster == (pairs ? 2 : 1);
-  };
-  const auto beats = [&](const Candidate& a, const Candidate& b) {
-    if (a.waves != b.waves) return a.waves < b.waves;
-    if (a.last != b.last) return a.last > b.last;
-    const TileShape& x = a.configuration->tile;
-    const TileShape& y = b.configuration->tile;
-    if (x.m == y.m) return x.n < y.n;
-    if (x.n == y.n) return x.m < y.m;
-    return x.n > y.n && x.n <= gemm.n && x.m <= gemm.m;
-  };
-  const Candidate none{nullptr, 0, 0};
-  Candidate best = none;
-  for (const GemmConfiguration& configuration : configurations) {
-    const TileShape& tile = configuration.tile;
-    if (!wanted(tile)) continue;
-    const std::int64_t tiles = gemm.batch * divide_up(gemm.m, tile.m) * divide_up(gemm.n, tile.n);
-    const std::int64_t last = tiles % sms == 0 ? sms : tiles % sms;
-    const Candidate candidate{&configuration, divide_up(tiles, sms), last};
-    if (best.configuration == nullptr || beats(candidate, best)) best = candidate;
-  }
-  return best.configuration == nullptr ? configurations.front() : *best.configuration;
 }
 
 std::unique_ptr<TileKernel> make_gemm(const Gemm& gemm, const device::DeviceSpec& device,

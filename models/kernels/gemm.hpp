@@ -38,14 +38,6 @@ std::vector<GemmConfiguration> gemm_configurations(const workload::Gemm& gemm,
                                                    const device::DeviceSpec& device,
                                                    const Implementation& implementation);
 
-/// Of `configurations`, the one that a library takes that counts waves of tiles on `sms` SMs:
-/// fewest waves, then most tiles in the last one, then smaller tiles along one side, then wider
-/// ones that do not reach past the product. Clusters where there are at least kMulticastRows rows
-/// and their tile rows pair up. Requires: at least one configuration. Source: DeepGEMM,
-/// csrc/jit_kernels/heuristics/common.hpp.
-GemmConfiguration choose_by_waves(const workload::Gemm& gemm, int sms,
-                                  const std::vector<GemmConfiguration>& configurations);
-
 /// C[m,n] = A[m,k] B[k,n], batched and split along k, with the loads, MMAs, promotion and epilogue
 /// of the real kernel. `slots` are the clusters that run at once; they decide the raster.
 std::unique_ptr<TileKernel> make_gemm(const workload::Gemm& gemm, const device::DeviceSpec& device,

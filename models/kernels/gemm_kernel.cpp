@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace tessera::kernels {
 namespace {
@@ -16,6 +17,15 @@ constexpr int kMaxStages = 12;  ///< Libraries stop deepening the pipeline about
 constexpr std::int64_t kBarrierBytes =
     1024;                            ///< Of shared memory: barriers and descriptors. // assumed
 constexpr double kPartialBytes = 4;  ///< Split tiles are reduced in FP32.
+
+/// How often a warp's store of 8x8 16-bit matrices (stmatrix) meets the same banks, when rows lie
+/// `stride` bytes apart: eight rows of 16 bytes in 128 bytes of banks.
+double bank_conflicts(double stride) {
+  constexpr std::int64_t kBanks = 128;  // bytes
+  constexpr std::int64_t kRows = 8;
+  const std::int64_t places = kBanks / std::gcd(std::llround(stride), kBanks);
+  return static_cast<double>(kRows) / static_cast<double>(std::min(kRows, places));
+}
 
 }  // namespace
 
@@ -49,6 +59,7 @@ GemmKernel::GemmKernel(const workload::Gemm& gemm, const device::DeviceSpec& dev
   a_step_bytes_ = depth * (a_bits / 8 + a_scales);
   b_step_bytes_ = depth * (b_bits / 8 + b_scales);
   c_bytes_ = core::activation_bits(gemm.output) / 8.0;
+  filled_reads_ = parameter_or(implementation, "filled_reads", 0);
   describe_pipeline(gemm, device);
 }
 
@@ -71,14 +82,16 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   // Accumulators to the output type, then through shared memory to the copy engine.
   const double elements = static_cast<double>(tile_.m) * tile_.n;
   const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
-  const double through = elements * c_bytes_ / device.sm.shared_memory_rate;
+  const double conflicts =
+      implementation_.swizzled_store ? 1 : bank_conflicts(tile_.n * c_bytes_);
+  const double through = conflicts * elements * c_bytes_ / device.sm.shared_memory_rate;
   epilogue_cycles_ = std::llround(convert + through);
   if (promotes(implementation_, gemm.type)) {
     // A scale a row and one for the whole tile fold into one multiply-add an element; a scale a row
     // and a scale a column take a product of scales first.
     const double operations = gemm.both_operands_row_scaled ? 2 : 1;
-    // A warpgroup multiplies 64 rows.
-    promoters_ = tile_.m <= 64 ? 1 : 2;
+    // A warpgroup multiplies 64 rows, or as many columns of a product computed transposed.
+    promoters_ = (tile_.swapped ? tile_.n : tile_.m) <= 64 ? 1 : 2;
     promotion_cycles_ =
         std::llround(std::ceil(elements / promoters_ / device.sm.fp32_lanes * operations *
                                static_cast<double>(step_k_) / implementation_.promotion_k));
@@ -139,8 +152,13 @@ void GemmKernel::describe_fragments(const WarpGrid& warps, const device::DeviceS
 }
 
 void GemmKernel::describe_tiles(double rows, double columns, double steps) {
-  plan_.step.load_bytes = rows * a_step_bytes_ + columns * b_step_bytes_ / tile_.cluster;
-  plan_.step.multicast_bytes = columns * b_step_bytes_ * (tile_.cluster - 1) / tile_.cluster;
+  const double a = rows * a_step_bytes_;
+  const double b = columns * b_step_bytes_;
+  plan_.step.load_bytes = a / cluster_columns() + b / cluster_rows();
+  plan_.step.multicast_bytes = a + b - plan_.step.load_bytes;
+  plan_.step.filled_bytes =
+      filled(std::max(0.0, tile_.m - rows), a_step_bytes_) / cluster_columns() +
+      filled(std::max(0.0, tile_.n - columns), b_step_bytes_) / cluster_rows();
   plan_.store_bytes = rows * columns * (split_ > 1 ? kPartialBytes : c_bytes_);
   if (accumulate_) plan_.epilogue.load_bytes = rows * columns * c_bytes_;
   // One multiply-add an element, step and consumer.
@@ -166,16 +184,19 @@ std::int64_t GemmKernel::raster_group(const std::vector<int>& gpc_sizes, std::in
   slots *= tile_.ctas_per_sm;
   std::int64_t group = implementation_.group_rows;
   if (group == 0)
-    group = std::llround(std::sqrt(static_cast<double>(slots) * tile_.n /
-                                   (static_cast<double>(tile_.m) * tile_.cluster)));
+    group = std::llround(std::sqrt(static_cast<double>(slots) * tile_.n * cluster_columns() /
+                                   (static_cast<double>(tile_.m) * cluster_rows())));
   return std::clamp<std::int64_t>(group, 1, std::max<std::int64_t>(1, bands));
 }
 
-Box GemmKernel::a_box(const TilePlace& at, std::int64_t step) const {
+Box GemmKernel::a_box(const TilePlace& at, std::int64_t step, int slice) const {
   return {.tensor = kTensorA,
           .row = static_cast<std::uint32_t>(at.a_row),
-          .column = static_cast<std::uint32_t>(step),
-          .bytes = static_cast<std::uint32_t>(static_cast<double>(at.rows) * a_step_bytes_)};
+          .column = static_cast<std::uint32_t>(step * cluster_columns() + slice),
+          .bytes = static_cast<std::uint32_t>(static_cast<double>(at.rows) * a_step_bytes_ /
+                                              cluster_columns()),
+          .filled = static_cast<std::uint32_t>(
+              filled(static_cast<double>(tile_.m - at.rows), a_step_bytes_) / cluster_columns())};
 }
 
 Box GemmKernel::b_box(const TilePlace& at, std::int64_t step, int slice) const {
@@ -183,8 +204,10 @@ Box GemmKernel::b_box(const TilePlace& at, std::int64_t step, int slice) const {
   return {
       .tensor = kTensorB,
       .row = static_cast<std::uint32_t>(at.b_row),
-      .column = static_cast<std::uint32_t>(step * tile_.cluster + slice),
-      .bytes = static_cast<std::uint32_t>(std::max(1.0, columns * b_step_bytes_ / tile_.cluster))};
+      .column = static_cast<std::uint32_t>(step * cluster_rows() + slice),
+      .bytes = static_cast<std::uint32_t>(std::max(1.0, columns * b_step_bytes_ / cluster_rows())),
+      .filled = static_cast<std::uint32_t>(filled(tile_.n - columns, b_step_bytes_) /
+                                           cluster_rows())};
 }
 
 Box GemmKernel::c_box(const TilePlace& at, bool partial) const {
@@ -228,16 +251,26 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
     for (std::int64_t step = at.first_step; step < at.last_step; ++step, ++use) {
       const std::int64_t stage = use % stages_;
       if (use >= stages_) co_await wait(empty(stage), use / stages_ * releases);
-      const Box a = a_box(at, step);
-      if (a.bytes > 0) {
-        co_await load(a, full(stage));
-      } else {
-        co_await signal(full(stage));  // rows beyond the matrix are filled without a read
+      const bool shares_a = cluster_columns() > 1;
+      const bool shares_b = cluster_rows() > 1;
+      for (int slice = 0; slice < cluster_columns(); ++slice) {
+        if (shares_a && !at.alone && slice != cta.rank) continue;  // a peer loads it for both
+        const Box a = a_box(at, step, slice);
+        if (a.bytes == 0) {
+          co_await signal(full(stage));  // rows beyond the matrix are filled without a read
+        } else if (shares_a && !at.alone) {
+          co_await load_multicast(a, full(stage));
+        } else {
+          co_await load(a, full(stage));
+        }
       }
-      if (tile_.cluster > 1) {
-        co_await load_multicast(b_box(at, step, cta.rank), full(stage));
-      } else {
-        co_await load(b_box(at, step, 0), full(stage));
+      for (int slice = 0; slice < cluster_rows(); ++slice) {
+        if (shares_b && !at.alone && slice != cta.rank) continue;
+        if (shares_b && !at.alone) {
+          co_await load_multicast(b_box(at, step, slice), full(stage));
+        } else {
+          co_await load(b_box(at, step, slice), full(stage));
+        }
       }
     }
   }
@@ -316,6 +349,7 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
       co_await wait(reduced(0), static_cast<std::int64_t>(t) + 1);
     co_await compute(Pipe::conversion, epilogue_cycles_ / promoters_);
     if (index == promoters_ - 1) co_await store(c_box(at, false));
+    if (implementation_.awaited_store) co_await wait_stores();
   }
 }
 

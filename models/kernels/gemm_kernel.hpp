@@ -24,6 +24,7 @@ struct TilePlace {
   std::int64_t last_step = 0;
   std::int64_t split = 0;
   std::int64_t group = 0;  ///< Of products of different sizes.
+  bool alone = false;      ///< The tiles of its cluster share no operand.
 };
 
 /// Whether CUDA cores scale and add the products of `type`: of all types that is the one whose
@@ -56,7 +57,16 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] std::int64_t raster_group(const std::vector<int>& gpc_sizes,
                                           std::int64_t bands) const;
 
-  [[nodiscard]] Box a_box(const TilePlace& at, std::int64_t step) const;
+  /// CTAs of a cluster along m and along n; a tile's shared operand lies in as many slices.
+  [[nodiscard]] int cluster_rows() const {
+    return tile_.side == ClusterSide::rows ? tile_.cluster : 1;
+  }
+  [[nodiscard]] int cluster_columns() const { return tile_.cluster / cluster_rows(); }
+  /// Box::filled of so many rows or columns of a tile that lie outside the product.
+  [[nodiscard]] double filled(double outside, double step_bytes) const {
+    return filled_reads_ * outside * step_bytes;
+  }
+  [[nodiscard]] Box a_box(const TilePlace& at, std::int64_t step, int slice) const;
   [[nodiscard]] Box b_box(const TilePlace& at, std::int64_t step, int slice) const;
   [[nodiscard]] Box c_box(const TilePlace& at, bool partial) const;
 
@@ -66,6 +76,8 @@ class GemmKernel : public TileKernel {
   double a_step_bytes_ = 0;   ///< Per row and step, scales included.
   double b_step_bytes_ = 0;   ///< Per column and step, scales included.
   double c_bytes_ = 2;
+  double filled_reads_ = 0;  ///< The implementation's `filled_reads`: what a byte of a box beyond
+                             ///< its tensor costs, in bytes read from L2.
   bool accumulate_ = false;
   std::int64_t switch_cycles_ = 0;  ///< Before the first load of another group's tile.
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "models/kernels/gemm_kernel.hpp"
+#include "models/kernels/tile_choice.hpp"
 
 namespace tessera::kernels {
 
@@ -214,7 +216,7 @@ std::vector<WarmBox> GroupedGemmKernel::warm_boxes() const {
     if (residency_.activations)
       for (std::int64_t row = 0; row < rows; ++row)
         for (std::int64_t step = 0; step < g.steps; ++step)
-          boxes.push_back({a_box(at(g, row, 0), step), false});
+          boxes.push_back({a_box(at(g, row, 0), step, 0), false});
   }
   std::erase_if(boxes, [](const WarmBox& warm) { return warm.box.bytes == 0; });
   return boxes;
@@ -224,11 +226,21 @@ std::vector<WarmBox> GroupedGemmKernel::warm_boxes() const {
 
 std::vector<GemmConfiguration> grouped_gemm_configurations(const GroupedGemm& grouped,
                                                            const device::DeviceSpec& device,
-                                                           const Implementation& implementation) {
+                                                           const Implementation& implementation,
+                                                           int sms) {
+  const auto groups = static_cast<std::int64_t>(grouped.sizes.size());
   const std::int64_t largest =
-      grouped.sizes.empty() ? 0 : *std::max_element(grouped.sizes.begin(), grouped.sizes.end());
+      groups == 0 ? 0 : *std::max_element(grouped.sizes.begin(), grouped.sizes.end());
+  // The host knows the sum of the sizes, not the sizes.
+  const bool counts_waves = implementation.choice != TileChoice::fastest && groups > 0;
+  const std::int64_t expected =
+      counts_waves
+          ? divide_up(std::accumulate(grouped.sizes.begin(), grouped.sizes.end(), std::int64_t{0}),
+                      groups)
+          : largest;
+  const workload::Gemm typical = product(grouped, expected);
   std::vector<GemmConfiguration> configurations =
-      gemm_configurations(product(grouped, largest), device, implementation);
+      gemm_configurations(typical, device, implementation);
   // A tile of a contiguous layout must not straddle two groups.
   const bool contiguous = grouped.varying == GroupedGemm::Varying::rows && !grouped.masked;
   // Scales of block-scaled rows lie in atoms that a tile takes whole.
@@ -243,6 +255,8 @@ std::vector<GemmConfiguration> grouped_gemm_configurations(const GroupedGemm& gr
            (contiguous && alignment(implementation) % c.tile.m != 0 &&
             alignment(implementation) > 1);
   });
+  if (counts_waves && !configurations.empty())
+    return {choose_tile(typical, groups, sms, implementation, configurations)};
   return configurations;
 }
 

@@ -11,10 +11,12 @@
 
 namespace tessera::kernels {
 
-/// Every configuration of `implementation` that fits `device` for `grouped`.
+/// Every configuration of `implementation` that fits `device` for `grouped`; of a library that
+/// counts waves the one that it takes on `sms` SMs for groups of the mean size.
 std::vector<GemmConfiguration> grouped_gemm_configurations(const workload::GroupedGemm& grouped,
                                                            const device::DeviceSpec& device,
-                                                           const Implementation& implementation);
+                                                           const Implementation& implementation,
+                                                           int sms);
 
 /// Products of different sizes in one launch: tiles belong to one group each, and run through the
 /// groups in order. Rows vary: C_g[m_g,n] = A_g[m_g,k] B_g[k,n]; a contiguous layout pads m_g to

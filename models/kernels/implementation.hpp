@@ -53,7 +53,25 @@ enum class Accumulation {
 /// How a library picks one of its tiles.
 enum class TileChoice {
   fastest,       ///< As if it had timed them all: the best of the candidates is simulated.
-  fewest_waves,  ///< Fewest waves, then the fullest last wave, then the least waste (DeepGEMM).
+  fewest_waves,  ///< Fewest waves, then the fullest last wave, then the least waste (DeepGEMM of
+                 ///< 2025).
+  paired_waves,  ///< One wave, or pairs of tiles, then as fewest_waves (DeepGEMM of 2026 on
+                 ///< Blackwell).
+};
+
+/// Which two tiles a library that counts waves gives to a cluster of two, to share an operand.
+enum class Pairing {
+  none,
+  rows,     ///< One above the other, where tile rows pair up (DeepGEMM on Blackwell).
+  columns,  ///< Beside each other, where whole tile columns pair up (DeepGEMM's first release).
+  longer,   ///< High tiles beside each other, others one above the other; the last tiles of an odd
+            ///< number share nothing (DeepGEMM on Hopper).
+};
+
+/// How the CTAs of a cluster lie.
+enum class ClusterSide {
+  rows,     ///< One above the other: they share B.
+  columns,  ///< Beside each other: they share A.
 };
 
 /// For which decodes a library takes a tile.
@@ -118,8 +136,12 @@ struct TileShape {
   int m = 128;
   int n = 128;
   int k_bytes = 128;  ///< Depth of a step, in bytes of the A operand.
-  int cluster = 1;    ///< CTAs along m that share the B operand.
+  int cluster = 1;  ///< CTAs that share an operand.
+  ClusterSide side = ClusterSide::rows;
+  bool lone_rest = false;  ///< Tiles that do not fill a cluster make clusters that share nothing;
+                           ///< otherwise a cluster's other CTAs idle.
   int ctas_per_sm = 1;
+  bool swapped = false;  ///< The product is computed transposed: n on the instruction's m.
   int stages = 0;     ///< Steps of loads in flight; 0: as many as fit.
   int consumers = 0;  ///< Attention: groups of 128 threads that share the tile; 0: one for 64 rows.
   int rows_from = 0;  ///< Rows of the product for which the library takes it,
@@ -171,6 +193,10 @@ struct Implementation {
   KeyPartition partition = KeyPartition::whole;
   Combination combination = Combination::in_kernel;
   TileChoice choice = TileChoice::fastest;
+  bool swizzled_store = true;  ///< Tiles are staged for their store without bank conflicts.
+  bool awaited_store = false;  ///< A warpgroup goes on when its store has arrived in L2.
+  Pairing pairing = Pairing::none;  ///< Of a library that counts waves.
+  int pairing_rows = 0;             ///< Rows of the product from which on it pairs tiles.
   std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
   AttentionTraits attention;
   std::optional<WarpTraits> warps;  ///< Attention: forward by mma.sync.

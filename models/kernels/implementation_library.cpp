@@ -47,7 +47,11 @@ const std::vector<std::pair<std::string, Combination>> kCombinations = {
     {"if_split", Combination::if_split},
     {"always", Combination::always}};
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
-    {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves}};
+    {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves},
+    {"paired_waves", TileChoice::paired_waves}};
+const std::vector<std::pair<std::string, Pairing>> kPairings = {{"rows", Pairing::rows},
+                                                                {"columns", Pairing::columns},
+                                                                {"longer", Pairing::longer}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
     {"none", KeySplit::none},
     {"fill", KeySplit::fill},
@@ -83,6 +87,7 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.n = static_cast<int>(node.integer("n", 8, 1024));
   tile.k_bytes = static_cast<int>(node.integer_or("k_bytes", 32, 1024, k_bytes));
   tile.cluster = static_cast<int>(node.integer_or("cluster", 1, 16, 1));
+  tile.swapped = node.boolean_or("swapped", false);
   tile.stages = static_cast<int>(node.integer_or("stages", 0, 64, 0));
   tile.consumers = static_cast<int>(node.integer_or("consumers", 0, 8, 0));
   tile.rows_from = static_cast<int>(node.integer_or("rows_from", 0, 1 << 30, 0));
@@ -191,6 +196,13 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   if (root.has("partition")) result.partition = root.choice("partition", kPartitions);
   if (root.has("combination")) result.combination = root.choice("combination", kCombinations);
   if (root.has("choice")) result.choice = root.choice("choice", kChoices);
+  result.swizzled_store = root.boolean_or("swizzled_store", true);
+  result.awaited_store = root.boolean_or("awaited_store", false);
+  if (root.has("pairing")) {
+    const ConfigNode pairing = root.object("pairing");
+    result.pairing = pairing.choice("along", kPairings);
+    result.pairing_rows = static_cast<int>(pairing.integer("rows_from", 1, 1 << 30));
+  }
   if (root.has("attention")) result.attention = read_attention(root.object("attention"));
   if (root.has("decode")) result.decode = read_decode(root.object("decode"));
   if (root.has("warps")) result.warps = read_warps(root.object("warps"));

@@ -12,6 +12,7 @@
 #include "models/kernels/mla_decode.hpp"
 #include "models/kernels/select_top_k.hpp"
 #include "models/kernels/stream.hpp"
+#include "models/kernels/tile_choice.hpp"
 #include "models/kernels/warp_attention.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -23,19 +24,19 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
                                                        const Residency& residency,
                                                        const std::vector<int>& gpc_sizes) {
   std::vector<std::unique_ptr<TileKernel>> launches;
+  const int sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), 0);
   if (const auto* gemm = std::get_if<workload::Gemm>(&op)) {
     std::vector<GemmConfiguration> configurations =
         gemm_configurations(*gemm, device, implementation);
-    if (implementation.choice == TileChoice::fewest_waves && !configurations.empty())
-      configurations = {choose_by_waves(
-          *gemm, std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), 0), configurations)};
+    if (implementation.choice != TileChoice::fastest && !configurations.empty())
+      configurations = {choose_tile(*gemm, gemm->batch, sms, implementation, configurations)};
     for (const GemmConfiguration& configuration : configurations)
       launches.push_back(
           make_gemm(*gemm, device, implementation, configuration, residency, gpc_sizes));
   }
   if (const auto* grouped = std::get_if<workload::GroupedGemm>(&op)) {
     for (const GemmConfiguration& configuration :
-         grouped_gemm_configurations(*grouped, device, implementation))
+         grouped_gemm_configurations(*grouped, device, implementation, sms))
       launches.push_back(
           make_grouped_gemm(*grouped, device, implementation, configuration, residency, gpc_sizes));
   }

@@ -20,6 +20,7 @@ struct TileWork {
   double shared_memory = 0;
   double load_bytes = 0;       ///< L2 to this SM; of a multicast box its share.
   double multicast_bytes = 0;  ///< Arrive beside them, loaded by other CTAs of the cluster.
+  double filled_bytes = 0;     ///< Box::filled of its loads.
   double loads = 0;            ///< Copy instructions issued.
   double waiting = 0;  ///< Latencies that occupy no pipe; they count where steps are serial.
 };

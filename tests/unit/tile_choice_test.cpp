@@ -1,21 +1,24 @@
 #include <catch2/catch_test_macros.hpp>
 
-#include "models/kernels/gemm.hpp"
+#include "models/kernels/tile_choice.hpp"
 
 namespace tessera::kernels {
 namespace {
 
 std::vector<GemmConfiguration> tiles() {
   std::vector<GemmConfiguration> all;
-  for (const int cluster : {1, 2})
-    for (const int m : {64, 128})
-      for (const int n : {16, 32, 64, 128, 160})
-        all.push_back({{.m = m, .n = n, .cluster = cluster}, 1});
+  for (const int m : {64, 128})
+    for (const int n : {16, 32, 64, 128, 160}) all.push_back({{.m = m, .n = n}, 1});
   return all;
 }
 
-TileShape chosen(std::int64_t m, std::int64_t n) {
-  return choose_by_waves({.m = m, .n = n, .k = 1024}, 132, tiles()).tile;
+TileShape chosen(std::int64_t m, std::int64_t n, Pairing pairing = Pairing::none,
+                 int pairing_rows = 512, std::int64_t products = 1) {
+  Implementation implementation;
+  implementation.choice = TileChoice::fewest_waves;
+  implementation.pairing = pairing;
+  implementation.pairing_rows = pairing_rows;
+  return choose_tile({.m = m, .n = n, .k = 1024}, products, 132, implementation, tiles()).tile;
 }
 
 }  // namespace
@@ -26,9 +29,54 @@ TEST_CASE("one wave as full as it gets comes before wide tiles", "[tile_choice]"
   CHECK(chosen(8, 2048).m == 64);
 }
 
-TEST_CASE("tiles are multicast from 512 rows on, where their rows pair up", "[tile_choice]") {
-  CHECK(chosen(384, 4096).cluster == 1);
-  CHECK(chosen(4096, 4096).cluster == 2);
+TEST_CASE("waves are those of all products together", "[tile_choice]") {
+  CHECK(chosen(8, 2048, Pairing::none, 512, 4).n == 64);  // 4 times 32 tiles of 132
+}
+
+TEST_CASE("tile rows are paired from so many rows on, where they pair up", "[tile_choice]") {
+  CHECK(chosen(384, 4096, Pairing::rows).cluster == 1);
+  CHECK(chosen(4096, 4096, Pairing::rows).cluster == 2);
+  CHECK(chosen(4096, 4096, Pairing::rows).side == ClusterSide::rows);
+  CHECK(chosen(4096 + 1, 4096, Pairing::rows).cluster == 1);
+  CHECK(chosen(4096, 4096).cluster == 1);
+}
+
+TEST_CASE("tile columns are paired where they fill pairs", "[tile_choice]") {
+  const TileShape pairs = chosen(1024, 512, Pairing::columns, 1024);  // 16 x 8 tiles of 64 x 64
+  CHECK((pairs.m == 64 && pairs.n == 64));
+  CHECK(pairs.cluster == 2);
+  CHECK(pairs.side == ClusterSide::columns);
+  CHECK(chosen(960, 512, Pairing::columns, 1024).cluster == 1);   // too few rows
+  CHECK(chosen(1024, 448, Pairing::columns, 1024).cluster == 1);  // 7 tile columns
+}
+
+TEST_CASE("high tiles are paired beside each other, others one above the other",
+          "[tile_choice]") {
+  const TileShape high = chosen(16384, 16, Pairing::longer);  // 128 tiles of 128 x 16
+  CHECK((high.m == 128 && high.n == 16));
+  CHECK(high.side == ClusterSide::columns);
+  const TileShape wide = chosen(513, 16384, Pairing::longer);
+  CHECK(wide.m <= wide.n);
+  CHECK(wide.side == ClusterSide::rows);
+  CHECK((wide.cluster == 2 && wide.lone_rest));
+}
+
+TEST_CASE("pairs come before fewer waves, unless one wave is enough", "[tile_choice]") {
+  Implementation implementation;
+  implementation.choice = TileChoice::paired_waves;
+  std::vector<GemmConfiguration> all;
+  for (const int n : {32, 64, 128, 256}) all.push_back({{.m = 128, .n = n}, 1});
+  for (const int m : {64, 128, 256}) all.push_back({{.m = m, .n = 128, .swapped = true}, 1});
+  const auto taken = [&](std::int64_t m, std::int64_t n) {
+    return choose_tile({.m = m, .n = n, .k = 1024}, 1, 148, implementation, all).tile;
+  };
+  CHECK(taken(4096, 4096).cluster == 2);
+  // 33 tile rows do not pair up; 32 tile columns of the product computed transposed do.
+  const TileShape odd = taken(4096 + 1, 4096);
+  CHECK((odd.cluster == 2 && odd.swapped && odd.side == ClusterSide::columns));
+  // 128 tiles of 128 x 32 would fill one wave better than 32 pairs of 64 x 128.
+  const TileShape few = taken(128, 4096);
+  CHECK((few.cluster == 2 && few.swapped && few.m == 64));
 }
 
 }  // namespace tessera::kernels

@@ -1,0 +1,127 @@
+#include "models/kernels/tile_choice.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+namespace tessera::kernels {
+namespace {
+
+using workload::Gemm;
+
+/// Tiles of all products, and how they fill the SMs.
+struct Waves {
+  std::int64_t tiles = 0;
+  std::int64_t count = 0;
+  std::int64_t last = 0;  ///< Tiles of the last one.
+};
+
+Waves waves_of(const Gemm& gemm, std::int64_t products, int sms, const TileShape& tile) {
+  Waves waves;
+  waves.tiles = products * divide_up(gemm.m, tile.m) * divide_up(gemm.n, tile.n);
+  waves.count = divide_up(waves.tiles, sms);
+  waves.last = waves.tiles % sms == 0 ? sms : waves.tiles % sms;
+  return waves;
+}
+
+/// Makes the tile one of a cluster of two where the library does.
+void pair_tiles(const Gemm& gemm, int sms, const Implementation& implementation, TileShape& tile) {
+  if (implementation.pairing == Pairing::none || gemm.m < implementation.pairing_rows ||
+      sms % 2 != 0)
+    return;
+  switch (implementation.pairing) {
+    case Pairing::none:
+      return;
+    case Pairing::rows:
+      if (divide_up(gemm.m, tile.m) % 2 == 0) tile.cluster = 2;
+      return;
+    case Pairing::columns:
+      if (gemm.n % (2 * static_cast<std::int64_t>(tile.n)) != 0) return;
+      tile.cluster = 2;
+      tile.side = ClusterSide::columns;
+      return;
+    case Pairing::longer:
+      tile.cluster = 2;
+      tile.side = tile.m > tile.n ? ClusterSide::columns : ClusterSide::rows;
+      tile.lone_rest = true;
+      return;
+  }
+}
+
+GemmConfiguration fewest_waves(const Gemm& gemm, std::int64_t products, int sms,
+                               const Implementation& implementation,
+                               const std::vector<GemmConfiguration>& configurations) {
+  struct Candidate {
+    const GemmConfiguration* configuration;
+    Waves waves;
+  };
+  const auto beats = [&](const Candidate& a, const Candidate& b) {
+    if (a.waves.count != b.waves.count) return a.waves.count < b.waves.count;
+    if (a.waves.last != b.waves.last) return a.waves.last > b.waves.last;
+    const TileShape& x = a.configuration->tile;
+    const TileShape& y = b.configuration->tile;
+    if (x.m == y.m) return x.n < y.n;
+    if (x.n == y.n) return x.m < y.m;
+    return x.n > y.n && x.n <= gemm.n && x.m <= gemm.m;
+  };
+  Candidate best{nullptr, {}};
+  for (const GemmConfiguration& configuration : configurations) {
+    const Candidate candidate{&configuration, waves_of(gemm, products, sms, configuration.tile)};
+    if (best.configuration == nullptr || beats(candidate, best)) best = candidate;
+  }
+  GemmConfiguration chosen = *best.configuration;
+  if (products == 1) pair_tiles(gemm, sms, implementation, chosen.tile);
+  return chosen;
+}
+
+/// The tile alone, above and beside another one.
+std::vector<TileShape> with_pairs(const TileShape& tile, int sms) {
+  std::vector<TileShape> all{tile};
+  if (sms % 2 != 0) return all;
+  for (const ClusterSide side : {ClusterSide::columns, ClusterSide::rows}) {
+    all.push_back(tile);
+    all.back().cluster = 2;
+    all.back().side = side;
+  }
+  return all;
+}
+
+GemmConfiguration paired_waves(const Gemm& gemm, std::int64_t products, int sms,
+                               const std::vector<GemmConfiguration>& configurations) {
+  constexpr int kMmaRows = 128;  // on the long side of the instruction, where pairs lie
+  // Smaller is better, in this order.
+  const auto rank_of = [](const TileShape& tile, const Waves& waves) {
+    const std::int64_t single = waves.count == 1 ? 0 : 1;
+    return std::tuple{single,      -tile.cluster,   waves.count,
+                      -waves.last, tile.m + tile.n, tile.m * tile.n};
+  };
+  GemmConfiguration best = configurations.front();
+  auto least = rank_of(best.tile, waves_of(gemm, products, sms, best.tile));
+  for (const GemmConfiguration& configuration : configurations) {
+    const Waves waves = waves_of(gemm, products, sms, configuration.tile);
+    for (const TileShape& tile : with_pairs(configuration.tile, sms)) {
+      const bool beside = tile.side == ClusterSide::columns;
+      if (tile.cluster > 1) {
+        const std::int64_t along = beside ? divide_up(gemm.n, tile.n) : divide_up(gemm.m, tile.m);
+        if (along % 2 != 0 || (beside ? tile.n : tile.m) != kMmaRows) continue;
+        if (beside != tile.swapped) continue;
+      }
+      const auto rank = rank_of(tile, waves);
+      if (rank >= least) continue;
+      least = rank;
+      best = {tile, configuration.split};
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+GemmConfiguration choose_tile(const Gemm& gemm, std::int64_t products, int sms,
+                              const Implementation& implementation,
+                              const std::vector<GemmConfiguration>& configurations) {
+  if (implementation.choice == TileChoice::paired_waves)
+    return paired_waves(gemm, products, sms, configurations);
+  return fewest_waves(gemm, products, sms, implementation, configurations);
+}
+
+}  // namespace tessera::kernels

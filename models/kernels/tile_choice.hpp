@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/kernels/gemm.hpp"
+#include "models/kernels/implementation.hpp"
+#include "models/workload/operators.hpp"
+
+/// Which tile a library takes that does not time its candidates: rules of released code, so that a
+/// product runs as it would, well or badly chosen.
+namespace tessera::kernels {
+
+/// Of `configurations`, those of `implementation` for `products` products like `gemm`, the one that
+/// it launches on `sms` SMs, its tiles paired in clusters of two where the library pairs them.
+/// Requires: at least one configuration, and a choice that is not `fastest`.
+/// Source: DeepGEMM, csrc/jit_kernels/heuristics/common.hpp of 2025 and sm100.hpp of 2026;
+/// TensorRT-LLM 1.3, deep_gemm/compiler.cuh.
+GemmConfiguration choose_tile(const workload::Gemm& gemm, std::int64_t products, int sms,
+                              const Implementation& implementation,
+                              const std::vector<GemmConfiguration>& configurations);
+
+}  // namespace tessera::kernels
