@@ -31,7 +31,7 @@ namespace {
 /// Hopper's kernel that promotes sums of FP8 products, with scales of blocks, which add 3 % to the
 /// bytes: cuBLAS without fast accumulation is taken to be as fast.
 // assumed: nobody published how fast cuBLAS is then
-constexpr const char* kPromoting = "cutlass_block_hopper";
+constexpr const char* kPromoting = "trtllm_block_hopper";
 
 workload::Operator with_blocks(const workload::Operator& op) {
   workload::Gemm gemm = std::get<workload::Gemm>(op);

@@ -64,7 +64,7 @@ TEST_CASE("a call is its library's cast and its library's product", "[measured]"
   const MeasuredCall block = gemm_call("trtllm", "fp8_block", "", "");
   REQUIRE(block.kernels.size() == 2);
   CHECK(block.kernels[0].implementation == "trtllm_quantise_block");
-  CHECK(block.kernels[1].implementation == "cutlass_block_hopper");
+  CHECK(block.kernels[1].implementation == "trtllm_block_hopper");
   CHECK(block.kernels[1].context.enqueue_us == 0);
   // The trtllm collection has one activation for all weights; what the cast wrote is there anyway.
   CHECK(block.kernels[1].context.activation_reuse_bytes == 0);
