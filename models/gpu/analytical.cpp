@@ -76,9 +76,8 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double stored = plan.overlapped_epilogue ? plan.store_bytes / plan.steps : 0.0;
   const double arriving = work.load_bytes + work.multicast_bytes;
   const double port = resident * std::max(arriving, stored) / machine.sm_port_bytes;
-  const double l2 =
-      (sliced_bytes(machine, plan, active) + active * (work.filled_bytes + stored)) /
-      machine.l2_bytes;
+  const double l2 = (sliced_bytes(machine, plan, active) + active * (work.filled_bytes + stored)) /
+                    machine.l2_bytes;
   const double hbm = active * hbm_step.cycles(machine);
   const double miss = hbm_step.read > 0.25 * work.load_bytes ? machine.hbm_latency : 0.0;
   // A stage is held from its request until its step is done.

@@ -64,13 +64,13 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
   delay_lone_tall_tiles(gpc_sizes);
   const std::int64_t clusters = plan_.tiles / split_;
   // Of an average CTA tile: CTAs of a cluster that have none lower it.
-  const auto places = static_cast<double>(clusters * tile_.cluster) /
-                      static_cast<double>(gemm_.batch);
+  const auto places =
+      static_cast<double>(clusters * tile_.cluster) / static_cast<double>(gemm_.batch);
   const double row_places = places / static_cast<double>(tile_columns_);
-  describe_tiles(static_cast<double>(gemm_.m) /
-                     std::max(static_cast<double>(tile_rows_), row_places),
-                 static_cast<double>(gemm_.n) / static_cast<double>(tile_columns_),
-                 static_cast<double>(total_steps_ * clusters));
+  describe_tiles(
+      static_cast<double>(gemm_.m) / std::max(static_cast<double>(tile_rows_), row_places),
+      static_cast<double>(gemm_.n) / static_cast<double>(tile_columns_),
+      static_cast<double>(total_steps_ * clusters));
   plan_.shared_rows = group_;
   plan_.shared_parts = split_;
   plan_.shared_row_bytes =
@@ -130,8 +130,7 @@ void DenseGemm::describe_rereads() {
   const double b_product = static_cast<double>(gemm_.n) * depth * b_step_bytes_;
   const double group_rows = std::min(static_cast<double>(group_ * tile_.m * cluster_rows()),
                                      static_cast<double>(gemm_.m));
-  plan_.reread_bytes =
-      static_cast<double>(gemm_.batch) * std::max(0.0, groups - 1) * b_product;
+  plan_.reread_bytes = static_cast<double>(gemm_.batch) * std::max(0.0, groups - 1) * b_product;
   plan_.reuse_distance = b_product + group_rows * depth * a_step_bytes_;
 }
 
@@ -159,9 +158,8 @@ TilePlace DenseGemm::in_rest(const Cta& cta, std::int64_t batch, std::int64_t in
                              std::int64_t split) const {
   // Along the last tile row or column.
   const std::int64_t along = index * tile_.cluster + cta.rank;
-  TilePlace place = tile_.side == ClusterSide::rows
-                        ? at(batch, tile_rows_ - 1, along, split)
-                        : at(batch, along, tile_columns_ - 1, split);
+  TilePlace place = tile_.side == ClusterSide::rows ? at(batch, tile_rows_ - 1, along, split)
+                                                    : at(batch, along, tile_columns_ - 1, split);
   place.alone = true;
   return place;
 }

@@ -82,8 +82,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   // Accumulators to the output type, then through shared memory to the copy engine.
   const double elements = static_cast<double>(tile_.m) * tile_.n;
   const double convert = elements / (2.0 * device.sm.conversion_lanes);  // packed pairs
-  const double conflicts =
-      implementation_.swizzled_store ? 1 : bank_conflicts(tile_.n * c_bytes_);
+  const double conflicts = implementation_.swizzled_store ? 1 : bank_conflicts(tile_.n * c_bytes_);
   const double through = conflicts * elements * c_bytes_ / device.sm.shared_memory_rate;
   epilogue_cycles_ = std::llround(convert + through);
   if (promotes(implementation_, gemm.type)) {
@@ -206,8 +205,8 @@ Box GemmKernel::b_box(const TilePlace& at, std::int64_t step, int slice) const {
       .row = static_cast<std::uint32_t>(at.b_row),
       .column = static_cast<std::uint32_t>(step * cluster_rows() + slice),
       .bytes = static_cast<std::uint32_t>(std::max(1.0, columns * b_step_bytes_ / cluster_rows())),
-      .filled = static_cast<std::uint32_t>(filled(tile_.n - columns, b_step_bytes_) /
-                                           cluster_rows())};
+      .filled =
+          static_cast<std::uint32_t>(filled(tile_.n - columns, b_step_bytes_) / cluster_rows())};
 }
 
 Box GemmKernel::c_box(const TilePlace& at, bool partial) const {

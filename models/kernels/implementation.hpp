@@ -136,13 +136,13 @@ struct TileShape {
   int m = 128;
   int n = 128;
   int k_bytes = 128;  ///< Depth of a step, in bytes of the A operand.
-  int cluster = 1;  ///< CTAs that share an operand.
+  int cluster = 1;    ///< CTAs that share an operand.
   ClusterSide side = ClusterSide::rows;
   bool lone_rest = false;  ///< Tiles that do not fill a cluster make clusters that share nothing;
                            ///< otherwise a cluster's other CTAs idle.
   int ctas_per_sm = 1;
   bool swapped = false;  ///< The product is computed transposed: n on the instruction's m.
-  int stages = 0;     ///< Steps of loads in flight; 0: as many as fit.
+  int stages = 0;        ///< Steps of loads in flight; 0: as many as fit.
   int consumers = 0;  ///< Attention: groups of 128 threads that share the tile; 0: one for 64 rows.
   int rows_from = 0;  ///< Rows of the product for which the library takes it,
   int rows_to = 0;    ///< up to these; 0: any.
@@ -193,10 +193,10 @@ struct Implementation {
   KeyPartition partition = KeyPartition::whole;
   Combination combination = Combination::in_kernel;
   TileChoice choice = TileChoice::fastest;
-  bool swizzled_store = true;  ///< Tiles are staged for their store without bank conflicts.
-  bool awaited_store = false;  ///< A warpgroup goes on when its store has arrived in L2.
-  Pairing pairing = Pairing::none;  ///< Of a library that counts waves.
-  int pairing_rows = 0;             ///< Rows of the product from which on it pairs tiles.
+  bool swizzled_store = true;          ///< Tiles are staged for their store without bank conflicts.
+  bool awaited_store = false;          ///< A warpgroup goes on when its store has arrived in L2.
+  Pairing pairing = Pairing::none;     ///< Of a library that counts waves.
+  int pairing_rows = 0;                ///< Rows of the product from which on it pairs tiles.
   std::optional<DecodeTraits> decode;  ///< Attention: a kernel for few queries a sequence.
   AttentionTraits attention;
   std::optional<WarpTraits> warps;  ///< Attention: forward by mma.sync.

@@ -47,11 +47,11 @@ const std::vector<std::pair<std::string, Combination>> kCombinations = {
     {"if_split", Combination::if_split},
     {"always", Combination::always}};
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
-    {"fastest", TileChoice::fastest}, {"fewest_waves", TileChoice::fewest_waves},
+    {"fastest", TileChoice::fastest},
+    {"fewest_waves", TileChoice::fewest_waves},
     {"paired_waves", TileChoice::paired_waves}};
-const std::vector<std::pair<std::string, Pairing>> kPairings = {{"rows", Pairing::rows},
-                                                                {"columns", Pairing::columns},
-                                                                {"longer", Pairing::longer}};
+const std::vector<std::pair<std::string, Pairing>> kPairings = {
+    {"rows", Pairing::rows}, {"columns", Pairing::columns}, {"longer", Pairing::longer}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
     {"none", KeySplit::none},
     {"fill", KeySplit::fill},

@@ -17,8 +17,8 @@ struct Box {
   std::uint32_t row = 0;     ///< Index of the box, not of the element.
   std::uint32_t column = 0;
   std::uint32_t bytes = 0;
-  std::uint32_t filled = 0;  ///< What the copy engine's zeros beyond the tensor take of L2's rate, as
-                             ///< bytes that nobody shares.
+  std::uint32_t filled = 0;  ///< What the copy engine's zeros beyond the tensor take of L2's rate,
+                             ///< as bytes that nobody shares.
 };
 
 /// A barrier in the shared memory of a CTA: counts arrivals, never resets. Roles wait for a count.

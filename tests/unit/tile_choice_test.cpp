@@ -50,8 +50,7 @@ TEST_CASE("tile columns are paired where they fill pairs", "[tile_choice]") {
   CHECK(chosen(1024, 448, Pairing::columns, 1024).cluster == 1);  // 7 tile columns
 }
 
-TEST_CASE("high tiles are paired beside each other, others one above the other",
-          "[tile_choice]") {
+TEST_CASE("high tiles are paired beside each other, others one above the other", "[tile_choice]") {
   const TileShape high = chosen(16384, 16, Pairing::longer);  // 128 tiles of 128 x 16
   CHECK((high.m == 128 && high.n == 16));
   CHECK(high.side == ClusterSide::columns);
