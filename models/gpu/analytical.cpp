@@ -134,8 +134,8 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
       plan.persistent ? 0.0
                       : (machine.cta_launch_cycles + plan.prologue_cycles + machine.l2_latency) /
                             plan.ctas_per_sm;
-  double cycles =
-      plan.prologue_cycles + machine.l2_latency + (traffic.read > 0 ? machine.hbm_latency : 0.0);
+  double cycles = plan.prologue_cycles + plan.walk_cycles + machine.l2_latency +
+                  (traffic.read > 0 ? machine.hbm_latency : 0.0);
   double tail = 0;
   if (full_waves > 0) {
     const auto [wave, wave_tail] = tile_cycles(slots);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 namespace tessera::kernels {
 namespace {
@@ -241,10 +242,13 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
   co_await delay(std::llround(plan_.prologue_cycles));
   std::int64_t use = 0;
   std::int64_t group = -1;
+  std::int64_t walked = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const TilePlace at = place(cta, tile);
+    if (walk_cycles_ > 0)
+      co_await delay(walk_cycles_ * (at.group - std::exchange(walked, at.group)));
     if (switch_cycles_ > 0 && t > 0 && at.group != group) co_await delay(switch_cycles_);
     group = at.group;
     for (std::int64_t step = at.first_step; step < at.last_step; ++step, ++use) {
@@ -273,6 +277,7 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
       }
     }
   }
+  if (walk_cycles_ > 0) co_await delay(walk_cycles_ * (walked_groups_ - walked));
 }
 
 /// One of `consumers` warpgroup sets that multiply and store whole tiles in turn.

@@ -80,6 +80,8 @@ class GemmKernel : public TileKernel {
                              ///< its tensor costs, in bytes read from L2.
   bool accumulate_ = false;
   std::int64_t switch_cycles_ = 0;  ///< Before the first load of another group's tile.
+  std::int64_t walk_cycles_ = 0;    ///< For each group that a CTA passes, its own or not.
+  std::int64_t walked_groups_ = 0;  ///< That every CTA passes before it ends.
 
  private:
   [[nodiscard]] bool awaits_old_values() const {

@@ -82,6 +82,8 @@ GroupedGemmKernel::GroupedGemmKernel(const GroupedGemm& grouped, const device::D
   columns_ = divide_up(grouped.n, tile_.n);
   switch_cycles_ = std::llround(parameter_or(implementation, "group_switch", 0) *
                                 descriptor_pairs(grouped.type));
+  walk_cycles_ = std::llround(parameter_or(implementation, "group_walk", 0));
+  walked_groups_ = static_cast<std::int64_t>(grouped.sizes.size());
   lay_out(implementation, gpc_sizes);
   describe_groups();
   describe_switches(gpc_sizes);
@@ -155,13 +157,17 @@ void GroupedGemmKernel::describe_groups() {
 /// A persistent CTA's next tile is as many tiles on as clusters run at once: in another group where
 /// groups are smaller than that.
 void GroupedGemmKernel::describe_switches(const std::vector<int>& gpc_sizes) {
-  if (groups_.empty() || switch_cycles_ == 0) return;
-  plan_.prologue_cycles += static_cast<double>(switch_cycles_);  // of the first group
+  if (groups_.empty()) return;
   double slots = 0;
   for (const int size : gpc_sizes) {
     const int clusters = size * tile_.ctas_per_sm / tile_.cluster;  // whole ones
     slots += clusters;
   }
+  // CTAs with several tiles walk on while they multiply.
+  plan_.walk_cycles = static_cast<double>(walk_cycles_ * walked_groups_) *
+                      std::min(1.0, slots / static_cast<double>(plan_.tiles));
+  if (switch_cycles_ == 0) return;
+  plan_.prologue_cycles += static_cast<double>(switch_cycles_);  // of the first group
   const double of_group = static_cast<double>(plan_.tiles) / static_cast<double>(groups_.size());
   plan_.switch_cycles =
       static_cast<double>(switch_cycles_) * std::min(1.0, slots / std::max(1.0, of_group));

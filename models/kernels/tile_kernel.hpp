@@ -51,6 +51,7 @@ struct LaunchPlan {
   TileWork step;
   TileWork epilogue;
   double prologue_cycles = 0;  ///< From the start of a CTA to its first load.
+  double walk_cycles = 0;      ///< Of a CTA among groups, as far as no tile hides it.
   double switch_cycles = 0;    ///< Before an average tile's first load, beside other CTAs' loads.
   double epilogue_cycles = 0;  ///< Of an epilogue, beside what its pipes and stores take.
   double store_bytes = 0;      ///< Written by a tile.
