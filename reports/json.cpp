@@ -9,14 +9,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 using core::Estimate;
 
-Json estimate_json(const Estimate& e) {
-  return {{"value", e.value},
-          {"unit", e.unit},
-          {"lower", e.lower},
-          {"upper", e.upper},
-          {"grade", core::to_string(e.grade)}};
-}
-
 template <class Rows, class Function>
 Json list(const Rows& rows, Function row_json) {
   Json array = Json::array();
@@ -81,6 +73,14 @@ Json sensitivity_json(const core::SensitivityRow& row) {
 }
 
 }  // namespace
+
+nlohmann::ordered_json estimate_json(const Estimate& estimate) {
+  return {{"value", estimate.value},
+          {"unit", estimate.unit},
+          {"lower", estimate.lower},
+          {"upper", estimate.upper},
+          {"grade", core::to_string(estimate.grade)}};
+}
 
 std::string to_json(const core::Result& result) {
   Json quantities = Json::object();

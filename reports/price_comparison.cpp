@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "reports/json.hpp"
+
 namespace tessera::reports {
 namespace {
 
@@ -61,14 +63,6 @@ std::string parts_text(const GpuHour& useful, const GpuHour& owned) {
                             money(owned.total.value), money(total.value),
                             fmt::format("{} to {}", money(total.lower), money(total.upper)),
                             core::to_string(total.grade));
-}
-
-Json estimate_json(const Estimate& e) {
-  return {{"value", e.value},
-          {"unit", e.unit},
-          {"lower", e.lower},
-          {"upper", e.upper},
-          {"grade", core::to_string(e.grade)}};
 }
 
 Json hour_json(const GpuHour& hour) {

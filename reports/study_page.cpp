@@ -264,7 +264,7 @@ std::string assumptions_section(const StudyResult& study) {
   return body.empty() ? "" : section("What the answer rests on", body);
 }
 
-Json estimate_json(const Estimate& e) {
+Json range_json(const Estimate& e) {
   return {{"value", e.value}, {"lower", e.lower}, {"upper", e.upper}};
 }
 
@@ -285,8 +285,8 @@ Json front_json(const StudyResult& study) {
     points.push_back({{"name", point_name(study, study.points[i])},
                       {"series", series_of(study, study.points[i])},
                       {"job", study.points[i].job},
-                      {"x", estimate_json(*x)},
-                      {"y", estimate_json(*y)},
+                      {"x", range_json(*x)},
+                      {"y", range_json(*y)},
                       {"front", on != on_front.end()},
                       {"certain", on != on_front.end() && on->second}});
   }
@@ -303,7 +303,7 @@ Json costs_json(const StudyResult& study) {
     Json items = Json::array();
     Estimate total = parts.front().second;
     const auto add = [&](const std::string& item, const Estimate& e) {
-      Json json = estimate_json(e);
+      Json json = range_json(e);
       json["item"] = item;
       json["unit"] = e.unit;
       json["grade"] = core::to_string(e.grade);

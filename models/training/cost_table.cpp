@@ -82,14 +82,14 @@ const ExchangeCost& CostTable::exchange(workload::Exchange::Direction direction)
   const std::int64_t tokens =
       job_.micro_batch * job_.sequence_length / (job_.tensor * job_.context);
   const core::DataType type = dispatch ? job_.precision.dispatch : job_.precision.combine;
-  ExchangeCost cost = streams::exchange_cost(
-      exchanged(direction, tokens, type),
-      timer_.run(workload::Exchange{.direction = direction,
-                                    .tokens = tokens,
-                                    .hidden = job_.architecture.hidden,
-                                    .copies = load_.ranks_per_token,
-                                    .type = type},
-                 {.sms = job_.communication_sms}));
+  ExchangeCost cost =
+      streams::exchange_cost(exchanged(direction, tokens, type),
+                             timer_.run(workload::Exchange{.direction = direction,
+                                                           .tokens = tokens,
+                                                           .hidden = job_.architecture.hidden,
+                                                           .copies = load_.ranks_per_token,
+                                                           .type = type},
+                                        {.sms = job_.communication_sms}));
   return exchanges_.emplace(direction, std::move(cost)).first->second;
 }
 

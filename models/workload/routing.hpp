@@ -86,7 +86,8 @@ struct RoutedLoad : SlotLoad {
 /// replicas in turn, evenly (assumed: no preference for near ones).
 /// Ranks that do not fill nodes leave the last one with fewer. Deterministic in `spec`. Throws
 /// core::Refusal when experts or slots do not divide over ranks, or over nodes where these are the
-/// limit's groups, the limit leaves fewer than top_k experts, or an expert would get more rows than there are tokens.
+/// limit's groups, the limit leaves fewer than top_k experts, or an expert would get more rows than
+/// there are tokens.
 [[nodiscard]] RoutedLoad route(const MixtureOfExperts& moe, const RoutingSpec& spec,
                                std::int64_t tokens_per_rank, std::int64_t ranks,
                                std::int64_t ranks_per_node);

@@ -137,9 +137,12 @@ StudyStore::StudyStore(const fs::path& file) try : file_(file), lock_(file) {
 StudyStore::~StudyStore() = default;
 
 void StudyStore::check() {
+  // One moment's view: another sweep may be writing the schema.
+  database_->execute("BEGIN");
+  const bool empty = database_->text("SELECT count(*) FROM sqlite_master") == "0";
   const std::string application = database_->text("PRAGMA application_id");
   const std::string version = database_->text("PRAGMA user_version");
-  const bool empty = database_->text("SELECT count(*) FROM sqlite_master") == "0";
+  database_->execute("COMMIT");
   if (empty) return;
   if (application != std::to_string(kApplication))
     fail(file_, "which is another program's database; expected a store or nothing");
