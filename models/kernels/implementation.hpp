@@ -62,10 +62,9 @@ enum class TileChoice {
 /// Which two tiles a library that counts waves gives to a cluster of two, to share an operand.
 enum class Pairing {
   none,
-  rows,     ///< One above the other, where tile rows pair up (DeepGEMM on Blackwell).
   columns,  ///< Beside each other, where whole tile columns pair up (DeepGEMM's first release).
   longer,   ///< High tiles beside each other, others one above the other; the last tiles of an odd
-            ///< number share nothing (DeepGEMM on Hopper).
+            ///< number share nothing (DeepGEMM of 2025 on Hopper).
 };
 
 /// How the CTAs of a cluster lie.

@@ -50,8 +50,8 @@ const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest},
     {"fewest_waves", TileChoice::fewest_waves},
     {"paired_waves", TileChoice::paired_waves}};
-const std::vector<std::pair<std::string, Pairing>> kPairings = {
-    {"rows", Pairing::rows}, {"columns", Pairing::columns}, {"longer", Pairing::longer}};
+const std::vector<std::pair<std::string, Pairing>> kPairings = {{"columns", Pairing::columns},
+                                                                {"longer", Pairing::longer}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
     {"none", KeySplit::none},
     {"fill", KeySplit::fill},

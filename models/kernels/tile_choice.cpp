@@ -25,14 +25,9 @@ Waves waves_of(const Gemm& gemm, std::int64_t products, int sms, const TileShape
 
 /// Makes the tile one of a cluster of two where the library does.
 void pair_tiles(const Gemm& gemm, int sms, const Implementation& implementation, TileShape& tile) {
-  if (implementation.pairing == Pairing::none || gemm.m < implementation.pairing_rows ||
-      sms % 2 != 0)
-    return;
+  if (gemm.m < implementation.pairing_rows || sms % 2 != 0) return;
   switch (implementation.pairing) {
     case Pairing::none:
-      return;
-    case Pairing::rows:
-      if (divide_up(gemm.m, tile.m) % 2 == 0) tile.cluster = 2;
       return;
     case Pairing::columns:
       if (gemm.n % (2 * static_cast<std::int64_t>(tile.n)) != 0) return;
@@ -73,21 +68,8 @@ GemmConfiguration fewest_waves(const Gemm& gemm, std::int64_t products, int sms,
   return chosen;
 }
 
-/// The tile alone, above and beside another one.
-std::vector<TileShape> with_pairs(const TileShape& tile, int sms) {
-  std::vector<TileShape> all{tile};
-  if (sms % 2 != 0) return all;
-  for (const ClusterSide side : {ClusterSide::columns, ClusterSide::rows}) {
-    all.push_back(tile);
-    all.back().cluster = 2;
-    all.back().side = side;
-  }
-  return all;
-}
-
 GemmConfiguration paired_waves(const Gemm& gemm, std::int64_t products, int sms,
                                const std::vector<GemmConfiguration>& configurations) {
-  constexpr int kMmaRows = 128;  // on the long side of the instruction, where pairs lie
   // Smaller is better, in this order.
   const auto rank_of = [](const TileShape& tile, const Waves& waves) {
     const std::int64_t single = waves.count == 1 ? 0 : 1;
@@ -97,19 +79,18 @@ GemmConfiguration paired_waves(const Gemm& gemm, std::int64_t products, int sms,
   GemmConfiguration best = configurations.front();
   auto least = rank_of(best.tile, waves_of(gemm, products, sms, best.tile));
   for (const GemmConfiguration& configuration : configurations) {
-    const Waves waves = waves_of(gemm, products, sms, configuration.tile);
-    for (const TileShape& tile : with_pairs(configuration.tile, sms)) {
-      const bool beside = tile.side == ClusterSide::columns;
-      if (tile.cluster > 1) {
-        const std::int64_t along = beside ? divide_up(gemm.n, tile.n) : divide_up(gemm.m, tile.m);
-        if (along % 2 != 0 || (beside ? tile.n : tile.m) != kMmaRows) continue;
-        if (beside != tile.swapped) continue;
-      }
-      const auto rank = rank_of(tile, waves);
-      if (rank >= least) continue;
-      least = rank;
-      best = {tile, configuration.split};
+    TileShape tile = configuration.tile;
+    const Waves waves = waves_of(gemm, products, sms, tile);
+    // Along the instruction's long side, where two SMs multiply together.
+    const std::int64_t along = tile.swapped ? divide_up(gemm.n, tile.n) : divide_up(gemm.m, tile.m);
+    if (along % 2 == 0 && sms % 2 == 0) {
+      tile.cluster = 2;
+      tile.side = tile.swapped ? ClusterSide::columns : ClusterSide::rows;
     }
+    const auto rank = rank_of(tile, waves);
+    if (rank >= least) continue;
+    least = rank;
+    best = {tile, configuration.split};
   }
   return best;
 }

@@ -15,7 +15,7 @@ namespace tessera::kernels {
 /// it launches on `sms` SMs, its tiles paired in clusters of two where the library pairs them.
 /// Requires: at least one configuration, and a choice that is not `fastest`.
 /// Source: DeepGEMM, csrc/jit_kernels/heuristics/common.hpp of 2025 and sm100.hpp of 2026;
-/// TensorRT-LLM 1.3, deep_gemm/compiler.cuh.
+/// TensorRT-LLM 1.3, cpp/include/tensorrt_llm/deep_gemm/jit_utils.cuh.
 GemmConfiguration choose_tile(const workload::Gemm& gemm, std::int64_t products, int sms,
                               const Implementation& implementation,
                               const std::vector<GemmConfiguration>& configurations);

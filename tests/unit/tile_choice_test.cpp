@@ -33,14 +33,6 @@ TEST_CASE("waves are those of all products together", "[tile_choice]") {
   CHECK(chosen(8, 2048, Pairing::none, 512, 4).n == 64);  // 4 times 32 tiles of 132
 }
 
-TEST_CASE("tile rows are paired from so many rows on, where they pair up", "[tile_choice]") {
-  CHECK(chosen(384, 4096, Pairing::rows).cluster == 1);
-  CHECK(chosen(4096, 4096, Pairing::rows).cluster == 2);
-  CHECK(chosen(4096, 4096, Pairing::rows).side == ClusterSide::rows);
-  CHECK(chosen(4096 + 1, 4096, Pairing::rows).cluster == 1);
-  CHECK(chosen(4096, 4096).cluster == 1);
-}
-
 TEST_CASE("tile columns are paired where they fill pairs", "[tile_choice]") {
   const TileShape pairs = chosen(1024, 512, Pairing::columns, 1024);  // 16 x 8 tiles of 64 x 64
   CHECK((pairs.m == 64 && pairs.n == 64));
