@@ -89,8 +89,7 @@ std::string overhead_text(const HostOverheads& overheads) {
       "serving`. A version without rows takes `any FRAMEWORK`.\nparameters:\n";
   for (const auto& [name, overhead] : overheads)
     text += fmt::format(
-        "  {}: {{value: {:.5g}, unit: \"ms\", standard_error: 0, grade: fitted, source: "
-        "\"e2e_serving, {} rows\"}}\n",
+        "  {}: {{value: {:.5g}, unit: \"ms\", grade: fitted, source: \"e2e_serving, {} rows\"}}\n",
         name, overhead.milliseconds, overhead.rows);
   text += "# |log(predicted / measured)| of TPOT on the rows fitted.\nresiduals:\n";
   for (const auto& [name, overhead] : overheads)
@@ -109,7 +108,7 @@ HostOverheads load_host_overheads(const std::string& folder) {
   for (const std::string& name : parameters.keys()) {
     const core::ConfigNode node = parameters.object(name);
     overheads[name].milliseconds = node.number("value", 0, kLarge);
-    for (const char* key : {"unit", "standard_error", "grade", "source"}) node.ignore(key);
+    for (const char* key : {"unit", "grade", "source"}) node.ignore(key);
   }
   for (const core::ConfigNode& node : root.list("residuals")) {
     HostOverhead& overhead = overheads[node.text("group")];

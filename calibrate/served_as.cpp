@@ -11,6 +11,9 @@ namespace tessera::calibrate {
 
 namespace {
 
+/// What rows call a version that nobody stated.
+constexpr const char* kUnstated = "unstated";
+
 core::DataType named(const core::ConfigNode& node, const char* key, const std::string& name) {
   if (const auto type = core::parse_data_type(name)) return *type;
   node.fail(key, fmt::format("found '{}'; expected one of {}", name,
@@ -22,7 +25,9 @@ core::DataType type_of(const core::ConfigNode& node, const char* key, core::Data
   return node.has(key) ? named(node, key, node.text(key)) : fallback;
 }
 
-std::vector<core::DataType> types_of(const core::ConfigNode& node, const char* key) {
+std::optional<std::vector<core::DataType>> types_of(const core::ConfigNode& node,
+                                                    const char* key) {
+  if (!node.has(key)) return std::nullopt;
   std::vector<core::DataType> types;
   for (const std::string& name : node.texts(key)) types.push_back(named(node, key, name));
   return types;
@@ -38,21 +43,51 @@ ServedPrecision precision_of(const core::ConfigNode& node) {
   return p;
 }
 
-workload::EngineFusions fusions_of(const core::ConfigNode& node) {
-  constexpr std::int64_t kMostTokens = 1'000'000;
-  return {.sum_normalises = node.boolean("sum_normalises"),
-          .norm_casts = types_of(node, "norm_casts"),
-          .activation_casts = types_of(node, "activation_casts"),
-          .joint_qk_norm = node.boolean("joint_qk_norm"),
-          .rotation_apart = node.boolean("rotation_apart"),
-          .shared_beside_tokens = node.integer("shared_beside_tokens", 0, kMostTokens)};
-}
-
 bool matches(const std::string& wanted, const std::string& found) {
   return wanted.empty() || wanted == found;
 }
 
+std::optional<bool> said(const core::ConfigNode& node, const char* key) {
+  return node.has(key) ? std::optional{node.boolean(key)} : std::nullopt;
+}
+
+template <class T>
+void take(std::optional<T>& field, const std::optional<T>& later) {
+  if (!field) field = later;
+}
+
 }  // namespace
+
+ServedMap::Server ServedMap::read_server(const core::ConfigNode& node) {
+  constexpr std::int64_t kMostTokens = 1'000'000;
+  Server server{.framework = node.text("framework"),
+                .generation = node.text_or("generation", ""),
+                .architecture = node.text_or("architecture", ""),
+                .versions = node.has("versions") ? node.texts("versions")
+                                                 : std::vector<std::string>{},
+                .sum_normalises = said(node, "sum_normalises"),
+                .sum_casts = types_of(node, "sum_casts"),
+                .norm_casts = types_of(node, "norm_casts"),
+                .activation_casts = types_of(node, "activation_casts"),
+                .joint_qk_norm = said(node, "joint_qk_norm"),
+                .rotation_apart = said(node, "rotation_apart"),
+                .shared_beside_tokens = {},
+                .prefill_with_decode = said(node, "prefill_with_decode")};
+  if (node.has("shared_beside_tokens"))
+    server.shared_beside_tokens = node.integer("shared_beside_tokens", 0, kMostTokens);
+  return server;
+}
+
+void ServedMap::Server::complete(const Server& later) {
+  take(sum_normalises, later.sum_normalises);
+  take(sum_casts, later.sum_casts);
+  take(norm_casts, later.norm_casts);
+  take(activation_casts, later.activation_casts);
+  take(joint_qk_norm, later.joint_qk_norm);
+  take(rotation_apart, later.rotation_apart);
+  take(shared_beside_tokens, later.shared_beside_tokens);
+  take(prefill_with_decode, later.prefill_with_decode);
+}
 
 ServedMap ServedMap::load() {
   core::LoadOptions options;
@@ -66,7 +101,8 @@ ServedMap ServedMap::load() {
                            .architecture = node.text_or("architecture", ""),
                            .refused = node.text_or("refused", "")});
   for (const core::ConfigNode& node : root.list("precisions"))
-    map.precisions_.push_back({.architecture = node.text_or("architecture", ""),
+    map.precisions_.push_back({.framework = node.text_or("framework", ""),
+                               .architecture = node.text_or("architecture", ""),
                                .generation = node.text_or("generation", ""),
                                .gemm_quant = node.text_or("gemm_quant", ""),
                                .precision = precision_of(node)});
@@ -87,8 +123,7 @@ ServedMap ServedMap::load() {
   map.latent_prefills_ = kernels("latent_prefills");
   map.experts_ = kernels("experts");
   for (const core::ConfigNode& node : root.list("servers"))
-    map.servers_.push_back({node.text("framework"), node.text_or("architecture", ""),
-                            fusions_of(node), node.boolean("prefill_with_decode")});
+    map.servers_.push_back(read_server(node));
   document.finish();
   return map;
 }
@@ -119,7 +154,8 @@ ServedCheckpoint ServedMap::checkpoint(const ServedRow& row, device::Generation 
   if (!model->refused.empty()) refuse_row(model->refused);
   const auto precision =
       std::find_if(precisions_.begin(), precisions_.end(), [&](const PrecisionRow& p) {
-        return matches(p.architecture, model->architecture) && matches(p.generation, generation) &&
+        return matches(p.framework, row.framework) &&
+               matches(p.architecture, model->architecture) && matches(p.generation, generation) &&
                matches(p.gemm_quant, row.gemm_quant);
       });
   if (precision == precisions_.end())
@@ -127,11 +163,27 @@ ServedCheckpoint ServedMap::checkpoint(const ServedRow& row, device::Generation 
   return {model->architecture, precision->precision};
 }
 
+ServedMap::Server ServedMap::habits(const ServerQuestion& q) const {
+  Server all;
+  const std::string version = q.version.empty() ? kUnstated : q.version;
+  for (const Server& row : servers_) {
+    const bool versioned =
+        row.versions.empty() ||
+        std::find(row.versions.begin(), row.versions.end(), version) != row.versions.end();
+    if (row.framework == q.framework && versioned &&
+        matches(row.generation, device::to_string(q.generation)) &&
+        matches(row.architecture, q.architecture))
+      all.complete(row);
+  }
+  return all;
+}
+
 ServerKernels ServedMap::server(const ServerQuestion& q) const {
-  const auto server = std::find_if(servers_.begin(), servers_.end(), [&](const Server& s) {
-    return s.framework == q.framework && matches(s.architecture, q.architecture);
-  });
-  if (server == servers_.end()) refuse_row(fmt::format("no server named {} is known", q.framework));
+  const Server h = habits(q);
+  if (!h.sum_normalises || !h.sum_casts || !h.norm_casts || !h.activation_casts ||
+      !h.joint_qk_norm || !h.rotation_apart || !h.shared_beside_tokens ||
+      !h.prefill_with_decode)
+    refuse_row(fmt::format("no server named {} is known", q.framework));
   const Asking asking{.framework = q.framework,
                       .version = q.version,
                       .generation = device::to_string(q.generation),
@@ -142,8 +194,14 @@ ServerKernels ServedMap::server(const ServerQuestion& q) const {
           .latent_attention = find(latent_attentions_, asking, q.linear, "latent attention"),
           .latent_prefill = find(latent_prefills_, asking, q.linear, "latent prefill"),
           .experts = find(experts_, asking, q.experts, "fused MoE"),
-          .fusions = server->fusions,
-          .prefill_with_decode = server->prefill_with_decode};
+          .fusions = {.sum_normalises = *h.sum_normalises,
+                      .sum_casts = *h.sum_casts,
+                      .norm_casts = *h.norm_casts,
+                      .activation_casts = *h.activation_casts,
+                      .joint_qk_norm = *h.joint_qk_norm,
+                      .rotation_apart = *h.rotation_apart,
+                      .shared_beside_tokens = *h.shared_beside_tokens},
+          .prefill_with_decode = *h.prefill_with_decode};
 }
 
 }  // namespace tessera::calibrate

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "calibrate/served_row.hpp"
 #include "models/device/device_spec.hpp"
 #include "models/workload/engine_kernels.hpp"
+#include "sim/core/config.hpp"
 
 /// What servers run, as data: calibrate/served_as.yaml.
 namespace tessera::calibrate {
@@ -35,7 +37,7 @@ struct ServedCheckpoint {
 /// What decides whose kernels a server runs.
 struct ServerQuestion {
   std::string framework;
-  std::string version;  ///< "": any.
+  std::string version;  ///< "": not stated.
   device::Generation generation{};
   std::string architecture;
   core::DataType linear = core::DataType::bf16;
@@ -71,7 +73,7 @@ class ServedMap {
     std::string name, architecture, refused;
   };
   struct PrecisionRow {
-    std::string architecture, generation;
+    std::string framework, architecture, generation;
     std::string gemm_quant;
     ServedPrecision precision;
   };
@@ -80,11 +82,20 @@ class ServedMap {
     bool replicas = false;  ///< Only where attention is replicated.
     NamedKernel named;
   };
+  /// What one row of `servers` states.
   struct Server {
-    std::string framework, architecture;
-    workload::EngineFusions fusions;
-    bool prefill_with_decode = false;
+    std::string framework, generation, architecture;
+    std::vector<std::string> versions;  ///< Empty: any; "unstated": a blank one.
+    std::optional<bool> sum_normalises;
+    std::optional<std::vector<core::DataType>> sum_casts, norm_casts, activation_casts;
+    std::optional<bool> joint_qk_norm, rotation_apart;
+    std::optional<std::int64_t> shared_beside_tokens;
+    std::optional<bool> prefill_with_decode;
+
+    /// Takes what it does not state from a later row.
+    void complete(const Server& later);
   };
+  [[nodiscard]] static Server read_server(const core::ConfigNode& node);
   /// What a kernel is looked up by.
   struct Asking {
     std::string framework, version, generation;
@@ -93,6 +104,9 @@ class ServedMap {
   [[nodiscard]] static const NamedKernel& find(const std::vector<KernelRow>& rows,
                                                const Asking& asking, core::DataType type,
                                                const char* what);
+
+  /// What the rows that hold for the question state together, earlier ones first.
+  [[nodiscard]] Server habits(const ServerQuestion& question) const;
 
   std::vector<Model> models_;
   std::vector<PrecisionRow> precisions_;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "calibrate/measured_row.hpp"
@@ -50,6 +51,22 @@ std::vector<KernelQuery> with_lengths(MeasuredCall call, const Core& wanted) {
   return std::move(call.kernels);
 }
 
+/// The measured call casts keys and values of new tokens; those of a cached prefix are expanded anew
+/// too.
+void cast_prefix(Steps& steps, const Attention& a) {
+  const auto is_cast = [](const Step& step) {
+    const auto* stream = std::get_if<Stream>(&step.work()->op);
+    return stream != nullptr && stream->kind == workload::StreamKind::quantize;
+  };
+  const auto cast = std::find_if(steps.begin(), steps.end(), is_cast);
+  if (cast == steps.end() || a.kv_length == a.q_length) return;
+  Work prefix = *cast->work();
+  auto& stream = std::get<Stream>(prefix.op);
+  stream.rows = a.batch * (a.kv_length - a.q_length);
+  stream.columns = a.heads * (a.qk_dim + a.v_dim);
+  steps.insert(cast, Step{std::move(prefix)});
+}
+
 /// What kernels of latent attention are made for, and were measured with.
 [[noreturn]] void refuse_widths() {
   refuse_row("engines' kernels of latent attention are known for DeepSeek-V3's widths only");
@@ -77,51 +94,44 @@ Work ServedEngine::product(std::string name, const workload::Gemm& gemm) const {
   return work;
 }
 
-Steps ServedEngine::decode_attention(const Attention& a) const {
+template <class Core>
+Steps ServedEngine::attend(const char* file, const NamedKernel& kernel, const std::string& columns,
+                           const std::string& values, const Core& wanted) const {
   const CsvTable row = CsvTable::parse(
-      fmt::format("gpu,framework,dtype,kernel,batch,kv_len,num_heads,num_kv_heads,head_dim,win,"
-                  "kv_dtype\n{},{},bfloat16,{},{},{},{},{},{},{},{}\n",
-                  device_.name, kernels_.attention.framework, kernels_.attention.kernel, a.batch,
-                  a.kv_length, a.heads, a.kv_heads, a.qk_dim, a.window, file_name(a.cache_type)),
-      "attention_generation");
-  return steps_of(with_lengths(maps_->measured.call("attention_generation", row, 0, device_), a),
-                  "attention");
+      fmt::format("gpu,framework,dtype,kernel,kv_dtype,{}\n{},{},bfloat16,{},{},{}\n", columns,
+                  device_.name, kernel.framework, kernel.kernel, file_name(wanted.cache_type),
+                  values),
+      file);
+  return steps_of(with_lengths(maps_->measured.call(file, row, 0, device_), wanted), "attention");
+}
+
+Steps ServedEngine::attend_grouped(const char* file, const char* length, std::int64_t tokens,
+                                   const Attention& a) const {
+  return attend(file, kernels_.attention,
+                fmt::format("batch,{},num_heads,num_kv_heads,head_dim,win", length),
+                fmt::format("{},{},{},{},{},{}", a.batch, tokens, a.heads, a.kv_heads, a.qk_dim,
+                            a.window),
+                a);
+}
+
+Steps ServedEngine::decode_attention(const Attention& a) const {
+  return attend_grouped("attention_generation", "kv_len", a.kv_length, a);
 }
 
 Steps ServedEngine::decode_attention(const AbsorbedAttention& a) const {
   const AbsorbedAttention measured;
   if (a.latent != measured.latent || a.rotary != measured.rotary) refuse_widths();
-  const CsvTable row =
-      CsvTable::parse(fmt::format("gpu,framework,dtype,kernel,batch,kv_len,num_heads,kv_dtype\n"
-                                  "{},{},bfloat16,{},{},{},{},{}\n",
-                                  device_.name, kernels_.latent_attention.framework,
-                                  kernels_.latent_attention.kernel, a.batch * a.q_length,
-                                  a.kv_length, a.heads, file_name(a.cache_type)),
-                      "mla_generation");
-  return steps_of(with_lengths(maps_->measured.call("mla_generation", row, 0, device_), a),
-                  "attention");
+  return attend("mla_generation", kernels_.latent_attention, "batch,kv_len,num_heads",
+                fmt::format("{},{},{}", a.batch * a.q_length, a.kv_length, a.heads), a);
 }
 
 Steps ServedEngine::prefill_attention(const Attention& a, bool latent) const {
-  if (!latent) {
-    const CsvTable row = CsvTable::parse(
-        fmt::format("gpu,framework,dtype,kernel,batch,isl,num_heads,num_kv_heads,head_dim,win,"
-                    "kv_dtype\n{},{},bfloat16,{},{},{},{},{},{},{},{}\n",
-                    device_.name, kernels_.attention.framework, kernels_.attention.kernel, a.batch,
-                    a.q_length, a.heads, a.kv_heads, a.qk_dim, a.window, file_name(a.cache_type)),
-        "attention_context");
-    return steps_of(with_lengths(maps_->measured.call("attention_context", row, 0, device_), a),
-                    "attention");
-  }
+  if (!latent) return attend_grouped("attention_context", "isl", a.q_length, a);
   if (a.qk_dim != 192 || a.v_dim != 128) refuse_widths();
-  const CsvTable row = CsvTable::parse(
-      fmt::format("gpu,framework,dtype,kernel,batch,isl,num_heads,kv_dtype\n"
-                  "{},{},bfloat16,{},{},{},{},{}\n",
-                  device_.name, kernels_.latent_prefill.framework, kernels_.latent_prefill.kernel,
-                  a.batch, a.q_length, a.heads, file_name(a.cache_type)),
-      "mla_context");
-  return steps_of(with_lengths(maps_->measured.call("mla_context", row, 0, device_), a),
-                  "attention");
+  Steps steps = attend("mla_context", kernels_.latent_prefill, "batch,isl,num_heads",
+                       fmt::format("{},{},{}", a.batch, a.q_length, a.heads), a);
+  cast_prefix(steps, a);
+  return steps;
 }
 
 Steps ServedEngine::routed_experts(const workload::RoutedExperts& e) const {

@@ -40,6 +40,16 @@ class ServedEngine : public workload::EngineKernels {
       const workload::RoutedExperts& experts) const override;
 
  private:
+  /// What a call of a measured file ran that ends with attention, on the wanted lengths.
+  template <class Core>
+  [[nodiscard]] workload::Steps attend(const char* file, const NamedKernel& kernel,
+                                       const std::string& columns, const std::string& values,
+                                       const Core& wanted) const;
+  /// `length`: the file's column of `tokens`.
+  [[nodiscard]] workload::Steps attend_grouped(const char* file, const char* length,
+                                               std::int64_t tokens,
+                                               const workload::Attention& attention) const;
+
   ServerKernels kernels_;
   device::DeviceSpec device_;
   std::shared_ptr<const ServedMaps> maps_;

@@ -12,15 +12,13 @@ using serving::InferenceJob;
 namespace {
 
 workload::InferencePrecision precision_of(const ServedPrecision& p,
-                                          const workload::Architecture& architecture,
-                                          device::Generation generation) {
+                                          const workload::Architecture& architecture) {
   workload::InferencePrecision precision{.linear = p.gemm, .experts = p.experts};
   precision.query_key_value = p.query_key_value;
   precision.output = p.output;
   precision.kv_cache = p.cache;
-  // Blackwell's kernels multiply an FP8 latent as it is.
-  if (!architecture.grouped_query() && generation == device::Generation::blackwell)
-    precision.attention = p.cache;
+  // TensorRT-LLM's kernels, on Blackwell every engine's, multiply an FP8 latent as it is.
+  if (!architecture.grouped_query()) precision.attention = p.cache;
   return precision;
 }
 
@@ -44,7 +42,7 @@ ServedJobs served_jobs(const ServedRow& row, const device::DeviceSpec& device,
   InferenceJob job;
   job.name = row.model;
   job.architecture = workload::load_architecture(checkpoint.architecture);
-  job.precision = precision_of(checkpoint.precision, job.architecture, device.generation);
+  job.precision = precision_of(checkpoint.precision, job.architecture);
   job.independent_choices = true;
   job.device = device;
   job.gpus = row.layout.gpus();

@@ -90,8 +90,11 @@ std::vector<std::string> assumptions(const InferenceJob& job) {
   if (job.engine)
     list.push_back(fmt::format(
         "Kernels of products, attention and experts that need no exchange, and what they fuse, are "
-        "{}'s (calibrate/served_as.yaml); the host takes {:.3g} ms of an iteration.",
-        job.engine->name(), core::to_microseconds(job.host_overhead) / 1000));
+        "{}'s (calibrate/served_as.yaml); the host takes {:.3g} ms of an iteration{}.",
+        job.engine->name(), core::to_microseconds(job.host_overhead) / 1000,
+        job.host_overhead_of.empty()
+            ? ""
+            : fmt::format(", as fitted to measured servers of {}", job.host_overhead_of)));
   if (job.independent_choices)
     list.push_back(
         "Tokens choose experts independently of each other; the expected rows of the heaviest rank "

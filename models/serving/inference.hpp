@@ -66,6 +66,11 @@ struct InferenceJob {
   /// Whose kernels run; null: the usual ones of open engines.
   std::shared_ptr<const workload::EngineKernels> engine;
   core::Time host_overhead{};  ///< Of an iteration, while the GPU waits.
+  /// Servers that `host_overhead` was fitted to, for people; "": it was given.
+  std::string host_overhead_of;
+  /// What those leave unexplained beside their kernels: half-width of the 90 % interval of
+  /// log(measured / predicted) of an iteration. 0: no servers of the engine were measured.
+  double unexplained = 0;
   Speculation speculation;
   std::int64_t kv_block = 64;  ///< Tokens of a page of the cache.
   /// Part of the GPU's memory that weights, workspace and cache may fill.

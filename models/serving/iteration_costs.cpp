@@ -38,6 +38,18 @@ double activation_input(const workload::Operator& op) {
   return 0;
 }
 
+/// Part of its time that a kernel adds to those that it runs beside (Work::beside).
+double added_share(const workload::Operator& op, const gpu::KernelResult& result,
+                   const device::DeviceSpec& device) {
+  const double bytes_seconds =
+      result.hbm_bytes / (device.hbm.peak_rate.value() * device.hbm.reachable);
+  const auto* gemm = std::get_if<workload::Gemm>(&op);
+  const double product_seconds =
+      gemm == nullptr ? 0.0 : (workload::flops(op) / device.peak(gemm->type)).value();
+  const double alone = core::to_seconds(result.time).value();
+  return alone > 0 ? std::min(1.0, std::max(bytes_seconds, product_seconds) / alone) : 1.0;
+}
+
 }  // namespace
 
 InstanceGroups::InstanceGroups(const workload::InferenceSplit& split)
@@ -65,10 +77,9 @@ const streams::KernelCost& IterationCosts::kernel(const workload::Work& work, in
   const gpu::KernelResult& r = cost.result;
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
   cost.time = {r.time, r.lower, r.upper, streams::family_of(op)};
+  cost.beside = work.beside;
   if (work.beside) {
-    const double rate = job_.device.hbm.peak_rate.value() * job_.device.hbm.reachable;
-    const double share =
-        std::min(1.0, r.hbm_bytes / rate / std::max(core::to_seconds(r.time).value(), 1e-12));
+    const double share = added_share(op, r, job_.device);
     for (core::Time* time : {&cost.time.value, &cost.time.lower, &cost.time.upper})
       *time = core::Time{std::llround(share * static_cast<double>(time->value()))};
   }

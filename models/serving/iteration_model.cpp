@@ -1,6 +1,7 @@
 #include "models/serving/iteration_model.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tessera::serving {
 namespace {
@@ -67,6 +68,13 @@ IterationRun IterationModel::run(const streams::Variation& variation) const {
 IterationEnsemble run_ensemble(const IterationModel& model) {
   IterationEnsemble ensemble = streams::vary<IterationRun>(
       [&](const streams::Variation& variation) { return model.run(variation); });
+  if (model.unexplained() > 0)
+    for (const double sign : {-1.0, 1.0}) {
+      ensemble.varied.push_back(ensemble.nominal);
+      core::Time& time = ensemble.varied.back().time;
+      time = core::Time{std::llround(std::exp(sign * model.unexplained()) *
+                                     static_cast<double>(time.value()))};
+    }
   ensemble.grade = model.costs().worst_grade();
   return ensemble;
 }

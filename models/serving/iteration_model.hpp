@@ -34,6 +34,8 @@ class IterationModel {
   [[nodiscard]] const std::vector<IterationPlan>& plans() const { return plans_; }
   [[nodiscard]] const workload::RoutedLoad& load() const { return plans_.front().load; }
   [[nodiscard]] const IterationCosts& costs() const { return costs_; }
+  /// InferenceJob::unexplained.
+  [[nodiscard]] double unexplained() const { return job_.unexplained; }
 
  private:
   const InferenceJob& job_;
@@ -45,6 +47,8 @@ class IterationModel {
 [[nodiscard]] double weight_bytes(const IterationModel& model);
 
 using IterationEnsemble = streams::Ensemble<IterationRun>;
+/// What servers of the engine leave unexplained counts as an error of the iterations' time by
+/// itself, independent of the kernels'.
 [[nodiscard]] IterationEnsemble run_ensemble(const IterationModel& model);
 
 }  // namespace tessera::serving

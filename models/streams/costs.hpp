@@ -38,6 +38,7 @@ struct KernelCost {
   int sms = 0;  ///< As asked; 0: all.
   gpu::KernelResult result;
   TimeRange time;
+  bool beside = false;  ///< `time` is what it adds to kernels that it runs beside.
 };
 
 /// One dispatch or combine: SMs and wire work at the same time, the slower one decides. The kernel

@@ -32,6 +32,8 @@ core::KernelRow kernel_row(const std::string& name, const KernelCost& cost, work
   row.energy_joules = r.energy.value();
   row.binding = gpu::to_string(r.binding);
   if (cost.sms > 0) row.note = fmt::format("on {} of {} SMs", cost.sms, device_sms);
+  if (cost.beside)
+    row.note += fmt::format("{}beside others: time is what it adds", row.note.empty() ? "" : ", ");
   return row;
 }
 

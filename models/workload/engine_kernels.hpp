@@ -13,7 +13,8 @@ namespace tessera::workload {
 /// What an engine fuses, and what it runs beside each other.
 struct EngineFusions {
   bool sum_normalises = false;       ///< Sums over tensor ranks add the residual and normalise.
-  std::vector<DataType> norm_casts;  ///< Types that norms write themselves.
+  std::vector<DataType> sum_casts;   ///< Types that such sums write themselves.
+  std::vector<DataType> norm_casts;  ///< Types that norms without a sum write themselves.
   std::vector<DataType> activation_casts;  ///< And activations of MLPs.
   bool joint_qk_norm = false;   ///< Heads of queries and keys are normalised by one kernel.
   bool rotation_apart = false;  ///< Rotation is a kernel of its own, before attention.

@@ -59,7 +59,7 @@ void ForwardBuilder::grouped_query(const GroupedQueryAttention& g) {
   const DataType type = p_.into_attention();
   add_norm(list, "attention_norm", tokens_, layers_end_summed(), type);
   linear(list, "qkv", tokens_, (heads + keys) * g.qk_dim + keys * g.v_dim, a_.hidden, type,
-         casts_normed(type));
+         casts_normed(type, layers_end_summed()));
   qk_norms(g, heads, keys);
   Attention whole = core(heads, keys, g.qk_dim, g.v_dim, g.window, g.chunked);
   if (engine_) {
@@ -119,9 +119,10 @@ void ForwardBuilder::latent(const LatentAttention& m) {
   const bool latent_queries = m.query_rank > 0;
   const int64_t queries = latent_queries ? m.query_rank : heads * m.qk_dim();
   linear(list, "qkv_down", tokens_, queries + m.key_value_rank + m.rope_dim, a_.hidden, type,
-         casts_normed(type));
+         casts_normed(type, layers_end_summed()));
   // The norm of queries alone: the index reads it in BF16 too.
-  const bool written = latent_queries && !m.sparse && needs_cast(type) && !casts_normed(type);
+  const bool written =
+      latent_queries && !m.sparse && needs_cast(type) && !casts_normed(type, false);
   if (latent_queries)
     stream(list, "q_norm", StreamKind::rms_norm, tokens_, m.query_rank, DataType::bf16,
            written ? type : DataType::bf16);

@@ -60,13 +60,19 @@ void ForwardBuilder::transfer(Steps& list, std::string name, Kind kind, Group gr
 
 void ForwardBuilder::add_norm(Steps& list, std::string name, int64_t rows, bool summed,
                               DataType next) const {
-  if (engine_ && engine_->fusions().sum_normalises && summed) return;
+  if (normalised(summed)) return;
   stream(list, std::move(name), StreamKind::add_rms_norm, rows, a_.hidden, DataType::bf16,
-         casts_normed(next) ? DataType::bf16 : stored_as(next));
+         casts_normed(next, summed) ? DataType::bf16 : stored_as(next));
 }
 
-bool ForwardBuilder::casts_normed(DataType type) const {
-  return needs_cast(type) && !(engine_ && contains(engine_->fusions().norm_casts, type));
+bool ForwardBuilder::normalised(bool summed) const {
+  return engine_ && engine_->fusions().sum_normalises && summed;
+}
+
+bool ForwardBuilder::casts_normed(DataType type, bool summed) const {
+  if (!needs_cast(type) || !engine_) return needs_cast(type);
+  const EngineFusions& fusions = engine_->fusions();
+  return !contains(normalised(summed) ? fusions.sum_casts : fusions.norm_casts, type);
 }
 
 bool ForwardBuilder::casts_activated(DataType type) const {
@@ -106,9 +112,10 @@ void ForwardBuilder::feed_forward(const FeedForwardKind& kind) {
   transfer(part_.attend, "attention sum", scatters() ? Kind::reduce_scatter : Kind::all_reduce,
            Group::tensor, bytes);
   if (const auto* dense = std::get_if<DenseFeedForward>(&kind)) {
-    add_norm(part_.experts, "mlp_norm", tokens_, job_.split.tensor > 1, p_.linear);
+    const bool summed = job_.split.tensor > 1;
+    add_norm(part_.experts, "mlp_norm", tokens_, summed, p_.linear);
     mlp(part_.experts, "mlp", tokens_, dense->intermediate / job_.split.tensor, dense->gated,
-        casts_normed(p_.linear));
+        casts_normed(p_.linear, summed));
     transfer(part_.experts, "mlp sum", Kind::all_reduce, Group::tensor, bytes);
     return;
   }

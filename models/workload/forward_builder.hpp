@@ -41,8 +41,10 @@ class ForwardBuilder {
   /// y[rows,n] = x[rows,k] W^T, in `type`; the cast of x before it unless `cast` is done.
   void linear(Steps& list, const std::string& name, std::int64_t rows, std::int64_t n,
               std::int64_t k, DataType type, bool cast = true) const;
+  /// Whether a sum over tensor ranks, if there is one before, normalises.
+  [[nodiscard]] bool normalised(bool summed) const;
   /// Whether something has to cast what a norm, or an MLP's activation, wrote.
-  [[nodiscard]] bool casts_normed(DataType type) const;
+  [[nodiscard]] bool casts_normed(DataType type, bool summed) const;
   [[nodiscard]] bool casts_activated(DataType type) const;
   static void cast(Steps& list, const std::string& name, std::int64_t rows, std::int64_t columns,
                    DataType type);

@@ -59,19 +59,24 @@ void PartBuilder::core_saved(const Heads& heads) {
   save("attention probabilities after dropout", scores, job_.sequence_length, DataType::bf16);
 }
 
+/// Causal, without a window.
+Attention PartBuilder::core(Pass pass, const Heads& heads, int64_t queries, int64_t keys) const {
+  return {.batch = job_.sequences,
+          .q_length = queries,
+          .kv_length = keys,
+          .heads = heads.queries,
+          .kv_heads = heads.keys,
+          .qk_dim = heads.qk_dim,
+          .v_dim = heads.v_dim,
+          .type = p_.attention,
+          .cache_type = p_.attention,
+          .backward = pass == Pass::input_gradient};
+}
+
 /// Every token of the micro-batch is here.
 void PartBuilder::whole_core(Steps& list, Pass pass, const std::string& name, const Heads& heads) {
-  Attention whole{.batch = job_.sequences,
-                  .q_length = job_.sequence_length,
-                  .kv_length = job_.sequence_length,
-                  .heads = heads.queries,
-                  .kv_heads = heads.keys,
-                  .qk_dim = heads.qk_dim,
-                  .v_dim = heads.v_dim,
-                  .window = heads.window,
-                  .type = p_.attention,
-                  .cache_type = p_.attention,
-                  .backward = pass == Pass::input_gradient};
+  Attention whole = core(pass, heads, job_.sequence_length, job_.sequence_length);
+  whole.window = heads.window;
   if (!heads.chunked || heads.window == 0) return kernel(list, pass, name, whole);
   // Chunks are sequences of their own, the last one perhaps shorter.
   const int64_t rest = job_.sequence_length % heads.window;
@@ -133,17 +138,9 @@ void PartBuilder::ring_core(Steps& list, Pass pass, const std::string& name, con
                block * ((keys_travel ? 1 : 0) + (gradients_travel ? 1 : 0)),
                keys_travel ? kernels : 0);
     const bool earlier = step <= (ranks - 1) / 2;
-    const Attention part{.batch = job_.sequences,
-                         .q_length = step == 0 || earlier ? local : local / 2,
-                         .kv_length = step == 0 || !earlier ? local : local / 2,
-                         .heads = heads.queries,
-                         .kv_heads = heads.keys,
-                         .qk_dim = heads.qk_dim,
-                         .v_dim = heads.v_dim,
-                         .causal = step == 0,
-                         .type = p_.attention,
-                         .cache_type = p_.attention,
-                         .backward = gradient};
+    Attention part = core(pass, heads, step == 0 || earlier ? local : local / 2,
+                          step == 0 || !earlier ? local : local / 2);
+    part.causal = step == 0;
     kernel(list, pass, name, part);
     if (step > 0) ring_corrections(list, pass, name, heads, part);
   }

@@ -199,6 +199,8 @@ class PartBuilder {
   void core_forward(Steps& list, Pass pass, const Heads& heads, const std::string& suffix);
   void core_gradient(Steps& list, const Heads& heads);
   void core_saved(const Heads& heads);
+  [[nodiscard]] Attention core(Pass pass, const Heads& heads, std::int64_t queries,
+                               std::int64_t keys) const;
   void whole_core(Steps& list, Pass pass, const std::string& name, const Heads& heads);
   void exchanged_core(Steps& list, Pass pass, const std::string& name, const Heads& heads);
   void ring_core(Steps& list, Pass pass, const std::string& name, const Heads& heads);

@@ -17,8 +17,8 @@ struct Work {
   /// every 128 of k.
   bool promoted = false;
   std::string implementation{};  ///< A file of hw_configs/kernels; "": the device's default.
-  /// It runs on a stream beside kernels that wait for HBM too: it adds what its bytes take, none of
-  /// its latency.
+  /// It runs on a stream beside other kernels: it adds what its bytes take of HBM or its products
+  /// of the tensor cores, whichever is longer, none of its latency.
   bool beside = false;
 };
 

@@ -103,6 +103,17 @@ void read_speculation(const ConfigNode& node, InferenceJob& job) {
   job.speculation.acceptance = node.number("acceptance", 0, 1);
 }
 
+/// That of the version, where it was measured; else the one over all versions.
+void take_overhead(const std::string& framework, const std::string& version, InferenceJob& job) {
+  static const auto overheads = calibrate::load_host_overheads(device::kFitFolder);
+  const std::string named = version.empty() ? "" : framework + " " + version;
+  const calibrate::HostOverhead& overhead = calibrate::overhead_of(overheads, framework, named);
+  job.host_overhead = core::Time{std::llround(overhead.milliseconds * 1e9)};  // ms to ps
+  job.host_overhead_of =
+      overheads.contains(named) ? named : fmt::format("{}, all versions", framework);
+  job.unexplained = overhead.spread;
+}
+
 /// From an engine's name to its kernels, with its own sums and host overhead where none are given.
 void read_engine(const ConfigNode& node, InferenceJob& job) {
   if (!node.has("engine")) {
@@ -123,10 +134,7 @@ void read_engine(const ConfigNode& node, InferenceJob& job) {
                            .linear = job.precision.linear,
                            .experts = job.precision.experts,
                            .replicas = job.split.attention_ranks() > 1});
-  static const auto overheads = calibrate::load_host_overheads(device::kFitFolder);
-  const double overhead_ms =
-      calibrate::overhead_of(overheads, framework, kernels.name).milliseconds;
-  job.host_overhead = core::Time{std::llround(overhead_ms * 1e9)};  // ms to ps
+  take_overhead(framework, node.text_or("engine_version", ""), job);
   job.reduce_by = calibrate::reduces_in(framework);
   job.engine = std::make_shared<calibrate::ServedEngine>(std::move(kernels), job.device, maps);
 }
@@ -158,8 +166,10 @@ void read_serving(const ConfigNode& node, InferenceJob& job) {
                                                      {"sglang", serving::ReduceBy::sglang},
                                                      {"trtllm", serving::ReduceBy::trtllm}},
                                                     job.reduce_by);
-  job.host_overhead =
-      node.quantity_or<core::Time>("host_overhead", core::Time{0}, 1000_ms, job.host_overhead);
+  if (node.has("host_overhead")) {
+    job.host_overhead = node.quantity<core::Time>("host_overhead", core::Time{0}, 1000_ms);
+    job.host_overhead_of.clear();
+  }
   read_speculation(node.optional_object("speculation"), job);
   job.kv_block = node.integer_or("kv_block", 1, kMaxBlock, job.kv_block);
   job.memory_utilisation = node.number_or("memory_utilisation", 0.01, 1, job.memory_utilisation);

@@ -436,4 +436,19 @@ gpu::KernelResult SurveyKernelTimer::run(const workload::Operator& op,
   return estimates_.run(op, context, implementation);
 }
 
+std::optional<std::vector<KernelQuery>> survey_kernels(
+    CachedKernelTimer& known, gpu::KernelTimer& estimates,
+    const std::function<void(gpu::KernelTimer&)>& model,
+    const std::function<void(const std::vector<KernelQuery>&)>& simulate) {
+  // Estimates that stand in for missing kernels can lead a model to ask for others, rarely twice.
+  constexpr int kMostSurveys = 3;
+  for (int pass = 0; pass < kMostSurveys; ++pass) {
+    SurveyKernelTimer survey{known, estimates};
+    model(survey);
+    if (survey.missing().empty()) return survey.asked();
+    simulate(survey.missing());
+  }
+  return std::nullopt;
+}
+
 }  // namespace tessera::app

@@ -152,4 +152,13 @@ class SurveyKernelTimer : public gpu::KernelTimer {
   std::set<std::string> seen_;
 };
 
+/// Runs `model` with estimates, to learn which kernels it asks for, has `simulate` time those that
+/// `known` does not hold, and again until it asks for nothing new: that run is the one that counts,
+/// and what it asked is returned. None where even the last of a few runs asked for more: `model`
+/// should then be run with `known` itself.
+[[nodiscard]] std::optional<std::vector<KernelQuery>> survey_kernels(
+    CachedKernelTimer& known, gpu::KernelTimer& estimates,
+    const std::function<void(gpu::KernelTimer&)>& model,
+    const std::function<void(const std::vector<KernelQuery>&)>& simulate);
+
 }  // namespace tessera::app

@@ -19,9 +19,6 @@ namespace tessera::app {
 
 namespace {
 
-/// Estimates of kernels can lead a model to ask for others, rarely twice.
-constexpr int kMostSurveys = 3;
-
 double milliseconds(double seconds) { return 1000 * seconds; }
 
 /// Rows of one GPU kind.
@@ -64,15 +61,15 @@ class GpuServers {
   /// Learns which kernels iterations ask for, has them simulated in worker processes, and times the
   /// iterations.
   void run() {
-    if (options_.fidelity == gpu::Fidelity::cycle) {
-      for (int pass = 0; pass < kMostSurveys; ++pass) {
-        SurveyKernelTimer survey{timer_, estimates_};
-        for (const Asked& asked : asked_) time(asked, survey);
-        if (survey.missing().empty()) return;
-        timer_.run_many(survey.missing(), options_.jobs, progress_on_terminal(device_.name));
-      }
-    }
-    for (const Asked& asked : asked_) time(asked, timer_);
+    const auto model = [&](gpu::KernelTimer& kernels) {
+      for (const Asked& asked : asked_) time(asked, kernels);
+    };
+    const auto simulate = [&](const std::vector<KernelQuery>& missing) {
+      timer_.run_many(missing, options_.jobs, progress_on_terminal(device_.name));
+    };
+    if (options_.fidelity == gpu::Fidelity::analytical ||
+        !survey_kernels(timer_, estimates_, model, simulate))
+      model(timer_);
   }
 
  private:

@@ -52,8 +52,9 @@ Twin twin_of(const TimedRow& timed) {
           l.tensor, l.expert,           l.expert_tensor, r.prompt,  r.output,     r.concurrency};
 }
 
-/// Equal rows of one version differ by less where both do the same. // assumed
-constexpr double kAlike = 1.25;
+/// Equal servers differ by less where both do the same: served configurations of the file that were
+/// repeated differ up to so many times (its README, p95).
+constexpr double kAlike = 1.8;
 
 /// A server's rows: it speculates in all of them or in none.
 using Series = std::tuple<std::string, std::string, std::string, std::string, std::string>;
@@ -75,20 +76,18 @@ std::string unexplained(const TimedRow& row, double slowest) {
 
 /// By row, why it cannot be explained without speculation; empty where it can. Only of models that
 /// bring modules for it. A row that can is not, where another of its series cannot.
-std::vector<std::string> speculations(const std::vector<TimedRow>& rows) {
+std::vector<std::string> speculations(const std::vector<const TimedRow*>& rows) {
   std::map<Twin, double> slowest;
-  for (const TimedRow& row : rows)
-    if (row.refused.empty())
-      slowest[twin_of(row)] = std::max(slowest[twin_of(row)], row.row.tpot_ms);
-  std::vector<std::string> reasons(rows.size());
+  for (const TimedRow* row : rows)
+    slowest[twin_of(*row)] = std::max(slowest[twin_of(*row)], row->row.tpot_ms);
+  std::vector<std::string> reasons;
   std::set<Series> speculating;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!rows[i].refused.empty() || !rows[i].can_speculate) continue;
-    reasons[i] = unexplained(rows[i], slowest[twin_of(rows[i])]);
-    if (!reasons[i].empty()) speculating.insert(series_of(rows[i]));
+  for (const TimedRow* row : rows) {
+    reasons.push_back(row->can_speculate ? unexplained(*row, slowest[twin_of(*row)]) : "");
+    if (!reasons.back().empty()) speculating.insert(series_of(*row));
   }
   for (std::size_t i = 0; i < rows.size(); ++i)
-    if (reasons[i].empty() && rows[i].refused.empty() && speculating.contains(series_of(rows[i])))
+    if (reasons[i].empty() && speculating.contains(series_of(*rows[i])))
       reasons[i] = "other rows of this server do";
   return reasons;
 }
@@ -103,20 +102,25 @@ Measurement measurement_of(const TimedRow& timed) {
           r.output, r.concurrency,      r.ttft_ms,        r.tpot_ms};
 }
 
+/// Nothing of the test half decides what is fitted, but for measurements that it holds too.
 HostOverheads fit_to(const std::vector<TimedRow>& rows) {
   std::set<Measurement> seen;  // of the test half, and those that the fit has
-  for (const TimedRow& row : rows)
+  std::vector<const TimedRow*> own;
+  for (const TimedRow& row : rows) {
     if (row.row.half == calibrate::Half::test) seen.insert(measurement_of(row));
+    if (row.row.half == calibrate::Half::fit && row.refused.empty()) own.push_back(&row);
+  }
+  const std::vector<std::string> speculating = speculations(own);
   std::vector<calibrate::OverheadRow> fitted;
-  const std::vector<std::string> speculating = speculations(rows);
-  for (const TimedRow& row : rows)
-    if (row.refused.empty() && speculating[static_cast<std::size_t>(&row - rows.data())].empty() &&
-        row.row.half == calibrate::Half::fit && seen.insert(measurement_of(row)).second)
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    const TimedRow& row = *own[i];
+    if (speculating[i].empty() && seen.insert(measurement_of(row)).second)
       fitted.push_back(
           {.framework = row.row.framework,
            .version = row.row.version_name(),
            .measured_ms = row.row.tpot_ms,
            .predicted_ms = [&row](double ms) { return row.at(ms).tpot.value() * 1000; }});
+  }
   return calibrate::fit_host_overheads(fitted);
 }
 
@@ -153,14 +157,20 @@ HostOverheads fit_serving(const ServingValidationOptions& options) {
 
 ServingValidation validate_serving(const ServingValidationOptions& options) {
   ServingValidation validation{.options = options, .table = load(options)};
-  std::vector<TimedRow> rows = timed_rows(validation.table, options);
-  const std::vector<std::string> speculating = speculations(rows);
-  for (std::size_t i = 0; i < rows.size(); ++i)
-    validation.rows.push_back({.timed = std::move(rows[i]), .speculation = speculating[i]});
+  for (TimedRow& row : timed_rows(validation.table, options))
+    validation.rows.push_back({.timed = std::move(row)});
+  std::vector<ValidatedServer*> known;
+  std::vector<const TimedRow*> timed;
+  for (ValidatedServer& server : validation.rows)
+    if (server.timed.refused.empty()) {
+      known.push_back(&server);
+      timed.push_back(&server.timed);
+    }
+  const std::vector<std::string> speculating = speculations(timed);
+  for (std::size_t i = 0; i < known.size(); ++i) known[i]->speculation = speculating[i];
   validation.overheads =
       calibrate::load_host_overheads(options.fits.empty() ? device::kFitFolder : options.fits);
-  for (ValidatedServer& server : validation.rows)
-    if (server.timed.refused.empty()) predict(server, validation.overheads);
+  for (ValidatedServer* server : known) predict(*server, validation.overheads);
   return validation;
 }
 

@@ -15,17 +15,15 @@
 namespace tessera::app {
 namespace {
 
-/// Estimates that stand in for missing kernels can lead a model to ask for others, rarely twice.
-constexpr int kMaxSurveys = 3;
 /// From which difference on the two fidelities are reported to disagree.
 constexpr double kFidelityTolerance = 0.15;
 constexpr std::size_t kMaxNamedKernels = 4;
 
 /// Says on which kernels the two fidelities disagree by more than the tolerance.
-std::optional<std::string> compare_fidelities(const SurveyKernelTimer& survey,
+std::optional<std::string> compare_fidelities(const std::vector<KernelQuery>& asked,
                                               KernelSource& kernels) {
   std::vector<std::pair<double, std::string>> apart;  // signed difference, kernel
-  for (const KernelQuery& query : survey.asked()) {
+  for (const KernelQuery& query : asked) {
     const auto simulated = kernels.timer().find(query);
     if (!simulated) continue;
     const gpu::KernelResult closed =
@@ -40,37 +38,25 @@ std::optional<std::string> compare_fidelities(const SurveyKernelTimer& survey,
   });
   std::string text = fmt::format(
       "the closed form differs from the cycle model by more than {:.0f} % on {} of {} kernels:",
-      100 * kFidelityTolerance, apart.size(), survey.asked().size());
+      100 * kFidelityTolerance, apart.size(), asked.size());
   for (std::size_t i = 0; i < std::min(apart.size(), kMaxNamedKernels); ++i)
     text += fmt::format("{} {} {:+.0f} %", i > 0 ? "," : "", apart[i].second, 100 * apart[i].first);
   return text;
 }
 
-void run_known(const Scenario& scenario, KernelSource& kernels,
-               const std::function<void(gpu::KernelTimer&)>& engine) {
-  PreferringKernelTimer chosen{kernels.timer(), kernels.library(), scenario.device(),
-                               scenario.kernels};
-  engine(chosen);
-}
-
-std::optional<std::string> run_surveyed(const Scenario& scenario, KernelSource& kernels,
-                                        const RunOptions& options,
-                                        const std::function<void(gpu::KernelTimer&)>& engine) {
-  for (int pass = 0; pass < kMaxSurveys; ++pass) {
-    SurveyKernelTimer survey{kernels.timer(), kernels.estimates()};
-    PreferringKernelTimer chosen{survey, kernels.library(), scenario.device(), scenario.kernels};
-    engine(chosen);
-    if (survey.missing().empty())
-      return options.check_fidelity ? compare_fidelities(survey, kernels) : std::nullopt;
-    // The runs of a study have one progress together.
-    std::optional<Progress> progress;
-    if (options.sources == nullptr) progress.emplace("kernels");
-    kernels.timer().run_many(survey.missing(), options.jobs,
-                             [&](std::size_t done, std::size_t all) {
-                               if (progress) progress->show(done, all);
-                             });
-  }
-  run_known(scenario, kernels, engine);
+std::optional<std::string> run_surveyed(KernelSource& kernels, const RunOptions& options,
+                                        const std::function<void(gpu::KernelTimer&)>& model) {
+  const auto asked = survey_kernels(
+      kernels.timer(), kernels.estimates(), model, [&](const std::vector<KernelQuery>& missing) {
+        // The runs of a study have one progress together.
+        std::optional<Progress> progress;
+        if (options.sources == nullptr) progress.emplace("kernels");
+        kernels.timer().run_many(missing, options.jobs, [&](std::size_t done, std::size_t all) {
+          if (progress) progress->show(done, all);
+        });
+      });
+  if (asked) return options.check_fidelity ? compare_fidelities(*asked, kernels) : std::nullopt;
+  model(kernels.timer());
   return std::nullopt;
 }
 
@@ -79,13 +65,17 @@ std::optional<std::string> run_surveyed(const Scenario& scenario, KernelSource& 
 std::optional<std::string> run_with_kernels(const Scenario& scenario, KernelSource& kernels,
                                             const RunOptions& options, RunStatistics& statistics,
                                             const std::function<void(gpu::KernelTimer&)>& engine) {
+  const auto model = [&](gpu::KernelTimer& timer) {
+    PreferringKernelTimer chosen{timer, kernels.library(), scenario.device(), scenario.kernels};
+    engine(chosen);
+  };
   const KernelStatistics before = kernels.timer().statistics();
   const auto begin = std::chrono::steady_clock::now();
   std::optional<std::string> warning;
   if (options.fidelity == gpu::Fidelity::cycle)
-    warning = run_surveyed(scenario, kernels, options, engine);
+    warning = run_surveyed(kernels, options, model);
   else
-    run_known(scenario, kernels, engine);
+    model(kernels.timer());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   const KernelStatistics& after = kernels.timer().statistics();
   statistics.kernels.memory_hits += after.memory_hits - before.memory_hits;

@@ -29,7 +29,7 @@ TEST_CASE("two pools balance what each of them takes for a request", "[disaggreg
   const auto prefill = quantities("run deepseek_v3_prefill_h800 --fidelity analytical");
   // The mean context of a request under way: 4096 + 1024 / 2.
   const auto decode =
-      quantities("run deepseek_v3_decode_h800 --fidelity analytical --set batch.context=4608");
+      quantities("run deepseek_v3_decode_pool_h800 --fidelity analytical --set batch.context=4608");
   const double p = value(prefill, "tokens_per_second_per_gpu");
   const double d = value(decode, "tokens_per_second_per_gpu");
   CHECK(value(pools, "prefill_gpus_per_decode_gpu") == Approx((4096 / p) / (1023 / d)));

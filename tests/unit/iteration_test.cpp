@@ -1,6 +1,8 @@
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "models/serving/inference.hpp"
 #include "models/serving/iteration_model.hpp"
@@ -100,6 +102,45 @@ TEST_CASE("exchanges of the normal kernels ask HBM for what they copy", "[servin
           Catch::Approx(4096.0 * 7168 * (1 + model.load().ranks_per_token) * element));
   }
   CHECK(exchanges == 2 * 58);
+}
+
+TEST_CASE("a kernel beside others adds its bytes or its products, none of its latency",
+          "[serving]") {
+  InferenceJob job = decode_job();
+  RooflineTimer gpu;
+  gpu.bf16_rate = gpu.hbm_rate = 1e11;  // as slow as if it waited
+  FixedRateNetwork network;
+  IterationCosts costs(job, gpu, network);
+  const auto added = [&](std::int64_t rows) {
+    const workload::Gemm product{.m = rows, .n = 4096, .k = 4096};
+    const streams::KernelCost& alone = costs.kernel({.name = "shared", .op = product}, 0);
+    const streams::KernelCost& beside =
+        costs.kernel({.name = "shared", .op = product, .beside = true}, 0);
+    CHECK(beside.beside);
+    CHECK(beside.time.value < alone.time.value);
+    CHECK(seconds(beside.time.upper) / seconds(beside.time.value) ==
+          Catch::Approx(seconds(alone.time.upper) / seconds(alone.time.value)));
+    return std::pair{seconds(beside.time.value), alone.result};
+  };
+  const auto [few, read] = added(4);
+  CHECK(few == Catch::Approx(read.hbm_bytes / (job.device.hbm.peak_rate.value() *
+                                               job.device.hbm.reachable)));
+  const auto [many, multiplied] = added(8192);
+  CHECK(many ==
+        Catch::Approx(multiplied.flops / job.device.peak(core::DataType::bf16).value()));
+}
+
+TEST_CASE("what an engine's servers leave unexplained widens an iteration's interval",
+          "[serving]") {
+  InferenceJob job = decode_job();
+  const core::Estimate before = *run(job).find("tpot");
+  job.unexplained = 0.3;
+  const core::Estimate after = *run(job).find("tpot");
+  CHECK(after.value == before.value);
+  CHECK(after.upper - after.value ==
+        Catch::Approx(std::hypot(before.upper - before.value, before.value * std::expm1(0.3))));
+  CHECK(after.value - after.lower ==
+        Catch::Approx(std::hypot(before.value - before.lower, -before.value * std::expm1(-0.3))));
 }
 
 TEST_CASE("a free network leaves nothing but kernels, whatever the schedule", "[serving]") {

@@ -117,12 +117,44 @@ TEST_CASE("an engine's sums normalise, its norms cast", "[served_engine]") {
   CHECK(kernels(apart, "rotary").size() == 94);
 }
 
-TEST_CASE("without tensor ranks norms are kernels that write what is read", "[served_engine]") {
-  const Steps one = steps(jobs("meta-llama/Llama-3.1-70B", "trtllm", "fp8", {}).decode);
-  REQUIRE(kernels(one, "attention_norm").size() == 80);
-  const auto& norm = std::get<workload::Stream>(kernels(one, "attention_norm").front()->op);
-  CHECK(norm.output == core::DataType::fp8);
-  CHECK(kernels(one, "qkv cast").empty());
+TEST_CASE("without tensor ranks norms are kernels that write what they can", "[served_engine]") {
+  const auto decode = [](const char* framework, const char* quant, const char* gpu) {
+    return steps(jobs("meta-llama/Llama-3.1-70B", framework, quant, {}, gpu).decode);
+  };
+  const auto written = [](const Steps& steps) {
+    REQUIRE(kernels(steps, "attention_norm").size() == 80);
+    return std::get<workload::Stream>(kernels(steps, "attention_norm").front()->op).output;
+  };
+  const Steps joined = decode("vllm", "fp8", "h200_sxm");
+  CHECK(written(joined) == core::DataType::fp8);
+  CHECK(kernels(joined, "qkv cast").empty());
+  // What writes NVFP4 is a sum; without one a kernel casts. TensorRT-LLM's sums alone write FP8.
+  const Steps narrow = decode("vllm", "nvfp4", "b200_sxm");
+  CHECK(written(narrow) == core::DataType::bf16);
+  CHECK(kernels(narrow, "qkv cast").size() == 80);
+  CHECK(kernels(decode("trtllm", "fp8", "h200_sxm"), "qkv cast").size() == 80);
+}
+
+TEST_CASE("a prefill casts keys and values of a cached prefix that it expands",
+          "[served_engine]") {
+  const ServedJobs served =
+      jobs("deepseek-ai/DeepSeek-R1", "trtllm", "fp8", {.tensor = 8, .expert = 8}, "b200_sxm");
+  const auto casts = [&](std::int64_t context) {
+    std::vector<workload::Stream> found;
+    for (const Step& step : served.decode.engine->prefill_attention(
+             {.batch = 2, .q_length = 1024, .kv_length = context, .heads = 16, .kv_heads = 16,
+              .qk_dim = 192, .v_dim = 128, .type = core::DataType::fp8,
+              .cache_type = core::DataType::fp8},
+             true))
+      if (const auto* stream = std::get_if<workload::Stream>(&step.work()->op))
+        if (stream->kind == workload::StreamKind::quantize) found.push_back(*stream);
+    return found;
+  };
+  CHECK(casts(1024).size() == 1);
+  const auto both = casts(1024 + 512);
+  REQUIRE(both.size() == 2);
+  CHECK(both.front().rows == 2 * 512);
+  CHECK(both.front().columns == 16 * (192 + 128));
 }
 
 TEST_CASE("few tokens load the heaviest rank with more than its share", "[served_engine]") {
@@ -235,6 +267,8 @@ cost: {prices: prices, rental: 2 USD/GPU/h}
       overhead_of(load_host_overheads(device::kFitFolder), "trtllm", row.version_name())
           .milliseconds;
   CHECK(core::to_microseconds(planned.host_overhead) == Approx(1000 * overhead));
+  CHECK(planned.host_overhead_of == "trtllm 1.2.0rc6.post2");
+  CHECK(planned.unexplained > 0);
   CHECK(planned.reduce_by == measured.decode.reduce_by);
   planned.host_overhead = {};
   training::RooflineTimer timer;
@@ -245,6 +279,25 @@ cost: {prices: prices, rental: 2 USD/GPU/h}
   planned.engine.reset();
   CHECK(serving::IterationModel(planned, timer, network).run().time >
         serving::IterationModel(measured.decode, timer, network).run().time);
+}
+
+TEST_CASE("a version that was not measured takes the overhead over all versions",
+          "[served_engine]") {
+  const HostOverheads overheads = load_host_overheads(device::kFitFolder);
+  const auto overhead = [](const std::vector<std::string>& set) {
+    const serving::InferenceJob job =
+        app::read_scenario("llama3.1_70b_decode_h200", {.set = set}).inference();
+    return std::pair{core::to_microseconds(job.host_overhead) / 1000, job.host_overhead_of};
+  };
+  const auto [unstated, of_unstated] = overhead({});
+  CHECK(unstated == Approx(overheads.at("any trtllm").milliseconds));
+  CHECK(of_unstated == "trtllm, all versions");
+  const auto [unknown, of_unknown] = overhead({"serving.engine_version=9.9"});
+  CHECK(unknown == unstated);
+  CHECK(of_unknown == of_unstated);
+  const auto [given, of_given] = overhead({"serving.host_overhead=2 ms"});
+  CHECK(given == Approx(2));
+  CHECK(of_given.empty());
 }
 
 TEST_CASE("models without modelled attention are refused by name", "[served_engine]") {

@@ -96,6 +96,47 @@ TEST_CASE("what a server runs is looked up by framework, model and type", "[serv
   CHECK(fp4.output == core::DataType::nvfp4);
 }
 
+TEST_CASE("what a server fuses depends on its version, GPU and model", "[served_row]") {
+  const ServedMap map = ServedMap::load();
+  const auto of = [&](const char* framework, const char* version, device::Generation generation,
+                      const char* architecture) {
+    return map
+        .server({.framework = framework,
+                 .version = version,
+                 .generation = generation,
+                 .architecture = architecture})
+        .fusions;
+  };
+  using device::Generation;
+  CHECK(!of("vllm", "", Generation::hopper, "llama3.1_70b").sum_normalises);
+  CHECK(!of("vllm", "0.12.0", Generation::hopper, "qwen3_32b").sum_normalises);
+  CHECK(of("vllm", "0.18.0", Generation::hopper, "gpt_oss_120b").sum_normalises);
+  CHECK(of("vllm", "", Generation::blackwell, "llama3.1_70b").sum_normalises);
+  CHECK(of("sglang", "0.5.9", Generation::blackwell, "deepseek_v3").sum_normalises);
+  CHECK(!of("sglang", "0.5.9", Generation::hopper, "deepseek_v3").sum_normalises);
+  // Rows complete each other: one says that sums do not normalise, another what activations write.
+  const workload::EngineFusions early =
+      of("trtllm", "1.0.0rc3", Generation::hopper, "qwen3_32b");
+  CHECK(!early.sum_normalises);
+  CHECK(early.activation_casts.empty());
+  CHECK(early.joint_qk_norm);
+  CHECK(of("trtllm", "", Generation::hopper, "qwen3_32b").activation_casts ==
+        std::vector{core::DataType::fp8});
+}
+
+TEST_CASE("caches are what each framework's server was asked for", "[served_row]") {
+  const ServedMap map = ServedMap::load();
+  const auto cache = [&](const char* framework) {
+    ServedRow row;
+    row.model = "deepseek-ai/DeepSeek-R1";
+    row.framework = framework;
+    row.gemm_quant = "fp8";
+    return map.checkpoint(row, device::Generation::hopper).precision.cache;
+  };
+  CHECK(cache("trtllm") == core::DataType::fp8);
+  CHECK(cache("sglang") == core::DataType::bf16);
+}
+
 TEST_CASE("what cannot be served is refused by name", "[served_row]") {
   const ServedMap map = ServedMap::load();
   const auto refusal = [&](const std::string& model, const std::string& framework) {

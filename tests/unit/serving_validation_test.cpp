@@ -20,10 +20,17 @@ std::string row(const std::string& batch, const std::string& tpot) {
          ",1,1,,1,1,1,80," + tpot + "\n";
 }
 
+/// A row of DeepSeek-R1 on eight H200.
+std::string latent_row(const std::string& batch, const std::string& tpot) {
+  return "h200_sxm,deepseek-ai/DeepSeek-R1,trtllm,9.9,fp8,agg,1024,256,4," + batch +
+         ",8,1,1,8,8,1,80," + tpot + "\n";
+}
+
 /// Two ways to write a batch of four, whose rows are of the wanted halves.
-std::string batch_of(calibrate::Half wanted) {
+std::string batch_of(calibrate::Half wanted,
+                     std::string (*of)(const std::string&, const std::string&) = row) {
   for (std::string text : {"4", "4.0", "4.00", "4.000", "4.0000", "4.00000"})
-    if (half(calibrate::CsvTable::parse(kHeader + row(text, "9"), "rows"), 0) == wanted)
+    if (half(calibrate::CsvTable::parse(kHeader + of(text, "9"), "rows"), 0) == wanted)
       return text;
   FAIL("no such half");
   return {};
@@ -47,6 +54,19 @@ TEST_CASE("a measurement that the file holds twice is fitted once, and never whe
   CHECK(rows_fitted(row(fit, "9.0") + row(fit, "9.0")) == 1);
   CHECK(rows_fitted(row(fit, "9.0") + row(test, "9.0") + row(fit, "9.5")) == 1);
   CHECK(rows_fitted(row(fit, "9.0") + row(test, "9.5")) == 1);
+}
+
+TEST_CASE("no time of the test half decides which rows are fitted", "[serving_validation]") {
+  const std::string fit = batch_of(calibrate::Half::fit, latent_row);
+  const std::string test = batch_of(calibrate::Half::test, latent_row);
+  const std::string own = latent_row(fit, "60");
+  CHECK(rows_fitted(own) == 1);
+  // An equal server that took so long shows that this one speculates, and then in all rows; but
+  // not where it tests.
+  CHECK(rows_fitted(own + latent_row(fit, "200")) == 0);
+  CHECK(rows_fitted(own + latent_row(test, "200")) == 1);
+  // Repeated servers differ by as much.
+  CHECK(rows_fitted(own + latent_row(fit, "90")) == 2);
 }
 
 TEST_CASE("rows without a measured time are refused, not fitted", "[serving_validation]") {
