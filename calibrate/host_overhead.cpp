@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <numeric>
 
 #include "calibrate/measured_row.hpp"
 #include "calibrate/scoreboard.hpp"
@@ -47,8 +49,24 @@ double best(const std::vector<const OverheadRow*>& rows) {
   return found;
 }
 
+double standard_error(const std::vector<const OverheadRow*>& rows, double value) {
+  const auto n = static_cast<double>(rows.size());
+  if (rows.size() < 2) return value;
+  std::vector<double> left;
+  for (std::size_t out = 0; out < rows.size(); ++out) {
+    std::vector<const OverheadRow*> others = rows;
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(out));
+    left.push_back(best(others));
+  }
+  const double mean = std::accumulate(left.begin(), left.end(), 0.0) / n;
+  double squares = 0;
+  for (const double ms : left) squares += (ms - mean) * (ms - mean);
+  return std::sqrt(squares * (n - 1) / n);
+}
+
 HostOverhead fit(const std::vector<const OverheadRow*>& rows) {
   HostOverhead result{.milliseconds = best(rows), .rows = static_cast<int>(rows.size())};
+  result.standard_error = standard_error(rows, result.milliseconds);
   std::vector<double> errors, sizes;
   for (const OverheadRow* row : rows) {
     errors.push_back(std::log(row->predicted_ms(result.milliseconds) / row->measured_ms));
@@ -89,8 +107,9 @@ std::string overhead_text(const HostOverheads& overheads) {
       "serving`. A version without rows takes `any FRAMEWORK`.\nparameters:\n";
   for (const auto& [name, overhead] : overheads)
     text += fmt::format(
-        "  {}: {{value: {:.5g}, unit: \"ms\", grade: fitted, source: \"e2e_serving, {} rows\"}}\n",
-        name, overhead.milliseconds, overhead.rows);
+        "  {}: {{value: {:.5g}, unit: \"ms\", standard_error: {:.3g}, grade: fitted, source: "
+        "\"e2e_serving, {} rows\"}}\n",
+        name, overhead.milliseconds, overhead.standard_error, overhead.rows);
   text += "# |log(predicted / measured)| of TPOT on the rows fitted.\nresiduals:\n";
   for (const auto& [name, overhead] : overheads)
     text += fmt::format("  - {{group: {}, rows: {}, median: {:.4f}, p90: {:.4f}, bias: {:.4f}}}\n",
@@ -108,6 +127,7 @@ HostOverheads load_host_overheads(const std::string& folder) {
   for (const std::string& name : parameters.keys()) {
     const core::ConfigNode node = parameters.object(name);
     overheads[name].milliseconds = node.number("value", 0, kLarge);
+    overheads[name].standard_error = node.number("standard_error", 0, kLarge);
     for (const char* key : {"unit", "grade", "source"}) node.ignore(key);
   }
   for (const core::ConfigNode& node : root.list("residuals")) {

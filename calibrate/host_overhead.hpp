@@ -24,6 +24,8 @@ struct OverheadRow {
 /// The overhead of one version, and what its rows leave unexplained.
 struct HostOverhead {
   double milliseconds = 0;
+  /// Of `milliseconds`, by leaving out a row at a time; as large as it where there is but one.
+  double standard_error = 0;
   int rows = 0;       ///< That it was fitted to.
   double median = 0;  ///< Of |log(predicted / measured)| on them.
   double spread = 0;  ///< Its 90th percentile.

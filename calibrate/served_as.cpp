@@ -25,8 +25,7 @@ core::DataType type_of(const core::ConfigNode& node, const char* key, core::Data
   return node.has(key) ? named(node, key, node.text(key)) : fallback;
 }
 
-std::optional<std::vector<core::DataType>> types_of(const core::ConfigNode& node,
-                                                    const char* key) {
+std::optional<std::vector<core::DataType>> types_of(const core::ConfigNode& node, const char* key) {
   if (!node.has(key)) return std::nullopt;
   std::vector<core::DataType> types;
   for (const std::string& name : node.texts(key)) types.push_back(named(node, key, name));
@@ -60,19 +59,19 @@ void take(std::optional<T>& field, const std::optional<T>& later) {
 
 ServedMap::Server ServedMap::read_server(const core::ConfigNode& node) {
   constexpr std::int64_t kMostTokens = 1'000'000;
-  Server server{.framework = node.text("framework"),
-                .generation = node.text_or("generation", ""),
-                .architecture = node.text_or("architecture", ""),
-                .versions = node.has("versions") ? node.texts("versions")
-                                                 : std::vector<std::string>{},
-                .sum_normalises = said(node, "sum_normalises"),
-                .sum_casts = types_of(node, "sum_casts"),
-                .norm_casts = types_of(node, "norm_casts"),
-                .activation_casts = types_of(node, "activation_casts"),
-                .joint_qk_norm = said(node, "joint_qk_norm"),
-                .rotation_apart = said(node, "rotation_apart"),
-                .shared_beside_tokens = {},
-                .prefill_with_decode = said(node, "prefill_with_decode")};
+  Server server{
+      .framework = node.text("framework"),
+      .generation = node.text_or("generation", ""),
+      .architecture = node.text_or("architecture", ""),
+      .versions = node.has("versions") ? node.texts("versions") : std::vector<std::string>{},
+      .sum_normalises = said(node, "sum_normalises"),
+      .sum_casts = types_of(node, "sum_casts"),
+      .norm_casts = types_of(node, "norm_casts"),
+      .activation_casts = types_of(node, "activation_casts"),
+      .joint_qk_norm = said(node, "joint_qk_norm"),
+      .rotation_apart = said(node, "rotation_apart"),
+      .shared_beside_tokens = {},
+      .prefill_with_decode = said(node, "prefill_with_decode")};
   if (node.has("shared_beside_tokens"))
     server.shared_beside_tokens = node.integer("shared_beside_tokens", 0, kMostTokens);
   return server;
@@ -181,8 +180,7 @@ ServedMap::Server ServedMap::habits(const ServerQuestion& q) const {
 ServerKernels ServedMap::server(const ServerQuestion& q) const {
   const Server h = habits(q);
   if (!h.sum_normalises || !h.sum_casts || !h.norm_casts || !h.activation_casts ||
-      !h.joint_qk_norm || !h.rotation_apart || !h.shared_beside_tokens ||
-      !h.prefill_with_decode)
+      !h.joint_qk_norm || !h.rotation_apart || !h.shared_beside_tokens || !h.prefill_with_decode)
     refuse_row(fmt::format("no server named {} is known", q.framework));
   const Asking asking{.framework = q.framework,
                       .version = q.version,

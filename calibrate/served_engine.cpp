@@ -51,8 +51,8 @@ std::vector<KernelQuery> with_lengths(MeasuredCall call, const Core& wanted) {
   return std::move(call.kernels);
 }
 
-/// The measured call casts keys and values of new tokens; those of a cached prefix are expanded anew
-/// too.
+/// The measured call casts keys and values of new tokens; those of a cached prefix are expanded
+/// anew too.
 void cast_prefix(Steps& steps, const Attention& a) {
   const auto is_cast = [](const Step& step) {
     const auto* stream = std::get_if<Stream>(&step.work()->op);
@@ -107,11 +107,10 @@ Steps ServedEngine::attend(const char* file, const NamedKernel& kernel, const st
 
 Steps ServedEngine::attend_grouped(const char* file, const char* length, std::int64_t tokens,
                                    const Attention& a) const {
-  return attend(file, kernels_.attention,
-                fmt::format("batch,{},num_heads,num_kv_heads,head_dim,win", length),
-                fmt::format("{},{},{},{},{},{}", a.batch, tokens, a.heads, a.kv_heads, a.qk_dim,
-                            a.window),
-                a);
+  return attend(
+      file, kernels_.attention, fmt::format("batch,{},num_heads,num_kv_heads,head_dim,win", length),
+      fmt::format("{},{},{},{},{},{}", a.batch, tokens, a.heads, a.kv_heads, a.qk_dim, a.window),
+      a);
 }
 
 Steps ServedEngine::decode_attention(const Attention& a) const {

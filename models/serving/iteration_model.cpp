@@ -72,8 +72,8 @@ IterationEnsemble run_ensemble(const IterationModel& model) {
     for (const double sign : {-1.0, 1.0}) {
       ensemble.varied.push_back(ensemble.nominal);
       core::Time& time = ensemble.varied.back().time;
-      time = core::Time{std::llround(std::exp(sign * model.unexplained()) *
-                                     static_cast<double>(time.value()))};
+      time = core::Time{
+          std::llround(std::exp(sign * model.unexplained()) * static_cast<double>(time.value()))};
     }
   ensemble.grade = model.costs().worst_grade();
   return ensemble;

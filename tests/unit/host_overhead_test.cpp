@@ -26,6 +26,14 @@ TEST_CASE("the overhead that rows share is found", "[host_overhead]") {
   CHECK(fitted.at("vllm 1").median == Approx(0).margin(1e-4));
 }
 
+TEST_CASE("an overhead's error is what leaving out a row moves it by", "[host_overhead]") {
+  // Without the first row it is 3, without the second 2: sqrt((1/2)^2 + (1/2)^2) sqrt(1/2).
+  const HostOverheads two = fit_host_overheads({row("vllm 1", 5, 7), row("vllm 1", 10, 13)});
+  CHECK(two.at("vllm 1").standard_error == Approx(0.5).epsilon(1e-3));
+  const HostOverheads one = fit_host_overheads({row("vllm 1", 5, 7)});
+  CHECK(one.at("vllm 1").standard_error == one.at("vllm 1").milliseconds);
+}
+
 TEST_CASE("one row far off moves the overhead little", "[host_overhead]") {
   std::vector<OverheadRow> rows;
   for (int i = 0; i < 9; ++i) rows.push_back(row("vllm 1", 5 + i, 7 + i));

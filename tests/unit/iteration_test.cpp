@@ -123,11 +123,10 @@ TEST_CASE("a kernel beside others adds its bytes or its products, none of its la
     return std::pair{seconds(beside.time.value), alone.result};
   };
   const auto [few, read] = added(4);
-  CHECK(few == Catch::Approx(read.hbm_bytes / (job.device.hbm.peak_rate.value() *
-                                               job.device.hbm.reachable)));
+  CHECK(few == Catch::Approx(read.hbm_bytes /
+                             (job.device.hbm.peak_rate.value() * job.device.hbm.reachable)));
   const auto [many, multiplied] = added(8192);
-  CHECK(many ==
-        Catch::Approx(multiplied.flops / job.device.peak(core::DataType::bf16).value()));
+  CHECK(many == Catch::Approx(multiplied.flops / job.device.peak(core::DataType::bf16).value()));
 }
 
 TEST_CASE("what an engine's servers leave unexplained widens an iteration's interval",

@@ -135,17 +135,21 @@ TEST_CASE("without tensor ranks norms are kernels that write what they can", "[s
   CHECK(kernels(decode("trtllm", "fp8", "h200_sxm"), "qkv cast").size() == 80);
 }
 
-TEST_CASE("a prefill casts keys and values of a cached prefix that it expands",
-          "[served_engine]") {
+TEST_CASE("a prefill casts keys and values of a cached prefix that it expands", "[served_engine]") {
   const ServedJobs served =
       jobs("deepseek-ai/DeepSeek-R1", "trtllm", "fp8", {.tensor = 8, .expert = 8}, "b200_sxm");
   const auto casts = [&](std::int64_t context) {
     std::vector<workload::Stream> found;
-    for (const Step& step : served.decode.engine->prefill_attention(
-             {.batch = 2, .q_length = 1024, .kv_length = context, .heads = 16, .kv_heads = 16,
-              .qk_dim = 192, .v_dim = 128, .type = core::DataType::fp8,
-              .cache_type = core::DataType::fp8},
-             true))
+    for (const Step& step : served.decode.engine->prefill_attention({.batch = 2,
+                            .q_length = 1024,
+                            .kv_length = context,
+                            .heads = 16,
+                            .kv_heads = 16,
+                            .qk_dim = 192,
+                            .v_dim = 128,
+                            .type = core::DataType::fp8,
+                            .cache_type = core::DataType::fp8},
+                                                                    true))
       if (const auto* stream = std::get_if<workload::Stream>(&step.work()->op))
         if (stream->kind == workload::StreamKind::quantize) found.push_back(*stream);
     return found;

@@ -115,8 +115,7 @@ TEST_CASE("what a server fuses depends on its version, GPU and model", "[served_
   CHECK(of("sglang", "0.5.9", Generation::blackwell, "deepseek_v3").sum_normalises);
   CHECK(!of("sglang", "0.5.9", Generation::hopper, "deepseek_v3").sum_normalises);
   // Rows complete each other: one says that sums do not normalise, another what activations write.
-  const workload::EngineFusions early =
-      of("trtllm", "1.0.0rc3", Generation::hopper, "qwen3_32b");
+  const workload::EngineFusions early = of("trtllm", "1.0.0rc3", Generation::hopper, "qwen3_32b");
   CHECK(!early.sum_normalises);
   CHECK(early.activation_casts.empty());
   CHECK(early.joint_qk_norm);

@@ -30,8 +30,7 @@ std::string latent_row(const std::string& batch, const std::string& tpot) {
 std::string batch_of(calibrate::Half wanted,
                      std::string (*of)(const std::string&, const std::string&) = row) {
   for (std::string text : {"4", "4.0", "4.00", "4.000", "4.0000", "4.00000"})
-    if (half(calibrate::CsvTable::parse(kHeader + of(text, "9"), "rows"), 0) == wanted)
-      return text;
+    if (half(calibrate::CsvTable::parse(kHeader + of(text, "9"), "rows"), 0) == wanted) return text;
   FAIL("no such half");
   return {};
 }
