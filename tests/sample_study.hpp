@@ -21,22 +21,23 @@ inline core::StudyResult sample_study() {
   study.axes = {{"cluster", {"h20_sxm", "h200_sxm"}}, {"batch.sequences", {"8", "64", "512"}}};
   study.quantities = {"tokens_per_second_per_gpu", "tokens_per_second_per_user",
                       "dollars_per_million_tokens", "tokens_per_dollar"};
-  const auto add = [&](const std::string& device, const std::string& batch, double per_gpu,
-                       double per_user, double dollars) {
-    core::StudyPoint point;
-    point.number = study.points.size();
-    point.settings = {device, batch};
-    point.quantities = {estimate(per_gpu, "token/s", Grade::transferred),
-                        estimate(per_user, "token/s", Grade::transferred),
-                        estimate(dollars, "USD", Grade::assumed),
-                        estimate(1e6 / dollars, "token/USD", Grade::assumed)};
-    point.facts = {{"binding", "hbm 61 %"}};
-    study.points.push_back(point);
+  struct Answer {
+    const char* device;
+    const char* batch;
+    double per_gpu, per_user, dollars;
   };
-  add("h20_sxm", "8", 300, 40, 1.1);
-  add("h20_sxm", "64", 900, 14, 0.6);
-  add("h200_sxm", "8", 500, 65, 1.5);
-  add("h200_sxm", "64", 1900, 30, 0.5);
+  for (const Answer& answer :
+       {Answer{"h20_sxm", "8", 300, 40, 1.1}, Answer{"h20_sxm", "64", 900, 14, 0.6},
+        Answer{"h200_sxm", "8", 500, 65, 1.5}, Answer{"h200_sxm", "64", 1900, 30, 0.5}}) {
+    core::StudyPoint& point = study.points.emplace_back();
+    point.number = study.points.size() - 1;
+    point.settings = {answer.device, answer.batch};
+    point.quantities = {estimate(answer.per_gpu, "token/s", Grade::transferred),
+                        estimate(answer.per_user, "token/s", Grade::transferred),
+                        estimate(answer.dollars, "USD", Grade::assumed),
+                        estimate(1e6 / answer.dollars, "token/USD", Grade::assumed)};
+    point.facts = {{"binding", "hbm 61 %"}};
+  }
   core::StudyPoint refused;
   refused.number = study.points.size();
   refused.settings = {"h20_sxm", "512"};

@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "models/device/cluster_file.hpp"
 #include "models/workload/architecture_file.hpp"
@@ -28,13 +29,56 @@ struct RouteArguments {
   std::int64_t tokens = 128;
   std::string cluster;
   std::string exchange = "low_latency";
+  std::string type = "fp8_block";
   std::string fidelity = "analytical";
   std::string format = "table";
   bool layers = false;
   bool experts = false;
 };
 
-RoutingQuestion question_of(const RouteArguments& arguments) {
+/// One placement with all that is said of it.
+struct ShownPlacement {
+  PlacedLayers placed;
+  LayerSpreads spreads;
+  std::size_t typical_layer = 0;
+  workload::RoutedLoad typical;
+  std::optional<LayerCost> cost;  ///< Of the typical layer; none without a cluster.
+};
+
+[[noreturn]] void fail(const std::string& message) {
+  throw core::ConfigError({"tessera", 0, 0}, message);
+}
+
+/// Throws core::ConfigError for options that what is printed would not show.
+void check_options(const RouteArguments& arguments) {
+  const auto refuse = [&](bool given, const char* option) {
+    if (given)
+      fail(fmt::format("{}: found with --format {}; expected {}", option, arguments.format,
+                       arguments.format == "csv" ? "table or json" : "table"));
+  };
+  if (arguments.format == "csv") refuse(!arguments.cluster.empty(), "--cluster");
+  if (arguments.format == "table") return;
+  refuse(arguments.layers, "--layers");
+  refuse(arguments.experts, "--experts");
+}
+
+/// The expert-parallel ranks of a node: those of an NVLink domain, or what --ranks-per-node says.
+std::int64_t ranks_of_node(const RouteArguments& arguments,
+                           const std::optional<device::ClusterSpec>& cluster) {
+  const std::int64_t ranks = arguments.ranks;
+  const std::int64_t of_node =
+      std::min(ranks, cluster ? cluster->gpus_per_domain : arguments.ranks_per_node);
+  if (ranks % of_node == 0) return of_node;
+  if (cluster)
+    throw core::Refusal(
+        core::RefusalKind::illegal_combination,
+        fmt::format("{} ranks do not fill NVLink domains of {} GPUs", ranks, of_node));
+  fail(fmt::format("--ranks: found {}; expected a multiple of the {} of --ranks-per-node", ranks,
+                   of_node));
+}
+
+RoutingQuestion question_of(const RouteArguments& arguments,
+                            const std::optional<device::ClusterSpec>& cluster) {
   RoutingQuestion question;
   core::LoadOptions named;
   named.kind = "architecture";
@@ -55,30 +99,33 @@ RoutingQuestion question_of(const RouteArguments& arguments) {
   document.finish();
   question.tokens_per_rank = arguments.tokens;
   question.ranks = arguments.ranks;
-  question.ranks_per_node = std::min(arguments.ranks_per_node, arguments.ranks);
+  question.ranks_per_node = ranks_of_node(arguments, cluster);
   question.layers = question.spec.layers;
-  if (question.ranks % question.ranks_per_node != 0)
-    throw core::ConfigError({"tessera", 0, 0},
-                            fmt::format("--ranks-per-node: found {}; expected a divisor of the {} "
-                                        "ranks",
-                                        question.ranks_per_node, question.ranks));
   return question;
 }
 
-/// Costs of each placement's typical layer; empty without a cluster.
-std::vector<LayerCost> costs_of(const RouteArguments& arguments, RoutingQuestion& question,
-                                const std::optional<device::ClusterSpec>& cluster,
-                                const std::vector<PlacedLayers>& placements) {
-  std::vector<LayerCost> costs;
-  if (!cluster) return costs;
+/// Adds what the typical layers cost on the cluster.
+void add_costs(std::vector<ShownPlacement>& placements, const RouteArguments& arguments,
+               const RoutingQuestion& question, const device::ClusterSpec& cluster) {
   LayerCosts model(
-      *cluster, arguments.fidelity == "cycle" ? gpu::Fidelity::cycle : gpu::Fidelity::analytical);
+      cluster, arguments.fidelity == "cycle" ? gpu::Fidelity::cycle : gpu::Fidelity::analytical);
   LayerChoice choice;
   if (arguments.exchange == "normal") choice.exchange = fabric::ExchangeKind::normal;
-  for (const PlacedLayers& placed : placements)
-    costs.push_back(model.cost(question.architecture, placed.typical,
-                               static_cast<double>(question.tokens_per_rank), choice));
-  return costs;
+  if (arguments.type == "bf16") choice.type = core::DataType::bf16;
+  for (ShownPlacement& shown : placements)
+    shown.cost = model.cost(question.architecture, shown.typical,
+                            static_cast<double>(question.tokens_per_rank), choice);
+}
+
+std::vector<ShownPlacement> placements_of(const RoutingQuestion& question) {
+  std::vector<ShownPlacement> all;
+  for (PlacedLayers& placed : study_routing(question)) {
+    LayerSpreads spreads = spreads_of(placed.layers);
+    const std::size_t layer = workload::most_typical(placed.layers);
+    workload::RoutedLoad typical = typical_load(question, placed);
+    all.push_back({std::move(placed), spreads, layer, std::move(typical), std::nullopt});
+  }
+  return all;
 }
 
 void print_spread(const char* what, const LoadSpread& spread) {
@@ -112,9 +159,9 @@ void print_layers(const PlacedLayers& placed) {
 }
 
 /// Rows of every rank's slots, "expert:rows".
-void print_experts(const PlacedLayers& placed) {
-  const SlotLoad& load = placed.typical;
-  fmt::print("  rank      rows  its experts and their rows, layer {}\n", placed.typical_layer);
+void print_experts(const ShownPlacement& shown) {
+  const SlotLoad& load = shown.typical;
+  fmt::print("  rank      rows  its experts and their rows, layer {}\n", shown.typical_layer);
   for (std::int64_t rank = 0; rank < load.ranks(); ++rank) {
     std::string slots;
     for (std::int64_t s = rank * load.experts_per_rank; s < (rank + 1) * load.experts_per_rank; ++s)
@@ -124,32 +171,35 @@ void print_experts(const PlacedLayers& placed) {
   }
 }
 
+void print_placement(const RouteArguments& arguments, const ShownPlacement& shown) {
+  const workload::RoutedLoad& typical = shown.typical;
+  fmt::print("\n{}\n  {:<12}{:>12}{:>14}{:>14}\n", describe_placement(shown.placed), "rows", "mean",
+             "st. deviation", "imbalance");
+  print_spread("by expert", shown.spreads.experts);
+  if (typical.rows.size() != typical.expert_rows.size())
+    print_spread("by slot", shown.spreads.slots);
+  print_spread("by rank", shown.spreads.ranks);
+  fmt::print(
+      "  typical layer {}: hottest rank {}, {} rows, {:.3f} of the mean; a token reaches "
+      "{:.2f} ranks, {:.2f} nodes\n",
+      shown.typical_layer, typical.hottest_rank, typical.total_on(typical.hottest_rank),
+      typical.skew, typical.ranks_per_token, typical.nodes_per_token);
+  if (shown.cost) print_cost(*shown.cost);
+  if (arguments.layers) print_layers(shown.placed);
+  if (arguments.experts) print_experts(shown);
+}
+
 void print_table(const RouteArguments& arguments, const RoutingQuestion& question,
-                 const std::vector<PlacedLayers>& placements, const std::vector<LayerCost>& costs) {
+                 const std::vector<ShownPlacement>& placements) {
   const workload::MixtureOfExperts& moe = question.architecture.moe;
-  fmt::print("{}: {} experts, {} a token, over {} ranks, {} a node; {} tokens a rank; {} layer{}\n",
-             question.architecture.name, moe.experts, moe.top_k, question.ranks,
-             question.ranks_per_node, question.tokens_per_rank, question.layers,
-             question.layers == 1 ? "" : "s");
+  const auto plural = [](std::int64_t count) { return count == 1 ? "" : "s"; };
+  fmt::print(
+      "{}: {} experts, {} a token, over {} rank{}, {} a node; {} token{} a rank; {} layer{}\n",
+      question.architecture.name, moe.experts, moe.top_k, question.ranks, plural(question.ranks),
+      question.ranks_per_node, question.tokens_per_rank, plural(question.tokens_per_rank),
+      question.layers, plural(question.layers));
   fmt::print("Loads: {}\n", describe_loads(question.spec));
-  for (std::size_t i = 0; i < placements.size(); ++i) {
-    const PlacedLayers& placed = placements[i];
-    fmt::print("\n{}\n  {:<12}{:>12}{:>14}{:>14}\n", describe_placement(question, placed), "rows",
-               "mean", "st. deviation", "imbalance");
-    print_spread("by expert", placed.spreads.experts);
-    if (placed.typical.rows.size() != placed.typical.expert_rows.size())
-      print_spread("by slot", placed.spreads.slots);
-    print_spread("by rank", placed.spreads.ranks);
-    fmt::print(
-        "  typical layer {}: hottest rank {}, {} rows, {:.3f} of the mean; a token reaches "
-        "{:.2f} ranks, {:.2f} nodes\n",
-        placed.typical_layer, placed.typical.hottest_rank,
-        placed.typical.total_on(placed.typical.hottest_rank), placed.typical.skew,
-        placed.typical.ranks_per_token, placed.typical.nodes_per_token);
-    if (!costs.empty()) print_cost(costs[i]);
-    if (arguments.layers) print_layers(placed);
-    if (arguments.experts) print_experts(placed);
-  }
+  for (const ShownPlacement& shown : placements) print_placement(arguments, shown);
   fmt::print(
       "\nimbalance: (largest - mean) / mean; each figure is the mean over layers of the "
       "layer's own\n");
@@ -173,27 +223,25 @@ ordered_json cost_json(const LayerCost& cost) {
           {"dispatch_links", links}};
 }
 
-void print_json(const RoutingQuestion& question, const std::vector<PlacedLayers>& placements,
-                const std::vector<LayerCost>& costs) {
+void print_json(const RoutingQuestion& question, const std::vector<ShownPlacement>& placements) {
   ordered_json json{
       {"architecture", question.architecture.name}, {"ranks", question.ranks},
       {"ranks_per_node", question.ranks_per_node},  {"tokens_per_rank", question.tokens_per_rank},
       {"loads", describe_loads(question.spec)},     {"placements", ordered_json::array()}};
-  for (std::size_t i = 0; i < placements.size(); ++i) {
-    const PlacedLayers& placed = placements[i];
-    ordered_json one{{"placement", describe_placement(question, placed)},
-                     {"by_expert", spread_json(placed.spreads.experts)},
-                     {"by_slot", spread_json(placed.spreads.slots)},
-                     {"by_rank", spread_json(placed.spreads.ranks)},
-                     {"typical_layer", placed.typical_layer},
-                     {"hottest_rank", placed.typical.hottest_rank},
-                     {"skew", placed.typical.skew},
-                     {"ranks_per_token", placed.typical.ranks_per_token},
-                     {"nodes_per_token", placed.typical.nodes_per_token},
+  for (const ShownPlacement& shown : placements) {
+    ordered_json one{{"placement", describe_placement(shown.placed)},
+                     {"by_expert", spread_json(shown.spreads.experts)},
+                     {"by_slot", spread_json(shown.spreads.slots)},
+                     {"by_rank", spread_json(shown.spreads.ranks)},
+                     {"typical_layer", shown.typical_layer},
+                     {"hottest_rank", shown.typical.hottest_rank},
+                     {"skew", shown.typical.skew},
+                     {"ranks_per_token", shown.typical.ranks_per_token},
+                     {"nodes_per_token", shown.typical.nodes_per_token},
                      {"layers", ordered_json::array()}};
-    for (const SlotLoad& load : placed.layers)
+    for (const SlotLoad& load : shown.placed.layers)
       one["layers"].push_back({{"expert_of_slot", load.expert_of_slot}, {"rows", load.rows}});
-    if (!costs.empty()) one["cost"] = cost_json(costs[i]);
+    if (shown.cost) one["cost"] = cost_json(*shown.cost);
     json["placements"].push_back(std::move(one));
   }
   fmt::print("{}\n", json.dump(2));
@@ -205,29 +253,22 @@ void print_csv(const std::vector<PlacedLayers>& placements) {
     for (std::size_t layer = 0; layer < placed.layers.size(); ++layer) {
       const SlotLoad& load = placed.layers[layer];
       for (std::size_t slot = 0; slot < load.rows.size(); ++slot)
-        fmt::print("{},{},{},{},{},{}\n",
-                   placed.placement == workload::RoutingSpec::Placement::linear ? "linear" : "eplb",
-                   layer, static_cast<std::int64_t>(slot) / load.experts_per_rank, slot,
+        fmt::print("{},{},{},{},{},{}\n", placed.is_linear() ? "linear" : "eplb", layer,
+                   static_cast<std::int64_t>(slot) / load.experts_per_rank, slot,
                    load.expert_of_slot[slot], load.rows[slot]);
     }
 }
 
 void route(const RouteArguments& arguments) {
-  RoutingQuestion question = question_of(arguments);
+  check_options(arguments);
   std::optional<device::ClusterSpec> cluster;
-  if (!arguments.cluster.empty()) {
-    cluster = device::load_cluster(arguments.cluster);
-    question.ranks_per_node = std::min<std::int64_t>(cluster->gpus_per_domain, question.ranks);
-    if (question.ranks % question.ranks_per_node != 0)
-      throw core::Refusal(core::RefusalKind::illegal_combination,
-                          fmt::format("{} ranks do not fill NVLink domains of {} GPUs",
-                                      question.ranks, question.ranks_per_node));
-  }
-  const std::vector<PlacedLayers> placements = study_routing(question);
-  const std::vector<LayerCost> costs = costs_of(arguments, question, cluster, placements);
-  if (arguments.format == "csv") return print_csv(placements);
-  if (arguments.format == "json") return print_json(question, placements, costs);
-  print_table(arguments, question, placements, costs);
+  if (!arguments.cluster.empty()) cluster = device::load_cluster(arguments.cluster);
+  const RoutingQuestion question = question_of(arguments, cluster);
+  if (arguments.format == "csv") return print_csv(study_routing(question));
+  std::vector<ShownPlacement> placements = placements_of(question);
+  if (cluster) add_costs(placements, arguments, question, *cluster);
+  if (arguments.format == "json") return print_json(question, placements);
+  print_table(arguments, question, placements);
 }
 
 }  // namespace
@@ -261,6 +302,10 @@ void add_route_command(CLI::App& program) {
           ->excludes(per_node);
   command->add_option("--exchange", arguments->exchange, "How DeepEP sends tokens")
       ->check(CLI::IsMember({"low_latency", "normal"}))
+      ->needs(cluster)
+      ->capture_default_str();
+  command->add_option("--type", arguments->type, "Of the experts' products and what they are sent")
+      ->check(CLI::IsMember({"fp8_block", "bf16"}))
       ->needs(cluster)
       ->capture_default_str();
   command->add_option("--fidelity", arguments->fidelity, "Of the experts' products")

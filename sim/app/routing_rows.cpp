@@ -28,14 +28,13 @@ void add_rank_loads(core::Result& result, const workload::Architecture& architec
                                                 spec.layers)
                                   : ""));
   for (const PlacedLayers& placed : study_routing(question)) {
-    const bool linear = placed.placement == RoutingSpec::Placement::linear;
-    if (!linear)
+    if (!placed.is_linear())
       result.assumptions.push_back(
           fmt::format("Experts: {}; tokens of a replicated expert go to its replicas in turn.",
-                      describe_placement(question, placed)));
+                      describe_placement(placed)));
     for (std::size_t layer = 0; layer < placed.layers.size(); ++layer) {
       core::RankLoadRow& row = result.rank_loads.emplace_back();
-      row.placement = linear ? "linear" : "eplb";
+      row.placement = placed.is_linear() ? "linear" : "eplb";
       row.layer = static_cast<int>(layer);
       row.relative_loads = placed.layers[layer].rank_rows();
       const double mean = workload::spread_of(row.relative_loads).mean;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace tessera::app {
 namespace {
 
@@ -16,17 +18,11 @@ void add(LoadSpread& sum, const LoadSpread& one, double weight) {
 }
 
 PlacedLayers place(const RoutingQuestion& question, RoutingSpec spec) {
-  const workload::MixtureOfExperts& moe = question.architecture.moe;
-  PlacedLayers placed;
-  placed.placement = spec.placement;
   spec.layers = question.layers;
-  placed.layers = workload::route_layers(moe, spec, question.tokens_per_rank, question.ranks,
-                                         question.ranks_per_node, question.layers);
-  placed.spreads = spreads_of(placed.layers);
-  placed.typical_layer = workload::most_typical(placed.layers);
-  placed.typical =
-      workload::route(moe, spec, question.tokens_per_rank, question.ranks, question.ranks_per_node);
-  return placed;
+  std::vector<SlotLoad> layers =
+      workload::route_layers(question.architecture.moe, spec, question.tokens_per_rank,
+                             question.ranks, question.ranks_per_node, question.layers);
+  return {std::move(spec), std::move(layers)};
 }
 
 std::string knowledge_of(const RoutingSpec& spec) {
@@ -68,10 +64,15 @@ std::vector<PlacedLayers> study_routing(const RoutingQuestion& question) {
   return placements;
 }
 
-std::string describe_placement(const RoutingQuestion& question, const PlacedLayers& placed) {
-  if (placed.placement == RoutingSpec::Placement::linear)
-    return fmt::format("linear, {} slots", placed.typical.rows.size());
-  return fmt::format("eplb, {} slots, {}", placed.typical.rows.size(), knowledge_of(question.spec));
+workload::RoutedLoad typical_load(const RoutingQuestion& question, const PlacedLayers& placed) {
+  return workload::route(question.architecture.moe, placed.spec, question.tokens_per_rank,
+                         question.ranks, question.ranks_per_node);
+}
+
+std::string describe_placement(const PlacedLayers& placed) {
+  const std::size_t slots = placed.layers.front().rows.size();
+  if (placed.is_linear()) return fmt::format("linear, {} slots", slots);
+  return fmt::format("eplb, {} slots, {}", slots, knowledge_of(placed.spec));
 }
 
 std::string describe_loads(const RoutingSpec& spec) {

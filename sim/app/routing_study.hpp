@@ -30,20 +30,25 @@ struct LayerSpreads {
 
 /// What one placement makes of the same rows.
 struct PlacedLayers {
-  workload::RoutingSpec::Placement placement = workload::RoutingSpec::Placement::linear;
+  workload::RoutingSpec spec;  ///< The question's, with this placement.
   std::vector<workload::SlotLoad> layers;
-  LayerSpreads spreads;
-  std::size_t typical_layer = 0;  ///< Whose hottest rank is nearest to the layers' mean.
-  workload::RoutedLoad typical;
+
+  [[nodiscard]] bool is_linear() const {
+    return spec.placement == workload::RoutingSpec::Placement::linear;
+  }
 };
 
 /// Linear placement, and after it the balancer's where the question has one. Throws core::Refusal
 /// as workload::route does.
 [[nodiscard]] std::vector<PlacedLayers> study_routing(const RoutingQuestion& question);
 
+/// Where tokens go in the layer that stands for all: the one whose hottest rank is nearest to their
+/// mean. Dear: samples choices of tokens for whom only loads are known.
+[[nodiscard]] workload::RoutedLoad typical_load(const RoutingQuestion& question,
+                                                const PlacedLayers& placed);
+
 /// "eplb, 288 slots", and what the balancer knew.
-[[nodiscard]] std::string describe_placement(const RoutingQuestion& question,
-                                             const PlacedLayers& placed);
+[[nodiscard]] std::string describe_placement(const PlacedLayers& placed);
 /// "published moments, seed 1": what the loads are.
 [[nodiscard]] std::string describe_loads(const workload::RoutingSpec& spec);
 

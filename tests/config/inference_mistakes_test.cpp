@@ -1,8 +1,4 @@
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,11 +8,10 @@
 #include "sim/app/disaggregation_scenario.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/core/diagnostics.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::app {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// What the wrong scenarios differ from, on line 2 and below.
 constexpr const char* kDecode = R"(job: decode
@@ -47,20 +42,15 @@ disaggregation: {prefill: prefill.yaml, decode: decode.yaml, prompt: 4096, outpu
 class Folder {
  public:
   Folder() {
-    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
     write("decode.yaml", kDecode);
     write("prefill.yaml", kPrefill);
     write("pools.yaml", kPools);
   }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
 
   /// Returns its path.
   std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream{path_ / name} << text;
-    return (path_ / name).string();
+    folder_.write(name, text);
+    return folder_.at(name).string();
   }
   /// What `read` says is wrong, one mistake a line, or why it refuses; "" when nothing is.
   [[nodiscard]] std::string said(const std::function<void()>& read) const {
@@ -72,14 +62,11 @@ class Folder {
     } catch (const core::Refusal& refusal) {
       text = core::to_string(refusal.kind()) + ": " + refusal.what();
     }
-    const std::string prefix = path_.string() + "/";
-    for (std::size_t at; (at = text.find(prefix)) != std::string::npos;)
-      text.erase(at, prefix.size());
-    return text;
+    return folder_.without_path(std::move(text));
   }
 
  private:
-  fs::path path_;
+  testing::TemporaryFolder folder_;
 };
 
 struct Mistake {

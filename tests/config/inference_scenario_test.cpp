@@ -1,18 +1,14 @@
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "sim/app/scenario.hpp"
 #include "sim/core/diagnostics.hpp"
+#include "tests/config/mistakes.hpp"
+#include "tests/temporary_folder.hpp"
 
 /// Mistakes in prefill and decode scenarios, each with its message.
 namespace tessera::app {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr const char* kDecode = R"(job: decode
 architecture: deepseek_v3
@@ -44,20 +40,11 @@ cost: {prices: prices, rental: 2 USD/GPU/h}
 
 /// What reading `text` with changes says is wrong, one mistake a line; the file is "s.yaml".
 std::string mistakes(const std::string& text, const std::vector<std::string>& set = {}) {
-  std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-  const fs::path folder = mkdtemp(pattern.data());
-  std::ofstream{folder / "s.yaml"} << text;
-  std::string said;
-  try {
-    (void)read_scenario((folder / "s.yaml").string(), {set, std::nullopt});
-  } catch (const core::ConfigError& error) {
-    said = error.what();
-    const std::string prefix = folder.string() + "/";
-    for (std::size_t at; (at = said.find(prefix)) != std::string::npos;)
-      said.erase(at, prefix.size());
-  }
-  fs::remove_all(folder);
-  return said;
+  const testing::TemporaryFolder folder;
+  folder.write("s.yaml", text);
+  return folder.without_path(config_test::messages_of([&] {
+    (void)read_scenario(folder.at("s.yaml").string(), {set, std::nullopt});
+  }));
 }
 
 std::string with(std::string text, const std::string& line, const std::string& instead) {
@@ -81,12 +68,9 @@ TEST_CASE("inference scenarios are read with their defaults", "[config][scenario
 TEST_CASE("a model's gate limits its groups unless the scenario says otherwise",
           "[config][scenario]") {
   const auto limit = [](const std::string& text) {
-    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-    const fs::path folder = mkdtemp(pattern.data());
-    std::ofstream{folder / "s.yaml"} << text;
-    const Scenario scenario = read_scenario((folder / "s.yaml").string());
-    fs::remove_all(folder);
-    return scenario.inference().routing.node_limit;
+    const testing::TemporaryFolder folder;
+    folder.write("s.yaml", text);
+    return read_scenario(folder.at("s.yaml").string()).inference().routing.node_limit;
   };
   const std::string plain = kDecode;
   CHECK(limit(plain) == 4);

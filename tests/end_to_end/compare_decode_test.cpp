@@ -60,11 +60,8 @@ TEST_CASE("decode is compared at the largest batch within the limits", "[compare
 }
 
 TEST_CASE("what binds a point is what bounds most of its iteration", "[compare]") {
-  const auto json = nlohmann::json::parse(
-      run_tessera(kCompare + "--clusters b200_2048_multiplane --format json").output);
-  const auto run = nlohmann::json::parse(
-      run_tessera("run deepseek_v3_decode_b200 --fidelity analytical --no-cache --format json")
-          .output);
+  const auto json = printed_json(kCompare + "--clusters b200_2048_multiplane");
+  const auto run = printed_json("run deepseek_v3_decode_b200 --fidelity analytical --no-cache");
   CHECK(json.at("points").size() > 4);
   std::string most;
   double longest = 0;
@@ -89,15 +86,12 @@ TEST_CASE("a cluster that cannot keep the limits is listed with the reason", "[c
   CHECK(
       run.output.find("h800_2048_multiplane: not even 2 sequences a rank keep the limits: tpot") !=
       std::string::npos);
+  CHECK(run.output.find(" ms\n") != std::string::npos);  // as the limit is written
   CHECK(run.output.find("no cluster answers") != std::string::npos);
 }
 
 TEST_CASE("wrong limits and clusters are named", "[compare]") {
-  const auto errors = [](const std::string& more) {
-    const Outcome run = run_tessera(kCompare + more);
-    CHECK(run.exit_code == 2);
-    return run.errors;
-  };
+  const auto errors = [](const std::string& more) { return mistake_in(kCompare + more); };
   CHECK(errors("--slo tpot").find("expected quantity=limit, as tpot=50ms") != std::string::npos);
   CHECK(errors("--slo tpot=50GB").find("found '50GB'; expected a number above 0 in s, ms or us") !=
         std::string::npos);
@@ -124,8 +118,7 @@ TEST_CASE("all devices of a comparison are priced alike unless it is said otherw
   CHECK(owned.output.find("Owned servers in USD/GPU, with their ranges and dates: h800_sxm "
                           "33800.00 (28750.00 to 44750.00), 2025-02; h200_sxm") !=
         std::string::npos);
-  const Outcome quoted = run_tessera(both + "--price 'h200_sxm=1.5 USD/GPU/h' --format json");
-  const auto json = nlohmann::json::parse(quoted.output);
+  const auto json = printed_json(both + "--price 'h200_sxm=1.5 USD/GPU/h'");
   CHECK(json.at("best").size() == 2);
   for (const auto& point : json.at("points")) {
     if (point.at("name") != "h200_2048_multiplane" || !point.contains("quantities")) continue;
@@ -137,11 +130,7 @@ TEST_CASE("all devices of a comparison are priced alike unless it is said otherw
 }
 
 TEST_CASE("wrong prices are named", "[compare]") {
-  const auto errors = [](const std::string& more) {
-    const Outcome run = run_tessera(kCompare + more);
-    CHECK(run.exit_code == 2);
-    return run.errors;
-  };
+  const auto errors = [](const std::string& more) { return mistake_in(kCompare + more); };
   CHECK(errors("--price 2")
             .find("expected stated, or a device's rent from 0.001 to 1000 "
                   "USD/GPU/h, as 'h800_sxm=2 USD/GPU/h'") != std::string::npos);

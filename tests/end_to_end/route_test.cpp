@@ -1,7 +1,6 @@
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 
@@ -17,9 +16,7 @@ const std::string kSkewed = "route deepseek_v3 --ranks 32 --routing r1_translati
 const std::string kBalanced = kSkewed + "--set placement=eplb --set redundant_experts=32 ";
 
 TEST_CASE("route shows what the balancer makes of the published skew", "[route]") {
-  const Outcome shown = run_tessera(kBalanced + "--format json");
-  REQUIRE(shown.exit_code == 0);
-  const auto placements = nlohmann::json::parse(shown.output)["placements"];
+  const auto placements = printed_json(kBalanced)["placements"];
   REQUIRE(placements.size() == 2);
   const auto &before = placements[0], &after = placements[1];
   CHECK(before["by_expert"]["mean"].get<double>() == Approx(128));
@@ -33,9 +30,7 @@ TEST_CASE("route shows what the balancer makes of the published skew", "[route]"
 }
 
 TEST_CASE("routed rows add up in the table of slots", "[route]") {
-  const Outcome shown = run_tessera(kBalanced + "--set layers=2 --tokens 100 --format csv");
-  REQUIRE(shown.exit_code == 0);
-  std::istringstream lines(shown.output);
+  std::istringstream lines(printed(kBalanced + "--set layers=2 --tokens 100 --format csv"));
   std::string line;
   std::getline(lines, line);
   CHECK(line == "placement,layer,rank,slot,expert,rows");
@@ -49,36 +44,60 @@ TEST_CASE("routed rows add up in the table of slots", "[route]") {
 }
 
 TEST_CASE("on a cluster route tells a layer's time and the links' bytes", "[route]") {
-  const Outcome shown = run_tessera(kBalanced +
-                                    "--set layers=4 --set node_limit=4 --cluster "
-                                    "h800_2048_multiplane --format json");
-  REQUIRE(shown.exit_code == 0);
-  const auto placements = nlohmann::json::parse(shown.output)["placements"];
+  const auto placements = printed_json(
+      kBalanced + "--set layers=4 --set node_limit=4 --cluster h800_2048_multiplane")["placements"];
   const auto before = placements[0]["cost"], after = placements[1]["cost"];
   CHECK(after["seconds"].get<double>() < before["seconds"].get<double>());
   const auto rdma = before["dispatch_links"]["rdma"];
   CHECK(rdma["busiest_bytes"].get<double>() > 1.5 * rdma["mean_bytes"].get<double>());
 }
 
+TEST_CASE("ranks of a cluster fill its NVLink domains, whatever a node's usual size", "[route]") {
+  const auto rack = printed_json(
+      "route kimi_k2 --ranks 36 --set placement=eplb --set "
+      "redundant_experts=12 --cluster gb200_7x36_nvl72");
+  CHECK(rack["ranks_per_node"] == 36);
+  CHECK(rack["placements"][0]["nodes_per_token"] == 1);
+  CHECK_THAT(refusal_of("route deepseek_v3 --ranks 64 --cluster gb200_7x36_nvl72"),
+             ContainsSubstring("64 ranks do not fill NVLink domains of 36 GPUs"));
+}
+
+TEST_CASE("experts are sent and multiplied in the type that is asked for", "[route]") {
+  const std::string command = "route deepseek_v3 --ranks 64 --cluster ";
+  CHECK_THAT(refusal_of(command + "a100_sxm_64"), ContainsSubstring("fp8_block"));
+  printed(command + "a100_sxm_64 --type bf16");
+  const auto bytes = [&](const std::string& type) {
+    const auto json = printed_json(command + "h800_2048_multiplane --type " + type);
+    return json["placements"][0]["cost"]["dispatch_links"]["rdma"]["mean_bytes"].get<double>();
+  };
+  // An element of one byte and a scale of four for 128 of them, against two bytes.
+  CHECK(bytes("bf16") / bytes("fp8_block") == Approx(2 / (1 + 4.0 / 128)).epsilon(0.01));
+}
+
 TEST_CASE("mistakes of a route are told apart from refusals", "[route]") {
-  const Outcome unknown = run_tessera("route deepseek_v3 --ranks 32 --set kind=zipf");
-  CHECK(unknown.exit_code == 2);
-  CHECK(unknown.errors ==
+  CHECK(mistake_in("route deepseek_v3 --ranks 32 --set kind=zipf") ==
         "--set:1:6: error: kind: found 'zipf'; expected one of uniform, power_law, recorded or "
         "published\n");
-  const Outcome twice =
-      run_tessera("route deepseek_v3 --ranks 32 --ranks-per-node 4 --cluster h800_2048_multiplane");
-  CHECK(twice.exit_code == 2);
-  CHECK_THAT(twice.errors, ContainsSubstring("--ranks-per-node"));
-  const Outcome nowhere = run_tessera("route deepseek_v3 --ranks 32 --exchange normal");
-  CHECK(nowhere.exit_code == 2);
-  CHECK_THAT(nowhere.errors, ContainsSubstring("--cluster"));
-  const Outcome uneven = run_tessera("route deepseek_v3 --ranks 48");
-  CHECK(uneven.exit_code == 1);
-  CHECK_THAT(uneven.errors, ContainsSubstring("256 experts cannot be split evenly over 48"));
-  const Outcome dense = run_tessera("route llama3.1_8b --ranks 8");
-  CHECK(dense.exit_code == 1);
-  CHECK_THAT(dense.errors, ContainsSubstring("has no experts to route to"));
+  CHECK_THAT(mistake_in("route deepseek_v3 --ranks 32 --ranks-per-node 4 --cluster "
+                        "h800_2048_multiplane"),
+             ContainsSubstring("--ranks-per-node"));
+  CHECK_THAT(mistake_in("route deepseek_v3 --ranks 32 --exchange normal"),
+             ContainsSubstring("--cluster"));
+  CHECK(mistake_in("route deepseek_v3 --ranks 12") ==
+        "tessera: error: --ranks: found 12; expected a multiple of the 8 of --ranks-per-node\n");
+  CHECK_THAT(refusal_of("route deepseek_v3 --ranks 48"),
+             ContainsSubstring("256 experts cannot be split evenly over 48"));
+  CHECK_THAT(refusal_of("route llama3.1_8b --ranks 8"),
+             ContainsSubstring("has no experts to route to"));
+}
+
+TEST_CASE("options that what is printed would not show are refused", "[route]") {
+  CHECK(mistake_in("route deepseek_v3 --ranks 32 --layers --format json") ==
+        "tessera: error: --layers: found with --format json; expected table\n");
+  CHECK_THAT(mistake_in("route deepseek_v3 --ranks 32 --experts --format csv"),
+             ContainsSubstring("--experts: found with --format csv"));
+  CHECK_THAT(mistake_in("route deepseek_v3 --ranks 32 --cluster h800_2048_multiplane --format csv"),
+             ContainsSubstring("expected table or json"));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "tests/end_to_end/tessera_program.hpp"
@@ -12,10 +11,7 @@ namespace {
 using Catch::Matchers::ContainsSubstring;
 
 TEST_CASE("every language model has its batches on every device", "[show_cache]") {
-  const Outcome shown = run_tessera("show cache all --format json");
-  REQUIRE(shown.exit_code == 0);
-  CHECK(shown.errors.empty());
-  const auto json = nlohmann::json::parse(shown.output);
+  const auto json = printed_json("show cache all");
   std::map<std::string, int> devices;
   for (const auto& row : json["rows"]) {
     ++devices[row["architecture"].get<std::string>()];

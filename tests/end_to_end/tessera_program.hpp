@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 
@@ -38,6 +39,36 @@ inline Outcome run_tessera(const std::string& arguments, const std::string& envi
   outcome.errors = text.str();
   std::filesystem::remove(errors);
   return outcome;
+}
+
+/// stdout of a run that has to succeed.
+inline std::string printed(const std::string& arguments) {
+  const Outcome run = run_tessera(arguments);
+  INFO(arguments << "\n" << run.errors);
+  REQUIRE(run.exit_code == 0);
+  return run.output;
+}
+
+/// The JSON that a run has to print.
+inline nlohmann::json printed_json(const std::string& arguments) {
+  return nlohmann::json::parse(printed(arguments + " --format json"));
+}
+
+/// What is said to a command that is wrong: code 2, and nothing on stdout.
+inline std::string mistake_in(const std::string& arguments) {
+  const Outcome run = run_tessera(arguments);
+  INFO(arguments);
+  CHECK(run.exit_code == 2);
+  CHECK(run.output.empty());
+  return run.errors;
+}
+
+/// Why a run is refused: code 1.
+inline std::string refusal_of(const std::string& arguments) {
+  const Outcome run = run_tessera(arguments);
+  INFO(arguments);
+  CHECK(run.exit_code == 1);
+  return run.errors;
 }
 
 }  // namespace tessera::end_to_end

@@ -4,41 +4,24 @@
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
 #include <cmath>
 
+#include "tests/formula/cost_inputs.hpp"
+
 using namespace tessera;
+using namespace tessera::cost_test;
 using Catch::Matchers::WithinRel;
 using core::Estimate;
 using core::Grade;
 
 namespace {
 
-constexpr double kTight = 1e-12;
-
-/// 16 GPUs in two nodes; nodes draw 800 W beside their GPUs, the network 50 W a GPU.
-device::ClusterSpec cluster() {
-  device::ClusterSpec spec{};
-  spec.node.gpus = 8;
-  spec.node.overhead_power = core::Watts{800};
-  spec.fabric.power_per_gpu = core::Watts{50};
-  return spec;
-}
-
-Estimate exact(double value, const char* unit, Grade grade = Grade::fitted) {
-  return {value, value, value, unit, grade};
-}
+device::ClusterSpec cluster() { return cluster_of(800, 50); }
 
 reports::CostAssumptions assumptions() {
-  return {{exact(2, "USD/GPU/h", Grade::assumed), "scenario", ""},
-          {exact(1.25, "1"), "survey", ""},
-          {exact(0.1, "USD/kWh"), "survey", ""}};
+  return {price(2, "USD/GPU/h"), price(1.25, "1", Grade::fitted),
+          price(0.1, "USD/kWh", Grade::fitted), std::nullopt};
 }
 
-reports::RunFigures run() {
-  return {.step = exact(10, "s"),
-          .joules_per_gpu = exact(5000, "J"),
-          .tokens_per_step = 1e6,
-          .tokens = 3.6e9,
-          .gpus = 16};
-}
+reports::RunFigures run() { return run_of(5000); }
 
 }  // namespace
 
@@ -93,8 +76,7 @@ TEST_CASE("without the run's length only a step is priced", "[cost]") {
 TEST_CASE("a million tokens cost the hour of a GPU over its tokens", "[cost]") {
   core::Result result;
   // 2 USD an hour over 1,000 tokens/s: 3.6 M tokens
-  reports::add_token_cost(result, {exact(1000, "token/s"), exact(400, "W")}, assumptions(),
-                          cluster());
+  reports::add_token_cost(result, tokens(), assumptions(), cluster());
   CHECK_THAT(result.find("dollars_per_million_tokens")->value, WithinRel(2 / 3.6, kTight));
   CHECK(result.find("dollars_per_million_tokens")->grade == Grade::assumed);
   // 400 W + 800 W over eight GPUs + 50 W of network, times 1.25

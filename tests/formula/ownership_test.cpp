@@ -4,33 +4,29 @@
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
 #include <cmath>
 
-#include "reports/cost.hpp"
+#include "tests/formula/cost_inputs.hpp"
 
 using namespace tessera;
+using namespace tessera::cost_test;
 using Catch::Matchers::WithinRel;
 using core::Estimate;
 using core::Grade;
 
 namespace {
 
-constexpr double kTight = 1e-12;
 constexpr double kByHand = 1e-5;  ///< Figures written down to six digits.
-
-device::Price exact(double value, const char* unit = "1") {
-  return {{value, value, value, unit, Grade::assumed}, "a source", ""};
-}
 
 /// 32,400 USD of server and 7,600 of network: 40,000 in all, over five years at 10 %.
 reports::OwnershipAssumptions assumptions() {
-  return {.server = exact(32400, "USD/GPU"),
-          .network_share = exact(0.19),
-          .years = exact(5),
-          .cost_of_capital = exact(0.1),
-          .utilisation = exact(0.8),
-          .idle_power = exact(0.25),
-          .colocation = exact(146, "USD/kW/month"),
-          .pue = exact(1.25),
-          .electricity = exact(0.08, "USD/kWh"),
+  return {.server = price(32400, "USD/GPU"),
+          .network_share = price(0.19),
+          .years = price(5),
+          .cost_of_capital = price(0.1),
+          .utilisation = price(0.8),
+          .idle_power = price(0.25),
+          .colocation = price(146, "USD/kW/month"),
+          .pue = price(1.25),
+          .electricity = price(0.08, "USD/kWh"),
           .provisioned_kilowatts = 1.5};
 }
 
@@ -76,8 +72,8 @@ TEST_CASE("electricity follows what is drawn, space what is provisioned", "[owne
 
 TEST_CASE("bounds are each input moved alone, in quadrature", "[ownership]") {
   reports::OwnershipAssumptions a = assumptions();
-  a.electricity = exact(0, "USD/kWh");
-  a.colocation = exact(0, "USD/kW/month");
+  a.electricity = price(0, "USD/kWh");
+  a.colocation = price(0, "USD/kW/month");
   // The whole is proportional to the server's price, and to 1 / utilisation.
   a.server.value.lower = 32400 / 2.;
   a.server.value.upper = 32400 * 1.5;
@@ -96,12 +92,12 @@ TEST_CASE("buying breaks even where both cost the same", "[ownership]") {
   // An hour stands for 1.152635 of capital and 0.3 of space; energy 0.15 at work, 0.0375 idle.
   REQUIRE(even.utilisation.has_value());
   CHECK_THAT(*even.utilisation, WithinRel((1.152635 + 0.3 + 0.0375) / (2.5 - 0.1125), kByHand));
-  a.utilisation = exact(*even.utilisation);
+  a.utilisation = price(*even.utilisation);
   CHECK_THAT(reports::owned_hour(a).total.value, WithinRel(2.5, kTight));
   // At that use the rent saved pays the purchase back in its five years, no sooner.
-  a.utilisation = exact(*even.utilisation * (1 + 1e-9));
+  a.utilisation = price(*even.utilisation * (1 + 1e-9));
   CHECK_THAT(reports::break_even(a, 2.5).months.value(), WithinRel(60.0, 1e-6));
-  a.utilisation = exact(*even.utilisation * (1 - 1e-6));
+  a.utilisation = price(*even.utilisation * (1 - 1e-6));
   CHECK_FALSE(reports::break_even(a, 2.5).months.has_value());
   // Two thirds of the power: energy is 0.1 at work and 0.025 idle.
   const Estimate kilowatt{1000, 1000, 1000, "W", Grade::fitted};
@@ -118,7 +114,7 @@ TEST_CASE("months to break even pay the purchase back with interest", "[ownershi
   CHECK_THAT(worth, WithinRel(40000.0, kTight));
   CHECK(*even.months > 40000 / 1147.925);  // interest takes longer
   reports::OwnershipAssumptions free = assumptions();
-  free.cost_of_capital = exact(0);
+  free.cost_of_capital = price(0);
   CHECK_THAT(*reports::break_even(free, 2.5).months, WithinRel(40000 / 1147.925, kTight));
 }
 
@@ -133,29 +129,16 @@ TEST_CASE("a rent below what owning costs never breaks even", "[ownership]") {
 }
 
 TEST_CASE("bills take the owned hour where GPUs are owned", "[ownership]") {
-  device::ClusterSpec cluster{};
-  cluster.node.gpus = 8;
-  cluster.node.overhead_power = core::Watts{4000};
-  cluster.fabric.power_per_gpu = core::Watts{100};
-  cluster.node.device.power.limit = core::Watts{900};
+  const device::ClusterSpec cluster = cluster_of(4000, 100, 900);
   CHECK(reports::provisioned_kilowatts(cluster) == 1.5);
-  reports::CostAssumptions cost{exact(9, "USD/GPU/h"), exact(1.25), exact(0.08, "USD/kWh"),
-                                assumptions()};
+  const reports::CostAssumptions cost{price(9, "USD/GPU/h"), price(1.25), price(0.08, "USD/kWh"),
+                                      assumptions()};
   core::Result result;
   // 400 W and 600 W of node and network: 1 kW
-  reports::add_token_cost(
-      result, {{1000, 1000, 1000, "token/s", Grade::fitted}, {400, 400, 400, "W", Grade::fitted}},
-      cost, cluster);
+  reports::add_token_cost(result, tokens(), cost, cluster);
   const double hour = 1.440793 + 0.375 + 0.159375 / 1.5;
   CHECK_THAT(result.find("dollars_per_million_tokens")->value, WithinRel(hour / 3.6, kByHand));
   core::Result trained;
-  const Estimate ten{10, 10, 10, "s", Grade::fitted};
-  reports::add_cost(trained,
-                    {.step = ten,
-                     .joules_per_gpu = {4000, 4000, 4000, "J", Grade::fitted},
-                     .tokens_per_step = 1e6,
-                     .tokens = 3.6e9,
-                     .gpus = 16},
-                    cost, cluster);
+  reports::add_cost(trained, run_of(4000), cost, cluster);
   CHECK_THAT(trained.find("dollars")->value, WithinRel(160 * hour, kByHand));
 }

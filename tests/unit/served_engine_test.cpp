@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <numeric>
 
 #include "calibrate/host_overhead.hpp"
@@ -16,6 +13,7 @@
 #include "models/workload/architecture_file.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/core/diagnostics.hpp"
+#include "tests/temporary_folder.hpp"
 #include "tests/unit/fake_timers.hpp"
 
 namespace tessera::calibrate {
@@ -233,25 +231,9 @@ TEST_CASE("an engine's kernels carry their implementation to the timer", "[serve
   CHECK(down.front()->implementation == "triton_grouped");
 }
 
-/// A file that is gone with the object.
-class ScenarioFile {
- public:
-  explicit ScenarioFile(const std::string& text) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "tessera_XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    std::ofstream{path()} << text;
-  }
-  ~ScenarioFile() { std::filesystem::remove_all(folder_); }
-  ScenarioFile(const ScenarioFile&) = delete;
-  ScenarioFile& operator=(const ScenarioFile&) = delete;
-  [[nodiscard]] std::string path() const { return (folder_ / "served.yaml").string(); }
-
- private:
-  std::filesystem::path folder_;
-};
-
 TEST_CASE("a scenario that names its engine runs a measured row's iteration", "[served_engine]") {
-  const ScenarioFile file(R"(job: decode
+  const testing::TemporaryFolder folder;
+  folder.write("served.yaml", R"(job: decode
 architecture: deepseek_v3
 cluster: b200_2048_multiplane
 precision: {recipe: nvfp4, query_key_value: bf16, kv_cache: fp8, attention: fp8}
@@ -261,7 +243,7 @@ routing: {kind: uniform, independent: true}
 serving: {engine: trtllm, engine_version: 1.2.0rc6.post2, dispatcher: all_reduce}
 cost: {prices: prices, rental: 2 USD/GPU/h}
 )");
-  const app::Scenario scenario = app::read_scenario(file.path());
+  const app::Scenario scenario = app::read_scenario(folder.at("served.yaml").string());
   ServedRow row =
       row_of("deepseek-ai/DeepSeek-R1", "trtllm", "nvfp4", {.tensor = 8, .expert = 8}, "b200_sxm");
   row.version = "1.2.0rc6.post2";

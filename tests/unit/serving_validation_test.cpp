@@ -1,11 +1,10 @@
 #include "sim/app/serving_validation.hpp"
 
 #include <catch2/catch_test_macros.hpp>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
+
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::app {
 namespace {
@@ -36,12 +35,10 @@ std::string batch_of(calibrate::Half wanted,
 }
 
 int rows_fitted(const std::string& rows) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "tessera_XXXXXX").string();
-  const std::filesystem::path folder = mkdtemp(pattern.data());
-  std::ofstream{folder / "e2e_serving.csv"} << kHeader << rows;
+  const testing::TemporaryFolder folder;
+  folder.write("e2e_serving.csv", kHeader + rows);
   const calibrate::HostOverheads overheads =
-      fit_serving({.measurements = folder.string(), .fidelity = gpu::Fidelity::analytical});
-  std::filesystem::remove_all(folder);
+      fit_serving({.measurements = folder.path().string(), .fidelity = gpu::Fidelity::analytical});
   const auto found = overheads.find("trtllm 9.9");
   return found == overheads.end() ? 0 : found->second.rows;
 }
