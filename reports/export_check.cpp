@@ -241,6 +241,8 @@ ExportStanding export_standing(const std::string& device, const ExportFigures& f
       standing.consequence = rule.consequence;
       break;
     }
+  if (!standing.rule->alternative.empty())
+    standing.consequence += ", or " + standing.rule->alternative;
   return standing;
 }
 

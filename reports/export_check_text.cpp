@@ -204,6 +204,7 @@ Json rule_json(const ExportRule& rule) {
           {"kind", device::to_string(rule.kind)},
           {"class", rule.export_class},
           {"consequence", rule.consequence},
+          {"alternative", rule.alternative},
           {"from", rule.from},
           {"until", rule.until ? Json(*rule.until) : Json(nullptr)},
           {"confirmed", device::to_string(rule.confirmed)},

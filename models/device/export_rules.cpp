@@ -73,6 +73,7 @@ ExportRule read_rule(const ConfigNode& node) {
   const bool control = rule.kind == ExportRuleKind::control;
   const bool event = rule.kind == ExportRuleKind::event;
   if (control) rule.export_class = node.text("class");
+  if (control) rule.alternative = node.text_or("alternative", "");
   if (!event) rule.consequence = node.text("consequence");
   rule.from = read_date(node, "from");
   if (node.has("until")) rule.until = read_date(node, "until");

@@ -46,6 +46,7 @@ struct ExportRule {
   ExportRuleKind kind;
   std::string export_class;          ///< Of a control: "3A090.a".
   std::string consequence;           ///< Of a control or review.
+  std::string alternative;           ///< Of a control: what spares the licence, whoever reviews it.
   std::string from;                  ///< ISO date, the first day.
   std::optional<std::string> until;  ///< ISO date, the day after the last.
   Confirmation confirmed;

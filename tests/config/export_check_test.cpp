@@ -129,6 +129,16 @@ TEST_CASE("a rule holds from its first day until the day before the next", "[con
         std::vector<std::string>{"2022-10-07", "2023-10-17", "2025-04-09", "2026-01-15"});
 }
 
+TEST_CASE("a review decides licences and leaves what spares them", "[config][export]") {
+  // 40 of H100's SMs: 4,797, density 5.89: below a.
+  const auto cut = [](const std::string& date) {
+    return standing("h100_sxm", date, {"sm.count=40", "sm.gpc_sizes=[20,20]"});
+  };
+  CHECK(cut("2023-10-17") == "3A090.b: licence required, or an exception after notification");
+  CHECK(cut("2026-01-15") ==
+        "3A090.b: licence required; case by case, or an exception after notification");
+}
+
 TEST_CASE("thresholds count on their own side", "[config][export]") {
   // 4,800 / 16 bits / 2048 FLOP / 108 SMs = 1,356.337 MHz
   const auto at = [](const std::string& clock, const std::string& date) {
