@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 
 #include "reports/format.hpp"
 
@@ -37,6 +38,16 @@ PhaseSummary summarise(const std::string& phase, const std::vector<const core::P
   return summary;
 }
 
+/// Of the rank, or of all where no rank has it by itself.
+std::optional<double> seconds_on(const core::Result& result, const std::string& phase,
+                                 const std::string& rank) {
+  std::optional<double> seconds;
+  for (const core::PhaseRow& row : result.phases)
+    if (row.phase == phase && (row.rank == rank || (row.rank == kAllRanks && !seconds)))
+      seconds = row.time.value;
+  return seconds;
+}
+
 /// The phases of one of the two splits of a step.
 std::vector<PhaseSummary> summaries_of(const core::Result& result, bool by_binding) {
   std::vector<std::string> order;
@@ -60,6 +71,28 @@ std::vector<PhaseSummary> phases_over_ranks(const core::Result& result) {
 }
 std::vector<PhaseSummary> bindings_over_ranks(const core::Result& result) {
   return summaries_of(result, true);
+}
+
+std::vector<PhaseTable> phase_tables(const core::Result& result) {
+  const std::vector<std::string> ranks = ranks_of(result.phases);
+  std::vector<PhaseTable> tables;
+  for (const bool by_binding : {false, true}) {
+    PhaseTable table{.by_binding = by_binding, .heads = {}, .names_rank = ranks.size() > kFewRanks};
+    table.heads = ranks.size() == kFewRanks ? ranks : std::vector<std::string>{"time"};
+    if (table.names_rank) table.heads = {"mean", "lowest", "highest"};
+    for (const PhaseSummary& phase : summaries_of(result, by_binding)) {
+      PhaseTable::Row row{phase.phase, {phase.mean}, phase.highest_rank, phase.grade};
+      if (table.names_rank) row.seconds = {phase.mean, phase.lowest, phase.highest};
+      if (ranks.size() == kFewRanks) {
+        row.seconds.clear();
+        for (const std::string& rank : ranks)
+          row.seconds.push_back(seconds_on(result, phase.phase, rank));
+      }
+      table.rows.push_back(std::move(row));
+    }
+    if (!table.rows.empty()) tables.push_back(std::move(table));
+  }
+  return tables;
 }
 
 MemoryUse memory_over_ranks(const core::Result& result) {
@@ -134,23 +167,6 @@ std::vector<std::pair<std::string, core::Estimate>> headline_first(const core::R
   }
   quantities.insert(quantities.end(), rest.begin(), rest.end());
   return quantities;
-}
-
-std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(const core::Result& result,
-                                                                     const std::string& bill) {
-  const core::Estimate* dollars = result.find(bill);
-  const std::vector<PhaseSummary> phases = phases_over_ranks(result);
-  double step = 0;
-  for (const PhaseSummary& phase : phases) step += phase.mean;
-  std::vector<std::pair<std::string, core::Estimate>> parts;
-  if (dollars == nullptr || step <= 0) return parts;
-  for (const PhaseSummary& phase : phases) {
-    const double part = phase.mean / step;
-    parts.emplace_back(phase.phase, core::Estimate{dollars->value * part, dollars->lower * part,
-                                                   dollars->upper * part, dollars->unit,
-                                                   core::worst(dollars->grade, phase.grade)});
-  }
-  return parts;
 }
 
 std::vector<std::string> refused_alternatives(const core::Result& result) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,26 @@ struct PhaseSummary {
 [[nodiscard]] std::vector<PhaseSummary> phases_over_ranks(const core::Result& result);
 /// The same of the step's other split, by the resource that bounds it; empty where there is none.
 [[nodiscard]] std::vector<PhaseSummary> bindings_over_ranks(const core::Result& result);
+
+/// Up to this many ranks are shown each by itself.
+inline constexpr std::size_t kFewRanks = 2;
+
+/// One split of a step as a table: "time" for one rank, a column each for two, such as pools of
+/// servers, "mean", "lowest" and "highest" for more.
+struct PhaseTable {
+  struct Row {
+    std::string phase;
+    std::vector<std::optional<double>> seconds;  ///< One a head.
+    std::string highest_rank;
+    core::Grade grade;
+  };
+  bool by_binding;  ///< By the resource that bounds it, else by what is done.
+  std::vector<std::string> heads;
+  bool names_rank;  ///< There are so many that the one with the highest time is worth a column.
+  std::vector<Row> rows;
+};
+/// The step's splits that the result has.
+[[nodiscard]] std::vector<PhaseTable> phase_tables(const core::Result& result);
 
 /// One kind of memory over all ranks, bytes.
 struct MemorySummary {
@@ -54,11 +75,6 @@ struct MemoryUse {
 /// dollars, MFU, throughput, energy; the rest in their order.
 [[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> headline_first(
     const core::Result& result);
-
-/// What each phase costs of the run's dollars, or of another bill: by the phase's part of the step,
-/// mean over ranks. Empty without the quantity or without phases.
-[[nodiscard]] std::vector<std::pair<std::string, core::Estimate>> dollars_by_phase(
-    const core::Result& result, const std::string& bill = "dollars");
 
 /// "Layers per stage, 4 4 3: needs ...": a sentence for each alternative that the model declines.
 [[nodiscard]] std::vector<std::string> refused_alternatives(const core::Result& result);

@@ -53,7 +53,7 @@ void add_hour(core::Result& result, const GpuHour& hour, const CostAssumptions& 
               const Estimate& watts) {
   for (const core::CostRow& part : hour.parts) result.cost.push_back(part);
   if (!assumptions.ownership) return;
-  result.cost.push_back({"GPU-hour, owned", hour.total, "sum of the five above"});
+  result.cost.push_back({kOwnedHour, hour.total, "sum of the five above"});
   const Estimate& rent = assumptions.rental.value;
   const auto use = [&](double dollars) {
     return break_even(*assumptions.ownership, dollars, watts).utilisation.value_or(1);

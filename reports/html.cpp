@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "reports/aggregate.hpp"
+#include "reports/bill.hpp"
 #include "reports/csv.hpp"
 #include "reports/format.hpp"
 #include "reports/json.hpp"
@@ -73,17 +74,27 @@ std::string published_section(const Result& result) {
 
 std::string phases_section(const Result& result) {
   if (result.phases.empty()) return "";
-  HtmlTable table{.id = "phases",
-                  .heads = {"Phase", "Mean over ranks", "Lowest", "Highest", "On rank", "Grade"}};
-  for (const auto& split : {phases_over_ranks(result), bindings_over_ranks(result)})
-    for (const PhaseSummary& row : split)
-      table.rows.push_back({text_cell(label(row.phase)), quantity_cell(row.mean, "s"),
-                            quantity_cell(row.lowest, "s"), quantity_cell(row.highest, "s"),
-                            text_cell(row.highest_rank), grade_cell(row.grade)});
   std::string body;
   if (!ranks_of(result.phases).empty())
-    body += figure("phases", "Time of each phase on each pipeline rank, exclusive of the others.");
-  return section("Where the step's time goes", body + table.html());
+    body += figure("phases", "Time of each phase on each rank, exclusive of the others.");
+  for (const PhaseTable& phases : phase_tables(result)) {
+    HtmlTable table{.id = phases.by_binding ? "bindings" : "phases",
+                    .caption = phases.by_binding ? "The same time by what bounds it." : "",
+                    .heads = {"Phase"}};
+    for (const std::string& head : phases.heads) table.heads.push_back(label(head));
+    if (phases.names_rank) table.heads.emplace_back("On rank");
+    table.heads.emplace_back("Grade");
+    for (const PhaseTable::Row& row : phases.rows) {
+      std::vector<Cell>& cells = table.rows.emplace_back();
+      cells.push_back(text_cell(label(row.phase)));
+      for (const std::optional<double>& seconds : row.seconds)
+        cells.push_back(seconds ? quantity_cell(*seconds, "s") : no_cell());
+      if (phases.names_rank) cells.push_back(text_cell(row.highest_rank));
+      cells.push_back(grade_cell(row.grade));
+    }
+    body += table.html();
+  }
+  return section("Where the step's time goes", body);
 }
 
 std::string schedule_section(const std::string& svg) {
@@ -105,12 +116,12 @@ std::string bill_table(const std::string& id, const std::vector<core::CostRow>& 
 std::string cost_section(const Result& result) {
   if (result.cost.empty()) return "";
   std::string body;
-  const auto parts = dollars_by_phase(result);
-  if (!parts.empty())
+  if (const auto bills = bills_of(result); !bills.empty())
     body += figure("cost",
-                   "Where the money goes: the dollars by each phase's part of the step, mean over "
-                   "ranks.",
-                   bars_height(parts.size() + 1));
+                   bills.front().of.empty()
+                       ? "Where the money goes: the dollars by each phase's part of the step."
+                       : "What " + bills.front().of + " is made of.",
+                   bars_height(bills.front().parts.size() + 1));
   return section("Cost", body + bill_table("cost", result.cost));
 }
 
@@ -318,19 +329,10 @@ std::string scenario_section(const Result& result) {
   return body.empty() ? "" : section("Assumptions", body);
 }
 
-/// The phases' dollars and their total, as reports/web/waterfall.js reads them.
-std::string waterfall_json(const Result& result) {
-  nlohmann::ordered_json items = nlohmann::ordered_json::array();
-  const auto add = [&](const std::string& item, const core::Estimate& e) {
-    items.push_back({{"item", item},
-                     {"value", e.value},
-                     {"lower", e.lower},
-                     {"upper", e.upper},
-                     {"unit", e.unit},
-                     {"grade", core::to_string(e.grade)}});
-  };
-  for (const auto& [phase, dollars] : dollars_by_phase(result)) add(phase, dollars);
-  if (!items.empty()) add("total", *result.find("dollars"));
+std::string bill_json(const Result& result) {
+  const std::vector<Bill> bills = bills_of(result);
+  const auto items =
+      bills.empty() ? nlohmann::ordered_json::array() : waterfall_json(bills.front());
   return items.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -346,7 +348,7 @@ std::string to_html(const Result& result, const std::string& schedule_svg) {
                            routing_section(result) + sensitivity_section(result) +
                            scenario_section(result) + page_footer(result);
   const std::string data = "{\"result\":" + to_json(result) + ",\"timeline\":" + window.json +
-                           ",\"cost\":" + waterfall_json(result) + "}";
+                           ",\"cost\":" + bill_json(result) + "}";
   return page(result.title.empty() ? result.job : result.title, body, data);
 }
 

@@ -31,6 +31,9 @@ struct GpuHour {
   std::vector<core::CostRow> parts;  ///< Sum to `total`; rented: one row.
 };
 
+/// What the sum of an owned hour is called among the rows of a bill, after its parts.
+inline constexpr const char* kOwnedHour = "GPU-hour, owned";
+
 /// IT power per GPU under full load: its limit, and its part of node and network. kW.
 [[nodiscard]] double provisioned_kilowatts(const device::ClusterSpec& cluster);
 

@@ -59,7 +59,7 @@ std::string parts_text(const GpuHour& useful, const GpuHour& owned) {
                         core::to_string(part.amount.grade), part.source);
   }
   const Estimate& total = useful.total;
-  return text + fmt::format("  {:<21} {:>6}  {:>6}  {:<16} {}\n", "GPU-hour, owned",
+  return text + fmt::format("  {:<21} {:>6}  {:>6}  {:<16} {}\n", kOwnedHour,
                             money(owned.total.value), money(total.value),
                             fmt::format("{} to {}", money(total.lower), money(total.upper)),
                             core::to_string(total.grade));

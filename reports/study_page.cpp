@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "reports/aggregate.hpp"
+#include "reports/bill.hpp"
 #include "reports/format.hpp"
 #include "reports/page.hpp"
 #include "reports/study_tables.hpp"
@@ -26,19 +26,12 @@ constexpr std::size_t kMostRows = 1000;
 constexpr std::size_t kMostIntervals = 60;
 constexpr std::size_t kMostRefusals = 100;
 constexpr std::size_t kMostColours = 10;
-/// The bill of what serves; other results have "dollars".
-constexpr const char* kPerTokens = "dollars_per_million_tokens";
-/// The row of a bill that sums up an owned hour.
-constexpr const char* kOwnedHour = "GPU-hour, owned";
-
-/// The last part of a dotted path: what people call the axis.
-std::string leaf(const std::string& path) { return path.substr(path.rfind('.') + 1); }
 
 std::string point_name(const StudyResult& study, const StudyPoint& point) {
   std::string text = point.name;
-  for (std::size_t i = 0; i < point.settings.size() && i < study.axes.size(); ++i)
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", leaf(study.axes[i].path),
-                        point.settings[i]);
+  const std::vector<std::string> axes = axis_names(study);
+  for (std::size_t i = 0; i < point.settings.size() && i < axes.size(); ++i)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", axes[i], point.settings[i]);
   return text.empty() ? fmt::format("point {}", point.number) : text;
 }
 
@@ -51,7 +44,8 @@ std::string series_of(const StudyResult& study, const StudyPoint& point) {
     return std::string();
   };
   const std::string machine = varied([](const core::StudyAxis& axis) {
-    return axis.path == "cluster" || axis.path.ends_with("device");
+    return axis.path == "cluster" || axis.path.ends_with(".cluster") ||
+           axis.path.ends_with("device");
   });
   if (!machine.empty()) return machine;
   if (!point.name.empty() && study.axes.empty()) return point.name;
@@ -64,9 +58,9 @@ std::string header(const StudyResult& study) {
   std::string text = "<header>\n<h1>" + escape_html(study.title) + "</h1>\n";
   const auto refused = std::count_if(study.points.begin(), study.points.end(),
                                      [](const StudyPoint& point) { return point.refused; });
-  text += fmt::format("<p class=\"subtitle\">{} of {}: {} points, {} refused, {} fidelity</p>\n",
-                      escape_html(label(study.kind)), escape_html(study.base), study.points.size(),
-                      refused, escape_html(study.fidelity));
+  text += fmt::format("<p class=\"subtitle\">{} of {}: {}, {} refused, {} fidelity</p>\n",
+                      escape_html(label(study.kind)), escape_html(study.base),
+                      points_text(study.points.size()), refused, escape_html(study.fidelity));
   text += "<div id=\"answer\" class=\"answer\">\n";
   for (const std::string& sentence : study.answer) text += "<p>" + escape_html(sentence) + "</p>\n";
   if (study.answer.empty()) text += "<p>No point answers.</p>\n";
@@ -100,47 +94,30 @@ std::string front_section(const StudyResult& study) {
                  figure("study-front", description, 460) + details("As a table", table.html()));
 }
 
-using Parts = std::vector<std::pair<std::string, Estimate>>;
-
-/// The parts of an owned GPU-hour; empty for a rented one.
-Parts hour_parts(const core::Result& result) {
-  Parts parts;
-  for (const core::CostRow& row : result.cost)
-    if (row.amount.unit == "USD/GPU/h" && row.item != kOwnedHour)
-      parts.emplace_back(row.item, row.amount);
-  return parts.size() > 1 ? parts : Parts{};
-}
-
-/// One sum that can be shown as a waterfall.
-struct Bill {
-  std::string title;
-  Parts parts;
-};
-
-/// Of every best point its dollars by phase, and where GPUs are owned what an hour is made of.
-std::vector<Bill> bills(const StudyResult& study) {
-  std::vector<Bill> all;
+/// The bills of every best point, each with its title.
+std::vector<std::pair<std::string, Bill>> bills(const StudyResult& study) {
+  std::vector<std::pair<std::string, Bill>> all;
   for (const core::StudyBest& best : study.best) {
     const std::string name = best.title + ": " + point_name(study, study.points[best.point]);
-    const bool serves = best.result.find(kPerTokens) != nullptr;
-    for (const auto& [title, parts] :
-         {Bill{name, dollars_by_phase(best.result, serves ? kPerTokens : "dollars")},
-          Bill{name + ", an owned GPU-hour", hour_parts(best.result)}})
-      if (!parts.empty()) all.push_back({title, parts});
+    for (Bill& bill : bills_of(best.result)) {
+      const std::string title = bill.of.empty() ? name : name + ", " + bill.of;
+      all.emplace_back(title, std::move(bill));
+    }
   }
   return all;
 }
 
 std::string cost_section(const StudyResult& study) {
-  const std::vector<Bill> shown = bills(study);
+  const auto shown = bills(study);
   if (shown.empty()) return "";
   std::string body =
       "<div class=\"controls\"><label for=\"study-cost-choice\">Show</label>"
       "<select id=\"study-cost-choice\">";
   std::size_t most = 0;
   for (std::size_t i = 0; i < shown.size(); ++i) {
-    most = std::max(most, shown[i].parts.size());
-    body += fmt::format("<option value=\"{}\">{}</option>", i, escape_html(shown[i].title));
+    const auto& [title, bill] = shown[i];
+    most = std::max(most, bill.parts.size());
+    body += fmt::format("<option value=\"{}\">{}</option>", i, escape_html(title));
   }
   body += "</select></div>\n" +
           figure("study-cost", "Where the money goes: dollars by each phase's part of the time.",
@@ -299,26 +276,7 @@ Json front_json(const StudyResult& study) {
 
 Json costs_json(const StudyResult& study) {
   Json costs = Json::array();
-  for (const auto& [title, parts] : bills(study)) {
-    Json items = Json::array();
-    Estimate total = parts.front().second;
-    const auto add = [&](const std::string& item, const Estimate& e) {
-      Json json = range_json(e);
-      json["item"] = item;
-      json["unit"] = e.unit;
-      json["grade"] = core::to_string(e.grade);
-      items.push_back(json);
-    };
-    for (std::size_t part = 0; part < parts.size(); ++part) {
-      add(parts[part].first, parts[part].second);
-      if (part == 0) continue;
-      total.value += parts[part].second.value;
-      total.lower += parts[part].second.lower;
-      total.upper += parts[part].second.upper;
-    }
-    add("total", total);
-    costs.push_back(items);
-  }
+  for (const auto& [title, bill] : bills(study)) costs.push_back(waterfall_json(bill));
   return costs;
 }
 

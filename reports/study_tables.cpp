@@ -167,8 +167,7 @@ void print_best(const StudyResult& study, std::FILE* stream) {
   if (best.empty()) return;
   const std::vector<std::string> shown_columns = columns(study);
   std::vector<std::vector<std::string>> rows = {{"point"}};
-  for (const core::StudyAxis& axis : study.axes)
-    rows[0].push_back(axis.path.substr(axis.path.rfind('.') + 1));
+  for (const std::string& name : axis_names(study)) rows[0].push_back(name);
   for (const std::string& name : shown_columns) rows[0].push_back(label(name));
   rows[0].emplace_back("binding");
   for (const StudyPoint* point : shown_of(study, best)) {
@@ -179,7 +178,7 @@ void print_best(const StudyResult& study, std::FILE* stream) {
     row.push_back(fact(*point, "binding"));
   }
   const std::string kept = study.targets.empty() ? "" : " that keep " + targets_text(study);
-  fmt::print(stream, "\nBest of {} points{}\n", best.size(), kept);
+  fmt::print(stream, "\nBest of {}{}\n", points_text(best.size()), kept);
   print_rows(rows, stream);
 }
 
@@ -188,7 +187,7 @@ void print_refusals(const StudyResult& study, std::FILE* stream) {
     const auto example = std::find_if(
         study.points.begin(), study.points.end(),
         [&kind = kind](const StudyPoint& point) { return point.refusal_kind == kind; });
-    fmt::print(stream, "Refused, {}: {} points; point {}: {}\n", kind, count, example->number,
+    fmt::print(stream, "Refused, {}: {}; point {}: {}\n", kind, points_text(count), example->number,
                *example->refused);
   }
 }
@@ -257,14 +256,14 @@ std::string study_json(const StudyResult& study) {
 }
 
 void print_study(const StudyResult& study, std::FILE* stream) {
-  fmt::print(stream, "{}\n{} points of {}, {} fidelity", study.title,
-             count(static_cast<double>(study.points.size())), study.base, study.fidelity);
+  fmt::print(stream, "{}\n{} of {}, {} fidelity", study.title, points_text(study.points.size()),
+             study.base, study.fidelity);
   if (study.excluded > 0)
     fmt::print(stream, "; {} left out by where", count(static_cast<double>(study.excluded)));
   fmt::print(stream, "\n");
   for (const std::string& sentence : study.answer) fmt::print(stream, "{}\n", sentence);
   print_best(study, stream);
-  if (study.front) fmt::print(stream, "\n{}\n", front_text(study));
+  if (study.front && !study.front->points.empty()) fmt::print(stream, "\n{}\n", front_text(study));
   print_refusals(study, stream);
   for (const std::string& warning : study.warnings) fmt::print(stream, "Warning: {}\n", warning);
 }
@@ -288,10 +287,35 @@ std::string front_text(const StudyResult& study) {
   std::string jobs;
   for (const std::string& path : study.for_each) jobs += (jobs.empty() ? "" : " and ") + path;
   return fmt::format(
-      "Front of {} against {}{}: {} points that no other beats, {} more that none "
+      "Front of {} against {}{}: {} that no other beats, {} more that none "
       "beats for sure",
-      study.front->y, study.front->x, jobs.empty() ? "" : " for each " + jobs, certain,
+      study.front->y, study.front->x, jobs.empty() ? "" : " for each " + jobs,
+      points_text(static_cast<std::size_t>(certain)),
       points.size() - static_cast<std::size_t>(certain));
+}
+
+std::vector<std::string> axis_names(const StudyResult& study) {
+  const auto last = [](const std::string& path, int parts) {
+    std::size_t at = path.size();
+    for (; parts > 0 && at != std::string::npos && at > 0; --parts) at = path.rfind('.', at - 1);
+    return at == std::string::npos || at == 0 ? path : path.substr(at + 1);
+  };
+  std::vector<std::string> names;
+  for (const core::StudyAxis& axis : study.axes) {
+    int parts = 1;
+    const auto is_taken = [&](const core::StudyAxis& other) {
+      return other.path != axis.path && last(other.path, parts) == last(axis.path, parts);
+    };
+    while (std::any_of(study.axes.begin(), study.axes.end(), is_taken) &&
+           last(axis.path, parts) != axis.path)
+      ++parts;
+    names.push_back(last(axis.path, parts));
+  }
+  return names;
+}
+
+std::string points_text(std::size_t points) {
+  return fmt::format("{} point{}", count(static_cast<double>(points)), points == 1 ? "" : "s");
 }
 
 std::string settings_text(const StudyResult& study, const StudyPoint& point) {

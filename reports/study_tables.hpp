@@ -26,6 +26,12 @@ void print_study(const core::StudyResult& study, std::FILE* stream);
 /// Rows of a table, the first one its head, each column as wide as its widest cell.
 void print_rows(const std::vector<std::vector<std::string>>& rows, std::FILE* stream);
 
+/// What people call each axis: the last parts of its path, as many as tell it from all others.
+[[nodiscard]] std::vector<std::string> axis_names(const core::StudyResult& study);
+
+/// "1 point", "2,000 points".
+[[nodiscard]] std::string points_text(std::size_t points);
+
 /// "batch.sequences 128, batch.context 4096": what the point sets.
 [[nodiscard]] std::string settings_text(const core::StudyResult& study,
                                         const core::StudyPoint& point);

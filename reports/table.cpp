@@ -127,17 +127,25 @@ Section published(const core::Result& result) {
   return section;
 }
 
-Section phases(const core::Result& result) {
-  const std::size_t ranks = ranks_of(result.phases).size();
-  Section section{fmt::format("Step time by phase, exclusive, over {} rank{}",
-                              std::max<std::size_t>(ranks, 1), ranks > 1 ? "s" : ""),
-                  "lrrrll",
-                  0,
-                  {"phase", "mean", "lowest", "highest", "on rank", "grade"}};
-  for (const auto& split : {phases_over_ranks(result), bindings_over_ranks(result)})
-    for (const PhaseSummary& row : split)
-      section.add({row.phase, quantity(row.mean, "s"), quantity(row.lowest, "s"),
-                   quantity(row.highest, "s"), row.highest_rank, core::to_string(row.grade)});
+Section phases(const PhaseTable& table, std::size_t ranks) {
+  Cells heads{"phase"};
+  heads.insert(heads.end(), table.heads.begin(), table.heads.end());
+  if (table.names_rank) heads.emplace_back("on rank");
+  heads.emplace_back("grade");
+  std::string title =
+      table.by_binding ? "The same time by what bounds it" : "Step time by phase, exclusive";
+  if (table.names_rank) title += fmt::format(", over {} ranks", ranks);
+  Section section{title,
+                  "l" + std::string(table.heads.size(), 'r') + (table.names_rank ? "ll" : "l"), 0,
+                  std::move(heads)};
+  for (const PhaseTable::Row& row : table.rows) {
+    Cells cells{row.phase};
+    for (const std::optional<double>& seconds : row.seconds)
+      cells.push_back(seconds ? quantity(*seconds, "s") : "-");
+    if (table.names_rank) cells.push_back(row.highest_rank);
+    cells.push_back(core::to_string(row.grade));
+    section.add(std::move(cells));
+  }
   return section;
 }
 
@@ -265,10 +273,15 @@ std::string to_table(const core::Result& result, const TableOptions& options) {
   TableOptions within = options;
   within.width = std::max(within.width, kNarrowestTerminal);
   std::string text = head(result);
-  for (const Section& section :
-       {summary(result), published(result), phases(result), memory(result), kernels(result, within),
-        anatomy(result), network(result), bill("Cost", result.cost), bill("Energy", result.energy),
-        bill("Weeks of training, with failures", result.goodput), sensitivity(result)})
+  std::vector<Section> sections{summary(result), published(result)};
+  for (const PhaseTable& table : phase_tables(result))
+    sections.push_back(phases(table, ranks_of(result.phases).size()));
+  for (Section& section : std::vector<Section>{
+           memory(result), kernels(result, within), anatomy(result), network(result),
+           bill("Cost", result.cost), bill("Energy", result.energy),
+           bill("Weeks of training, with failures", result.goodput), sensitivity(result)})
+    sections.push_back(std::move(section));
+  for (const Section& section : sections)
     if (!section.empty()) text += section.text(within);
   text += sentences("Alternatives that are refused", refused_alternatives(result), within);
   text += sentences("Warnings", result.warnings, within);

@@ -37,10 +37,10 @@ const figures = {
   phases: (colours) => stack(
       data.result.phases.filter((row) => row.rank !== 'all' && !row.phase.startsWith('bound by '))
           .map((row) => ({column: row.rank, part: row.phase, value: row.time.value})),
-      {unit: 's', columnName: 'pipeline rank'}, colours, makeColours()),
+      {unit: 's', columnName: 'rank'}, colours, makeColours()),
   memory: (colours) => stack(
       data.result.memory.filter(inUse).map((row) => ({column: row.rank, part: row.kind, value: row.bytes})),
-      {unit: 'B', columnName: 'pipeline rank', limit: memoryLimit(data.result)}, colours, makeColours()),
+      {unit: 'B', columnName: 'rank', limit: memoryLimit(data.result)}, colours, makeColours()),
   cost: (colours) => waterfall(data.cost, colours, makeColours()),
   roofline: (colours, width) => roofline(data.result.kernels, data.result.machine, width, colours, makeColours(kFamilies)),
   routing: (colours) => routingMap(data.result.routing, colours),

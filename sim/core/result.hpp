@@ -25,12 +25,12 @@ struct Estimate {
   Grade grade = Grade::assumed;
 };
 
-/// Time of one phase on one pipeline rank, exclusive on that rank's timeline.
 /// Phases whose names begin so split the same time once more, by the resource that bounds it.
 inline constexpr const char* kBoundBy = "bound by ";
 
+/// Time of one phase on one pipeline rank, or in one pool of servers, exclusive on its timeline.
 struct PhaseRow {
-  std::string rank;   ///< "0" ... "15", or "all"
+  std::string rank;   ///< "0" ... "15", "prefill", "decode", or "all"
   std::string phase;  ///< 1F, 1B, 1W, 1F1B, bubble, optimizer, ..., or kBoundBy and a resource.
   Estimate time;
 };

@@ -81,6 +81,13 @@ bool on_one_device(const StudyPoint& a, const StudyPoint& b) {
   return !device_of(a).empty() && device_of(a) == device_of(b);
 }
 
+/// Whether no axis under `cost` tells the points apart.
+bool has_one_price(const StudyResult& study, const StudyPoint& a, const StudyPoint& b) {
+  for (std::size_t i = 0; i < study.axes.size() && i < a.settings.size(); ++i)
+    if (study.axes[i].path.starts_with("cost.") && a.settings[i] != b.settings[i]) return false;
+  return true;
+}
+
 /// The error of `a` over that of `b` when `shared` of them is common.
 double apart(double a, double b, double shared) {
   return std::sqrt(std::max(0.0, a * a + b * b - 2 * shared * a * b));
@@ -166,8 +173,9 @@ const Estimate* StudyResult::find(const StudyPoint& point, const std::string& qu
 }
 
 bool more_is_better(const std::string& quantity) {
-  constexpr std::array<std::string_view, 6> kBetter = {
-      "tokens_per", "mfu", "largest_batch", "goodput", "flops_per_second", "utilisation"};
+  constexpr std::array<std::string_view, 8> kBetter = {
+      "tokens_per", "requests_per",     "mfu",         "largest_batch",
+      "goodput",    "flops_per_second", "utilisation", "_busy"};
   return std::any_of(kBetter.begin(), kBetter.end(), [&](std::string_view word) {
     return quantity.find(word) != std::string::npos;
   });
@@ -222,9 +230,9 @@ Estimate ratio_of(const StudyResult& study, const StudyPoint& a, const StudyPoin
   assert(one && other && one->lower > 0 && other->lower > 0 && "ratios need positive bounds");
   const double value = one->value / other->value;
   double shared = 0;
-  if (on_one_device(a, b)) {
+  const auto behind = unpriced(quantity);
+  if (on_one_device(a, b) && (!behind || has_one_price(study, a, b))) {
     shared = kSharedOnOneDevice;
-    const auto behind = unpriced(quantity);
     const Estimate* one_behind = behind ? study.find(a, *behind) : nullptr;
     const Estimate* other_behind = behind ? study.find(b, *behind) : nullptr;
     if (one_behind && other_behind && one_behind->lower > 0 && other_behind->lower > 0) {

@@ -123,6 +123,29 @@ TEST_CASE("the price of one device cancels between its points", "[study]") {
   CHECK(surely_no_worse(study, study.points[0], study.points[1], "dollars_per_million_tokens"));
 }
 
+TEST_CASE("points of one device at different prices share no error of a bill", "[study]") {
+  StudyResult study = study_of(
+      {{figure(2, 0), figure(2, 0), figure(1, 0)}, {figure(1, 0), figure(1, 0), figure(1, 0)}});
+  study.axes = {{"cost.kind", {"rental", "ownership"}}};
+  study.points[0].settings = {"rental"};
+  study.points[1].settings = {"ownership"};
+  for (StudyPoint& point : study.points) point.facts = {{kDeviceFact, "h20_sxm"}};
+  for (StudyPoint& point : study.points)
+    point.quantities[1] = Estimate{1, 1 / 1.5, 1.5, "1", Grade::assumed};
+  const double both = std::exp(std::sqrt(2.0) * std::log(1.5));
+  CHECK_THAT(ratio_of(study, study.points[0], study.points[1], "tokens_per_dollar").upper,
+             WithinRel(both, kTight));
+  study.points[1].settings = {"rental"};
+  CHECK(ratio_of(study, study.points[0], study.points[1], "tokens_per_dollar").upper < 1.6);
+}
+
+TEST_CASE("more requests and busier pools are better", "[study]") {
+  CHECK(more_is_better("requests_per_second"));
+  CHECK(more_is_better("decode_busy"));
+  CHECK_FALSE(more_is_better("dollars_per_million_tokens_of_prefill"));
+  CHECK_FALSE(more_is_better("kv_transfer_exposed"));
+}
+
 TEST_CASE("points of different jobs do not beat each other", "[study]") {
   StudyResult study = study_of(
       {{figure(2, 0), figure(2, 0), figure(1, 0)}, {figure(1, 0), figure(1, 0), figure(1, 0)}});
