@@ -13,7 +13,7 @@
 #include "models/training/schedule_file.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "models/workload/video_transformer.hpp"
-#include "sim/app/disaggregation_scenario.hpp"
+#include "sim/app/any_scenario.hpp"
 #include "sim/app/scenario.hpp"
 #include "sim/core/spelling.hpp"
 
@@ -95,10 +95,7 @@ const std::vector<Kind>& kinds() {
        "workloads/scenarios",
        {{"cluster", "cluster"}, {"architecture", "architecture"}},
        [](const std::string& name, const Settings& set) {
-         if (is_disaggregation(name, set))
-           static_cast<void>(read_disaggregation(name, set));
-         else
-           static_cast<void>(read_scenario(name, {.set = set}));
+         static_cast<void>(read_any_scenario(name, {.set = set}));
        }},
       {"schedule",
        "schedules",

@@ -8,6 +8,8 @@
 
 #include "models/serving/memory.hpp"
 #include "models/workload/kv_cache.hpp"
+#include "reports/bill.hpp"
+#include "sim/app/any_scenario.hpp"
 #include "sim/app/fabric_network.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -17,6 +19,9 @@ namespace {
 using core::Estimate;
 using serving::PoolRate;
 using std::int64_t;
+
+constexpr const char* kPrefill = "prefill";
+constexpr const char* kDecode = "decode";
 
 /// A pool's scenario with what it came to.
 struct Pool {
@@ -203,7 +208,7 @@ Estimate busy(double share, const Estimate& balance) {
           std::min(1.0, share * balance.upper / balance.value), "1", balance.grade};
 }
 
-void add_pools(core::Result& result, const Pool& prefill, const Pool& decode, const Pools& pools) {
+void add_pools(core::Result& result, const Pools& pools) {
   const auto add = [&](const char* name, Estimate value) {
     result.quantities.emplace_back(name, std::move(value));
   };
@@ -222,16 +227,42 @@ void add_pools(core::Result& result, const Pool& prefill, const Pool& decode, co
                        "tokens/s"));
   add("prefill_tokens_per_second_per_gpu", pools.prefill.tokens_per_second_per_gpu);
   add("decode_tokens_per_second_per_gpu", pools.decode.tokens_per_second_per_gpu);
-  // Every pool is paid for whether it works or waits.
-  const char* dollars = "dollars_per_million_tokens";
+}
+
+/// The bills of both pools, and what each of them adds to a million tokens of output.
+void add_bill(core::Result& result, const Pool& prefill, const Pool& decode, const Pools& pools) {
+  const std::string dollars = "dollars_per_million_tokens";
   const Estimate *of_prefill = prefill.result.find(dollars),
                  *of_decode = decode.result.find(dollars);
   if (of_prefill == nullptr || of_decode == nullptr) return;
-  const Estimate prompt =
-      scaled(*of_prefill, request.new_prompt_tokens / sizes.prefill_busy, "USD");
-  const Estimate output =
-      scaled(*of_decode, (request.output_tokens - 1) / sizes.decode_busy, "USD");
-  add(dollars, scaled(sum(prompt, output), 1 / request.output_tokens, "USD"));
+  for (const auto& [name, pool] : {std::pair{kPrefill, &prefill}, {kDecode, &decode}}) {
+    for (core::CostRow row : pool->result.cost) {
+      row.item = fmt::format("{}: {}", name, row.item);
+      result.cost.push_back(std::move(row));
+    }
+    for (core::CostRow row : pool->result.energy) {
+      row.item = fmt::format("{} at work: {}", name, row.item);
+      result.energy.push_back(std::move(row));
+    }
+  }
+  // Every pool is paid for whether it works or waits.
+  const double output = pools.request.output_tokens;
+  const double prompt = pools.request.new_prompt_tokens;
+  const Estimate prompts = scaled(*of_prefill, prompt / output / pools.sizes.prefill_busy, "USD");
+  const Estimate outputs =
+      scaled(*of_decode, (output - 1) / output / pools.sizes.decode_busy, "USD");
+  result.quantities.emplace_back(dollars, sum(prompts, outputs));
+  result.quantities.emplace_back(reports::part_of_rank(dollars, kPrefill), prompts);
+  result.quantities.emplace_back(reports::part_of_rank(dollars, kDecode), outputs);
+  result.cost.push_back(
+      {"prefill of a million output tokens", prompts,
+       fmt::format("prefill's million x {:.4g} new prompt tokens an output token / {:.3g} busy",
+                   prompt / output, pools.sizes.prefill_busy)});
+  result.cost.push_back({"decode of a million output tokens", outputs,
+                         fmt::format("decode's million, less the first token of each request, "
+                                     "/ {:.3g} busy",
+                                     pools.sizes.decode_busy)});
+  result.cost.push_back({"a million output tokens", *result.find(dollars), "sum of the two above"});
 }
 
 void add_rows(core::Result& result, const char* rank, const core::Result& pool) {
@@ -283,20 +314,38 @@ void add_transfer(core::Result& result, const DisaggregationScenario& scenario,
                   scenario.decode.inference().context));
 }
 
+/// "does_not_fit: decode: ...": the kind first, as in every refusal.
 std::optional<std::string> refusal_of(const Pool& prefill, const Pool& decode) {
-  if (prefill.result.refused) return "prefill: " + *prefill.result.refused;
-  if (decode.result.refused) return "decode: " + *decode.result.refused;
+  for (const auto& [name, pool] : {std::pair{kPrefill, &prefill}, {kDecode, &decode}})
+    if (std::string refused = pool->result.refused.value_or(""); !refused.empty())
+      return refused.insert(refused.find(": ") + 2, fmt::format("{}: ", name));
   return std::nullopt;
 }
 
-core::Result headed(const DisaggregationScenario& scenario, const Pool& decode) {
+/// The machine of both pools; of two, what they do not have in common is left open.
+core::MachineRow machine_of(const core::MachineRow& prefill, const core::MachineRow& decode) {
+  if (prefill.cluster == decode.cluster) return decode;
+  core::MachineRow both;
+  both.cluster = prefill.cluster + " and " + decode.cluster;
+  both.device =
+      prefill.device == decode.device ? decode.device : prefill.device + " and " + decode.device;
+  both.gpus = prefill.gpus + decode.gpus;
+  if (prefill.device != decode.device) return both;
+  both.peak_flops = decode.peak_flops;
+  both.hbm_rate = decode.hbm_rate;
+  both.hbm_bytes = decode.hbm_bytes;
+  return both;
+}
+
+core::Result headed(const DisaggregationScenario& scenario, const Pool& prefill,
+                    const Pool& decode) {
   core::Result result;
-  result.job = "disaggregation";
+  result.job = kDisaggregation;
   result.title = scenario.title;
   result.tessera_version = decode.result.tessera_version;
   result.fits = decode.result.fits;
   result.scenario_json = scenario.resolved;
-  result.machine = decode.result.machine;
+  result.machine = machine_of(prefill.result.machine, decode.result.machine);
   return result;
 }
 
@@ -306,7 +355,7 @@ core::Result run_disaggregation(const DisaggregationScenario& scenario, const Ru
                                 RunStatistics& statistics) {
   const Pool prefill{scenario.prefill, run_scenario(scenario.prefill, options, statistics)};
   const Pool decode{scenario.decode, run_scenario(scenario.decode, options, statistics)};
-  core::Result result = headed(scenario, decode);
+  core::Result result = headed(scenario, prefill, decode);
   result.refused = refusal_of(prefill, decode);
   if (result.refused) return result;
   try {
@@ -316,12 +365,13 @@ core::Result run_disaggregation(const DisaggregationScenario& scenario, const Ru
     result.quantities.emplace_back("tpot", decode.quantity("tpot"));
     result.quantities.emplace_back("tokens_per_second_per_user",
                                    decode.quantity("tokens_per_second_per_user"));
-    add_pools(result, prefill, decode, pools);
+    add_pools(result, pools);
+    add_bill(result, prefill, decode, pools);
     add_transfer(result, scenario, transfer);
-    add_rows(result, "prefill", prefill.result);
-    add_rows(result, "decode", decode.result);
+    add_rows(result, kPrefill, prefill.result);
+    add_rows(result, kDecode, decode.result);
   } catch (const core::Refusal& refusal) {
-    core::Result refused = headed(scenario, decode);
+    core::Result refused = headed(scenario, prefill, decode);
     refused.refused = fmt::format("{}: {}", core::to_string(refusal.kind()), refusal.what());
     return refused;
   }

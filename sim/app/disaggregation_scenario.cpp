@@ -21,11 +21,12 @@ constexpr const char* kFolder = "workloads/scenarios";
 constexpr int64_t kMaxTokens = 100'000'000;
 constexpr int64_t kMaxGpus = 10'000'000;
 
-core::LoadOptions load_options(const std::vector<std::string>& set) {
+core::LoadOptions load_options(const ScenarioOptions& options) {
   core::LoadOptions load;
   load.kind = "scenario";
   load.folder = kFolder;
-  load.overrides = core::parse_overrides(set);
+  load.overrides = core::parse_overrides(options.set);
+  load.overrides.insert(load.overrides.end(), options.overrides.begin(), options.overrides.end());
   load.references = {"disaggregation.prefill", "disaggregation.decode"};
   return load;
 }
@@ -52,8 +53,8 @@ bool has_phase(const ConfigNode& node, const std::string& path, Phase phase) {
 
 /// The scenario that a value names, with the change that this file makes; nothing after reporting
 /// what is wrong.
-std::optional<Scenario> read_pool(const ConfigNode& node, Phase phase,
-                                  const core::Override& change) {
+std::optional<Scenario> read_pool(const ConfigNode& node, Phase phase, const core::Override& change,
+                                  bool market_prices) {
   const core::LoadOptions named = node.reference("scenario", kFolder);
   try {
     const std::string path = core::resolve_file(node.text(), named).path;
@@ -61,6 +62,7 @@ std::optional<Scenario> read_pool(const ConfigNode& node, Phase phase,
     ScenarioOptions options;
     options.overrides = named.overrides;
     options.overrides.push_back(change);
+    options.market_prices = market_prices;
     return read_scenario(path, options);
   } catch (const core::ConfigError& error) {
     if (node.present()) node.absorb(error);
@@ -82,7 +84,7 @@ void check_pools(const ConfigNode& node, const Scenario& prefill, const Scenario
                                          core::to_string(d.precision.kv_cache)));
 }
 
-void read_pools(const ConfigNode& node, DisaggregationScenario& scenario) {
+void read_pools(const ConfigNode& node, bool market_prices, DisaggregationScenario& scenario) {
   // Named before the rest is checked, so that nobody takes them for unknown keys.
   (void)node.text("prefill");
   (void)node.text("decode");
@@ -95,11 +97,13 @@ void read_pools(const ConfigNode& node, DisaggregationScenario& scenario) {
                                       TransferOverlap::layer_wise);
   if (node.has("gpus")) scenario.gpus = node.integer("gpus", 2, kMaxGpus);
   if (!node.sound()) return;
-  const auto prefill = read_pool(node.at("prefill"), Phase::prefill,
-                                 batch_change(node.at("prompt"), "prompt", scenario.prompt));
+  const auto prefill =
+      read_pool(node.at("prefill"), Phase::prefill,
+                batch_change(node.at("prompt"), "prompt", scenario.prompt), market_prices);
   const auto decode =
       read_pool(node.at("decode"), Phase::decode,
-                batch_change(node.at("output"), "context", scenario.prompt + scenario.output / 2));
+                batch_change(node.at("output"), "context", scenario.prompt + scenario.output / 2),
+                market_prices);
   if (!prefill || !decode) return;
   check_pools(node, *prefill, *decode);
   scenario.prefill = *prefill;
@@ -128,19 +132,19 @@ serving::PoolRoom DisaggregationScenario::room() const {
   return {prefilling, decoding, one ? decoding : prefilling + decoding};
 }
 
-bool is_disaggregation(const std::string& path_or_name, const std::vector<std::string>& set) {
-  const ConfigDocument document = ConfigDocument::load(path_or_name, load_options(set));
+bool is_disaggregation(const std::string& path_or_name, const ScenarioOptions& options) {
+  const ConfigDocument document = ConfigDocument::load(path_or_name, load_options(options));
   const ConfigNode job = document.root().at("job");
   return job.present() && !job.is_object() && !job.is_list() && job.text() == "disaggregation";
 }
 
 DisaggregationScenario read_disaggregation(const std::string& path_or_name,
-                                           const std::vector<std::string>& set) {
-  const ConfigDocument document = ConfigDocument::load(path_or_name, load_options(set));
+                                           const ScenarioOptions& options) {
+  const ConfigDocument document = ConfigDocument::load(path_or_name, load_options(options));
   const ConfigNode root = document.root();
   DisaggregationScenario scenario;
   (void)root.text("job");  // is_disaggregation() chose this reader by it
-  read_pools(root.object("disaggregation"), scenario);
+  read_pools(root.object("disaggregation"), options.market_prices, scenario);
   scenario.title = root.text_or("title", "");
   document.finish();
   scenario.name = document.name();

@@ -30,11 +30,12 @@ struct DisaggregationScenario {
 
 /// Whether a scenario's job is `disaggregation`. Throws core::ConfigError where it cannot be read.
 [[nodiscard]] bool is_disaggregation(const std::string& path_or_name,
-                                     const std::vector<std::string>& set);
+                                     const ScenarioOptions& options);
 
 /// Reads such a scenario with both that it names. Throws core::ConfigError with all mistakes, and
-/// core::Refusal (outside_model) for jobs that Tessera does not simulate.
+/// core::Refusal (outside_model) for jobs that Tessera does not simulate. Requires: no other
+/// cluster and no quotes among the options.
 [[nodiscard]] DisaggregationScenario read_disaggregation(const std::string& path_or_name,
-                                                         const std::vector<std::string>& set);
+                                                         const ScenarioOptions& options);
 
 }  // namespace tessera::app

@@ -1,9 +1,9 @@
 #include "sim/app/price_choice.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "sim/app/scenario_cost.hpp"
@@ -40,14 +40,14 @@ std::string price_text(const Scenario& scenario, const device::Price& price) {
   return text + ", " + (price.date.empty() ? price.source : price.date);
 }
 
-void add_once(std::string& list, const std::string& text) {
-  if (list.find(text) == std::string::npos) list += (list.empty() ? "" : "; ") + text;
+void add_once(std::vector<std::string>& list, const std::string& text) {
+  if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(text);
 }
 
 }  // namespace
 
 ScenarioOptions PriceChoice::apply(ScenarioOptions options) const {
-  options.market_rental = !stated;
+  options.market_prices = !stated;
   options.quoted_rental = quotes;
   return options;
 }
@@ -81,28 +81,28 @@ void check_quotes(const PriceChoice& choice, const std::vector<std::string>& dev
 
 std::vector<std::string> price_notes(const PriceChoice& choice,
                                      const std::vector<const Scenario*>& scenarios) {
-  std::string rents;
-  std::string servers;
-  std::vector<std::string> notes;
-  std::set<std::string> said;
+  std::vector<std::string> rents, servers, untaken;
   for (const Scenario* scenario : scenarios) {
-    if (const auto& owned = scenario->cost.ownership) {
+    const auto& owned = scenario->cost.ownership;
+    if (owned)
       add_once(servers, price_text(*scenario, owned->server));
-      continue;
-    }
-    add_once(rents, price_text(*scenario, scenario->cost.rental));
-    const auto& own = scenario->stated_rental;
-    const bool quoted = choice.quotes.contains(scenario->device().name);
-    if (own && !choice.stated && !quoted && said.insert(scenario->name).second)
-      notes.push_back(
-          fmt::format("{} states a rent of {:.2f} {} for its own cluster, which is not taken: all "
-                      "are priced alike (--price stated takes it).",
-                      scenario->name, *own, kRent));
+    else
+      add_once(rents, price_text(*scenario, scenario->cost.rental));
+    const auto& own = owned ? scenario->stated_server : scenario->stated_rental;
+    const bool quoted = !owned && choice.quotes.contains(scenario->device().name);
+    if (own && !choice.stated && !quoted)
+      add_once(untaken,
+               fmt::format("{} states a {} of {:.2f} {} for its own cluster, which is not taken: "
+                           "all are priced alike (--price stated takes it).",
+                           scenario->name, owned ? "server price" : "rent", *own,
+                           owned ? kServer : kRent));
   }
+  std::vector<std::string> notes;
   constexpr const char* kForm = "{} in {}, with their ranges and dates: {}.";
+  if (!rents.empty()) notes.push_back(fmt::format(kForm, "Rents", kRent, fmt::join(rents, "; ")));
   if (!servers.empty())
-    notes.insert(notes.begin(), fmt::format(kForm, "Owned servers", "USD/GPU", servers));
-  if (!rents.empty()) notes.insert(notes.begin(), fmt::format(kForm, "Rents", kRent, rents));
+    notes.push_back(fmt::format(kForm, "Owned servers", kServer, fmt::join(servers, "; ")));
+  notes.insert(notes.end(), untaken.begin(), untaken.end());
   return notes;
 }
 

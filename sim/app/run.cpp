@@ -1,21 +1,17 @@
 #include <fmt/format.h>
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "reports/json.hpp"
 #include "reports/report.hpp"
+#include "sim/app/any_scenario.hpp"
 #include "sim/app/command.hpp"
-#include "sim/app/disaggregation_run.hpp"
 #include "sim/app/output_directory.hpp"
 #include "sim/app/run_settings.hpp"
-#include "sim/app/scenario.hpp"
-#include "sim/app/training_run.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::app {
@@ -34,9 +30,6 @@ struct Arguments {
   RunSettings settings;
 };
 
-/// Simulates a scenario that has been read.
-using Simulation = std::function<core::Result(const RunOptions&, RunStatistics&)>;
-
 /// Throws core::ConfigError for options that say something of a training step alone.
 void refuse_options_of_training(const Arguments& arguments, const std::string& job) {
   const auto refuse = [&](bool given, const char* option) {
@@ -49,30 +42,16 @@ void refuse_options_of_training(const Arguments& arguments, const std::string& j
   refuse(arguments.settings.sensitivity, "--sensitivity");
 }
 
-/// Reads the scenario, whatever its job.
-Simulation read(const Arguments& arguments) {
-  if (is_disaggregation(arguments.scenario, arguments.set)) {
-    refuse_options_of_training(arguments, "disaggregation");
-    return [scenario = read_disaggregation(arguments.scenario, arguments.set)](
-               const RunOptions& options, RunStatistics& statistics) {
-      return run_disaggregation(scenario, options, statistics);
-    };
-  }
-  Scenario read = read_scenario(arguments.scenario, {arguments.set, std::nullopt});
-  if (!read.trains())
-    refuse_options_of_training(arguments, serving::to_string(read.inference().phase));
-  return [scenario = std::move(read)](RunOptions options, RunStatistics& statistics) {
-    options.sensitivity |= scenario.sensitivity;
-    return run_scenario(scenario, options, statistics);
-  };
-}
-
 void run(const Arguments& arguments) {
-  const Simulation simulate = read(arguments);
+  const AnyScenario scenario = read_any_scenario(arguments.scenario, {arguments.set, std::nullopt});
+  if (!parts_of(scenario).front()->trains())
+    refuse_options_of_training(arguments, job_of(scenario));
   std::optional<OutputDirectory> out;
   if (!arguments.out.empty()) out.emplace(arguments.out, kResultFiles);
   RunContext context{arguments.settings};
-  const core::Result result = simulate(context.options(), context.statistics());
+  RunOptions options = context.options();
+  options.sensitivity |= parts_of(scenario).front()->sensitivity;
+  const core::Result result = run_any_scenario(scenario, options, context.statistics());
   const reports::SchedulePicture picture =
       arguments.draw ? reports::schedule_picture(result.timeline, result.title)
                      : reports::SchedulePicture{};

@@ -202,13 +202,13 @@ std::optional<device::PriceList> read_price_list(const ConfigNode& cost) {
 
 /// The rent of the scenario's device: quoted, stated, or the list's.
 void read_rental(const ConfigNode& node, const device::PriceList& prices,
-                 const ScenarioOptions& options, bool own_cluster, Scenario& scenario) {
+                 const ScenarioOptions& options, bool take_stated, Scenario& scenario) {
   const std::string& device = scenario.device().name;
   const auto quoted = options.quoted_rental.find(device);
   const auto listed = prices.rental.find(device);
   if (quoted != options.quoted_rental.end())
     scenario.cost.rental = stated_price(quoted->second, kRent, "a quote");
-  else if (scenario.stated_rental && own_cluster)
+  else if (scenario.stated_rental && take_stated)
     scenario.cost.rental = stated_price(*scenario.stated_rental, kRent);
   else if (listed != prices.rental.end())
     scenario.cost.rental = listed->second;
@@ -228,12 +228,19 @@ void read_cost(const ConfigNode& node, const ScenarioOptions& options, Scenario&
   const auto electricity = optional("electricity", "USD/kWh", 0.0001, 100);
   const auto pue = node.optional_number("pue", 1, 10);
   if (!prices || !node.sound()) return;
-  const bool own_cluster = !options.other_cluster && !options.market_rental;
-  read_rental(node, *prices, options, own_cluster, scenario);
+  const auto takes = [&](const std::string& key) {
+    const std::vector<std::string> path{"cost", key};
+    const auto sets = [&](const core::Override& change) { return change.path == path; };
+    return !options.other_cluster &&
+           (!options.market_prices ||
+            std::any_of(options.overrides.begin(), options.overrides.end(), sets));
+  };
+  read_rental(node, *prices, options, takes("rental"), scenario);
   scenario.cost.pue = pue ? stated_price(*pue, "1") : prices->pue;
   scenario.cost.electricity =
       electricity ? stated_price(*electricity, "USD/kWh") : prices->electricity;
-  read_ownership(node, *prices, scenario.cluster, own_cluster, scenario.cost);
+  scenario.stated_server =
+      read_ownership(node, *prices, scenario.cluster, takes("server"), scenario.cost);
 }
 
 /// Loads what a value names and takes its mistakes over; a default-made T when there are any.

@@ -24,8 +24,9 @@ struct Scenario {
   std::variant<training::TrainingJob, serving::InferenceJob> job;
   device::ClusterSpec cluster;
   reports::CostAssumptions cost;
-  /// USD per GPU and hour that the scenario states for its own cluster, taken or not.
+  /// What the scenario states for its own cluster, taken or not: USD per GPU and hour, and per GPU.
   std::optional<double> stated_rental;
+  std::optional<double> stated_server;
   std::vector<core::PublishedRow> published;  ///< Without predictions.
   /// Kernel implementations instead of the device's defaults, the first that can run an operator.
   std::vector<std::string> kernels;
@@ -54,7 +55,8 @@ struct ScenarioOptions {
   std::optional<std::string> other_cluster;    ///< Instead of the scenario's own; its stated rental
                                                ///< then does not apply, market prices do.
   std::vector<core::Override> overrides = {};  ///< Further changes, after `set`.
-  bool market_rental = false;  ///< Rents and server prices are the list's, not the scenario's own.
+  /// Rents and server prices are the list's, not the scenario's own, except those in `overrides`.
+  bool market_prices = false;
   std::map<std::string, double> quoted_rental = {};  ///< By device, before all others; USD/GPU/h.
 };
 

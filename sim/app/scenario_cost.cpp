@@ -72,17 +72,21 @@ OwnershipAssumptions ownership_of(const device::PriceList& prices,
           .provisioned_kilowatts = reports::provisioned_kilowatts(cluster)};
 }
 
-void read_ownership(const ConfigNode& node, const device::PriceList& prices,
-                    const device::ClusterSpec& cluster, bool own_cluster,
-                    reports::CostAssumptions& cost) {
-  if (!node.choice_or("kind", kOwned, false)) return refuse_keys_of_owning(node);
+std::optional<double> read_ownership(const ConfigNode& node, const device::PriceList& prices,
+                                     const device::ClusterSpec& cluster, bool take_server,
+                                     reports::CostAssumptions& cost) {
+  if (!node.choice_or("kind", kOwned, false)) {
+    refuse_keys_of_owning(node);
+    return std::nullopt;
+  }
   device::PriceList filled = prices;
   Price& server = filled.ownership.server[cluster.node.device.name];
   const bool listed = prices.ownership.server.contains(cluster.node.device.name);
-  const bool states = node.has("server");
-  const double price = states ? node.quantity_in("server", "USD/GPU", 1, kDearestServer) : 0;
-  if (states && own_cluster) server = stated_price(price, "USD/GPU");
-  if (!listed && !(states && own_cluster) && node.sound())
+  std::optional<double> stated;
+  if (node.has("server")) stated = node.quantity_in("server", kServer, 1, kDearestServer);
+  take_server = take_server && stated;
+  if (take_server) server = stated_price(*stated, kServer);
+  if (!listed && !take_server && node.sound())
     node.at("prices").fail(
         fmt::format("'{}' has no server price of {}; expected one there or in "
                     "cost.server",
@@ -97,6 +101,7 @@ void read_ownership(const ConfigNode& node, const device::PriceList& prices,
   ownership.pue = cost.pue;
   ownership.electricity = cost.electricity;
   if (node.sound()) cost.ownership = ownership;
+  return stated;
 }
 
 }  // namespace tessera::app

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "models/device/cluster_spec.hpp"
@@ -10,6 +11,7 @@
 namespace tessera::app {
 
 inline constexpr const char* kRent = "USD/GPU/h";
+inline constexpr const char* kServer = "USD/GPU";
 // Bounds far outside of any market.
 inline constexpr double kLeastRent = 0.001;
 inline constexpr double kMostRent = 1000;
@@ -24,10 +26,10 @@ inline constexpr double kMostRent = 1000;
                                                          const device::ClusterSpec& cluster);
 
 /// Reads `cost.kind` and, for `ownership`, what the scenario states of it instead of the price
-/// list; `cost.pue` and `cost.electricity` are those of `cost`. A stated server price holds for the
-/// scenario's own cluster only, as a stated rental does.
-void read_ownership(const core::ConfigNode& node, const device::PriceList& prices,
-                    const device::ClusterSpec& cluster, bool own_cluster,
-                    reports::CostAssumptions& cost);
+/// list; `cost.pue` and `cost.electricity` are those of `cost`. Returns the server price that the
+/// scenario states, USD per GPU, which is taken only if `take_server`: it is of one cluster.
+std::optional<double> read_ownership(const core::ConfigNode& node, const device::PriceList& prices,
+                                     const device::ClusterSpec& cluster, bool take_server,
+                                     reports::CostAssumptions& cost);
 
 }  // namespace tessera::app

@@ -12,6 +12,7 @@
 #include "models/device/cluster_file.hpp"
 #include "models/device/export_rules.hpp"
 #include "reports/export_check.hpp"
+#include "reports/format.hpp"
 #include "reports/study_tables.hpp"
 #include "sim/app/study_points.hpp"
 #include "sim/app/study_questions.hpp"
@@ -135,18 +136,22 @@ void search(BatchRunner& runner, const std::vector<std::string>& slo) {
   std::int64_t most = kMaxBatch;
   if (const core::Estimate* e = find(runner.run(least), "largest_batch"))
     most = std::max<std::int64_t>(least, std::llround(std::floor(e->value)));
-  std::int64_t fits = 0;
+  std::int64_t fits = 0;  // none
+  std::int64_t failed = most + 1;
   for (std::int64_t batch = least; batch <= most;
        batch = batch < most ? std::min(2 * batch, most) : most + 1) {
-    if (runner.run(batch).outcome != "done") break;
+    if (runner.run(batch).outcome != "done") {
+      failed = batch;
+      break;
+    }
     fits = batch;
   }
   if (fits == 0) return;
   for (const std::string& limits : slo) {
     std::int64_t good = 0;  // none
-    std::int64_t bad = fits + 1;
+    std::int64_t bad = failed;
     for (const auto& [batch, record] : runner.records())
-      if (batch <= fits && keeps(record, limits)) good = batch;
+      if (keeps(record, limits)) good = batch;
     for (const auto& [batch, record] : runner.records())
       if (batch > good && batch < bad) bad = batch;
     while (good > 0 && bad - good > 1) {
@@ -274,10 +279,13 @@ ServingColumn column_of(core::StudyResult& study, const Searched& searched,
     column.reason = point.refusal_kind + ": " + *point.refused;
     return column;
   }
-  column.reason = fmt::format("not even {} sequences a rank keep the limits:", point.settings[1]);
+  const bool one = point.settings[1] == "1";
+  column.reason = fmt::format(
+      "not even {} a rank {} the limits:", one ? "one sequence" : point.settings[1] + " sequences",
+      one ? "keeps" : "keep");
   for (const core::StudyTarget& target : study.targets)
     if (const core::Estimate* e = study.find(point, target.quantity))
-      column.reason += fmt::format(" {} {:.4g} {}", target.quantity, e->value, e->unit);
+      column.reason += fmt::format(" {} {}", target.quantity, reports::quantity(e->value, e->unit));
   return column;
 }
 

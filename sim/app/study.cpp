@@ -206,22 +206,23 @@ std::optional<std::string> Study::base_value(const std::string& path) const {
 
 bool Study::varies_machine() const {
   return std::any_of(axes.begin(), axes.end(), [&](const core::StudyAxis& axis) {
-    if (axis.path == "cluster.node" || axis.path == "cluster.node.device") return true;
-    return axis.path == "cluster" &&
-           axis.values != std::vector<std::string>{base_value("cluster").value_or("")};
+    std::string path = axis.path;
+    for (const std::string pool : {"disaggregation.prefill", "disaggregation.decode"}) {
+      if (path == pool) return true;
+      if (path.starts_with(pool + ".")) path = path.substr(pool.size() + 1);
+    }
+    if (path == "cluster.node" || path == "cluster.node.device") return true;
+    return path == "cluster" &&
+           axis.values != std::vector<std::string>{base_value(axis.path).value_or("")};
   });
 }
 
-Scenario Study::scenario(std::size_t combination) const {
+AnyScenario Study::scenario(std::size_t combination) const {
   ScenarioOptions options;
-  bool states_rental = false;
-  for (const StudySetting* setting : settings(combination)) {
-    if (setting == nullptr) continue;
-    options.overrides.push_back(setting->change);
-    states_rental |= setting->path == "cost.rental";
-  }
-  options.market_rental = varies_machine() && !states_rental;
-  return read_scenario(base, options);
+  options.market_prices = varies_machine();
+  for (const StudySetting* setting : settings(combination))
+    if (setting != nullptr) options.overrides.push_back(setting->change);
+  return read_any_scenario(base, options);
 }
 
 Study read_study(const std::string& path_or_name) {

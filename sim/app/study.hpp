@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "models/gpu/gpu.hpp"
-#include "sim/app/scenario.hpp"
+#include "sim/app/any_scenario.hpp"
 #include "sim/app/study_filter.hpp"
 #include "sim/core/config.hpp"
 #include "sim/core/study_result.hpp"
@@ -37,7 +37,7 @@ struct Study {
   std::string name;  ///< File stem.
   std::string title;
   std::string file;  ///< As messages name it.
-  std::string base;  ///< As read_scenario takes it.
+  std::string base;  ///< As read_any_scenario takes it.
   gpu::Fidelity fidelity = gpu::Fidelity::analytical;
   std::vector<core::StudyAxis> axes;  ///< Every path that is varied.
   std::vector<std::string> for_each;  ///< Axes that say what is to be done, not how.
@@ -61,8 +61,8 @@ struct Study {
   [[nodiscard]] std::optional<std::string> base_value(const std::string& path) const;
   /// Whether points run on other machines than the base's; all are then priced by the list.
   [[nodiscard]] bool varies_machine() const;
-  /// Reads the scenario of a combination. Throws as read_scenario.
-  [[nodiscard]] Scenario scenario(std::size_t combination) const;
+  /// Reads the scenario of a combination. Throws as read_any_scenario.
+  [[nodiscard]] AnyScenario scenario(std::size_t combination) const;
 };
 
 /// Reads a study by path or bare name of workloads/studies and its base scenario, and checks every

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -15,7 +16,9 @@
 #include "reports/aggregate.hpp"
 #include "reports/format.hpp"
 #include "reports/study_tables.hpp"
+#include "sim/app/scenario_cost.hpp"
 #include "sim/core/data_root.hpp"
+#include "sim/core/diagnostics.hpp"
 #include "sim/core/sha256.hpp"
 
 namespace tessera::app {
@@ -112,18 +115,36 @@ Json target_json(const core::StudyTarget& t) {
   return {{"quantity", t.quantity}, {"at_most", t.at_most}, {"limit", t.limit}, {"unit", t.unit}};
 }
 
+/// The first point that can be read; check_questions has found one that answers.
+AnyScenario first_sound(const Study& study) {
+  for (const std::size_t combination : study.kept()) try {
+      return study.scenario(combination);
+    } catch (const core::ConfigError&) {
+    } catch (const core::Refusal&) {
+    }
+  return read_any_scenario(study.base);
+}
+
 /// What the reader of a report must know about its prices.
 std::vector<std::string> warnings_of(const Study& study) {
   if (!study.varies_machine()) return {};
-  const auto rent = study.base_value("cost.rental");
-  const bool varied =
-      std::any_of(study.axes.begin(), study.axes.end(),
-                  [](const core::StudyAxis& axis) { return axis.path == "cost.rental"; });
-  if (!rent || varied) return {};
-  return {
-      fmt::format("All machines are priced by the price list; the rent of {} that {} states for "
-                  "its own is not taken.",
-                  *rent, fs::path(study.base).stem().string())};
+  std::vector<std::string> warnings;
+  const AnyScenario first = first_sound(study);
+  for (const Scenario* part : parts_of(first)) {
+    const bool owned = part->cost.ownership.has_value();
+    const auto& stated = owned ? part->stated_server : part->stated_rental;
+    const std::string key = owned ? "cost.server" : "cost.rental";
+    const bool varied =
+        std::any_of(study.axes.begin(), study.axes.end(), [&](const core::StudyAxis& axis) {
+          return axis.path == key || axis.path.ends_with("." + key);
+        });
+    if (stated && !varied)
+      warnings.push_back(fmt::format(
+          "All machines are priced by the price list; the {} of {:.6g} {} that {} "
+          "states for its own is not taken.",
+          owned ? "server price" : "rent", *stated, owned ? kServer : kRent, part->name));
+  }
+  return warnings;
 }
 
 /// All that a report needs besides the points, so that a store alone can make one.
@@ -179,9 +200,22 @@ std::string binding_text(const core::Result& result) {
   return fmt::format("{} {:.0f} %", most->first, 100 * most->second);
 }
 
+/// The same; of pools of servers, of each.
+std::string bindings_text(const core::Result& result) {
+  if (result.job != kDisaggregation) return binding_text(result);
+  std::string text;
+  for (const std::string& rank : reports::ranks_of(result.phases)) {
+    core::Result pool;
+    std::copy_if(result.phases.begin(), result.phases.end(), std::back_inserter(pool.phases),
+                 [&](const core::PhaseRow& row) { return row.rank == rank; });
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", rank, binding_text(pool));
+  }
+  return text;
+}
+
 Json facts_of(const core::Result& result) {
   Json facts{{core::kDeviceFact, result.machine.device}};
-  if (const std::string binding = binding_text(result); !binding.empty())
+  if (const std::string binding = bindings_text(result); !binding.empty())
     facts["binding"] = binding;
   return facts;
 }
@@ -221,8 +255,7 @@ void count_refusals(core::StudyResult& study) {
                    [](const auto& a, const auto& b) { return a.second > b.second; });
 }
 
-/// The best point in the objective among those that keep the targets.
-/// The best point that keeps the targets, among those of `job`.
+/// The best point in the objective that keeps the targets, among those of `job`.
 const core::StudyPoint* best_of(const core::StudyResult& study, const std::string& job) {
   const core::StudyPoint* best = nullptr;
   double value = 0;
@@ -313,11 +346,11 @@ PointRecord run_point(const Study& study, std::size_t combination, const std::st
       [&] { return study.scenario(combination); }, study.quantities, options, statistics);
 }
 
-PointRecord record_run(PointRecord record, const std::function<Scenario()>& read,
+PointRecord record_run(PointRecord record, const std::function<AnyScenario()>& read,
                        const std::vector<std::string>& quantities, const RunOptions& options,
                        RunStatistics& statistics) {
   try {
-    const core::Result result = run_scenario(read(), options, statistics);
+    const core::Result result = run_any_scenario(read(), options, statistics);
     if (result.refused) {
       std::tie(record.outcome, record.reason) = split_refusal(*result.refused);
       return record;

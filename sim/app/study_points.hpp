@@ -30,7 +30,7 @@ struct StudyPoints {
 /// Runs the scenario that `read` reads and writes into `record` what became of it: the named
 /// quantities (none named: all) and facts, or why there are none. Contradictions between its
 /// settings come back as the refusal illegal_combination.
-[[nodiscard]] PointRecord record_run(PointRecord record, const std::function<Scenario()>& read,
+[[nodiscard]] PointRecord record_run(PointRecord record, const std::function<AnyScenario()>& read,
                                      const std::vector<std::string>& quantities,
                                      const RunOptions& options, RunStatistics& statistics);
 

@@ -48,16 +48,17 @@ constexpr std::array kLimitUnits = {
     LimitUnit{"W", "kW", 1e3},
 };
 
-/// The factor of a written unit to a result's, and what else would do.
+/// The factor of a written unit to a result's, and all that would do.
 std::optional<double> factor_of(const std::string& unit, std::string_view written,
                                 std::vector<std::string>& accepted) {
+  std::optional<double> factor;
   for (const LimitUnit& known : kLimitUnits) {
     if (known.unit != unit) continue;
-    if (known.written == written) return known.factor;
+    if (known.written == written) factor = known.factor;
     if (!known.written.empty()) accepted.emplace_back(known.written);
   }
   if (accepted.empty()) accepted.push_back(unit);
-  return written == unit ? std::optional(1.0) : std::nullopt;
+  return !factor && written == unit ? std::optional(1.0) : factor;
 }
 
 /// An answer of the study's job, or none when all that is tried is refused.
@@ -65,13 +66,13 @@ std::optional<Quantities> sample_answer(const Study& study) {
   RunOptions options;
   options.fidelity = gpu::Fidelity::analytical;
   RunStatistics statistics;
-  const auto answer = [&](const Scenario& scenario) -> std::optional<Quantities> {
-    const core::Result result = run_scenario(scenario, options, statistics);
+  const auto answer = [&](const AnyScenario& scenario) -> std::optional<Quantities> {
+    const core::Result result = run_any_scenario(scenario, options, statistics);
     if (result.refused) return std::nullopt;
     return quantities_of(result);
   };
   try {
-    if (auto found = answer(read_scenario(study.base))) return found;
+    if (auto found = answer(read_any_scenario(study.base))) return found;
   } catch (const std::exception&) {  // a base may be wrong where its points are not
   }
   const std::vector<std::size_t> kept = study.kept();
@@ -154,6 +155,8 @@ void read_questions(const ConfigNode& root, Study& study) {
   if (root.has("front")) {
     const ConfigNode front = root.object("front");
     study.front = {front.text("x"), front.text("y")};
+    if (front.sound() && study.front->first == study.front->second)
+      front.at("y").fail_against(front.at("x"), "found the quantity of x; expected another");
   }
 }
 

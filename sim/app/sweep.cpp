@@ -166,8 +166,8 @@ void complete_best(core::StudyResult& result, const Study& study, const StudyPoi
   options.fidelity = study.fidelity;
   for (core::StudyBest& best : result.best)
     best.result =
-        run_scenario(study.scenario(points.combinations[result.points[best.point].number]), options,
-                     context.statistics());
+        run_any_scenario(study.scenario(points.combinations[result.points[best.point].number]),
+                         options, context.statistics());
 }
 
 void sweep(const Arguments& arguments) {

@@ -79,7 +79,7 @@ TEST_CASE("ranges grow by a factor or a step and keep their unit", "[config][stu
   const Study read = file.read();
   CHECK(read.axes[0].values == std::vector<std::string>{"2.5 TB/s", "5 TB/s", "10 TB/s"});
   CHECK(read.axes[1].values == std::vector<std::string>{"80 GB", "100 GB", "120 GB"});
-  const Scenario last = read.scenario(8);
+  const auto last = std::get<Scenario>(read.scenario(8));
   CHECK(last.cluster.node.device.hbm.peak_rate.value() == 10e12);
   CHECK(last.cluster.node.device.hbm.size.value() == 120'000'000'000);
 }
@@ -88,7 +88,7 @@ TEST_CASE("where machines differ all points have the list's prices", "[config][s
   const auto rent = [](const std::string& axes, std::size_t combination) {
     const Study read =
         StudyFile{"job: study\nbase: deepseek_v3_decode_h800\n" + axes + "\n"}.read();
-    return read.scenario(combination).cost.rental;
+    return parts_of(read.scenario(combination)).front()->cost.rental;
   };
   const std::string machines = "cluster: [h800_2048_multiplane, h200_2048_multiplane]";
   CHECK(rent("axes: [{grid: {batch.sequences: [64, 128]}}]", 0).source == "the scenario");
@@ -96,6 +96,50 @@ TEST_CASE("where machines differ all points have the list's prices", "[config][s
   for (const std::size_t point : {0, 1})
     CHECK_FALSE(rent("axes: [{grid: {" + machines + "}}]", point).date.empty());
   CHECK(rent("axes: [{grid: {" + machines + ", cost.rental: [9 USD/GPU/h]}}]", 1).value.value == 9);
+}
+
+TEST_CASE("a server price on an axis holds for every machine", "[config][study]") {
+  const Study read = StudyFile{R"(job: study
+base: deepseek_v3_decode_h800
+axes:
+  - grid:
+      cluster: [h800_2048_multiplane, h20_2048_multiplane]
+      cost.kind: [ownership]
+      cost.server: [30000 USD/GPU, 60000 USD/GPU]
+)"}
+                         .read();
+  const auto server = [&](std::size_t point) {
+    const AnyScenario scenario = read.scenario(point);
+    return parts_of(scenario).front()->cost.ownership->server.value.value;
+  };
+  CHECK(server(0) == 30000);
+  CHECK(server(1) == 60000);
+  CHECK(server(2) == 30000);
+  CHECK(server(3) == 60000);
+}
+
+TEST_CASE("a study of two pools reaches into both, and prices them alike where machines differ",
+          "[config][study]") {
+  const auto decode_of = [](const std::string& axes, std::size_t point) {
+    const Study read =
+        StudyFile{"job: study\nbase: deepseek_v3_disaggregated_h800\naxes: [{grid: {" + axes +
+                  "}}]\n"}
+            .read();
+    return std::get<DisaggregationScenario>(read.scenario(point));
+  };
+  const DisaggregationScenario longer = decode_of(
+      "disaggregation.output: [256, 2048], disaggregation.decode.batch.sequences: [64, 96]", 3);
+  CHECK(longer.output == 2048);
+  CHECK(longer.decode.inference().context == 4096 + 1024);
+  CHECK(longer.decode.inference().sequences == 96);
+  CHECK(longer.decode.cost.rental.source == "the scenario");
+  const DisaggregationScenario moved = decode_of(
+      "disaggregation.decode.cluster: [h800_2048_multiplane, h20_2048_multiplane], "
+      "disaggregation.prefill.cost.rental: [3 USD/GPU/h]",
+      1);
+  CHECK(moved.decode.device().name == "h20_sxm");
+  CHECK_FALSE(moved.decode.cost.rental.date.empty());
+  CHECK(moved.prefill.cost.rental.value.value == 3);
 }
 
 TEST_CASE("points reach into every file that the scenario names", "[config][study]") {
@@ -190,6 +234,9 @@ TEST_CASE("malformed studies are refused at the place of the mistake", "[config]
       {study(std::string(kGrid) + "for_each: [batch.macro_batch]"),
        "s.yaml:5:12: error: for_each.0: found 'batch.macro_batch'; expected "
        "batch.micro_batch (did you mean 'batch.micro_batch'?)"},
+      {study(std::string(kGrid) + "front: {x: step_time, y: step_time}"),
+       "s.yaml:5:26: error: front.y: found the quantity of x; expected another (front.x: "
+       "s.yaml:5:12)"},
       {study(std::string(kGrid) + "slo: {step_tim: 3 s}"),
        "s.yaml:5:17: error: slo.step_tim: found 'step_tim'; expected one of"},
       {study(std::string(kGrid) + "slo: {step_time: 3 GB}"),

@@ -1,9 +1,9 @@
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <nlohmann/json.hpp>
 
 #include "tests/end_to_end/tessera_program.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::end_to_end {
 namespace {
@@ -14,10 +14,7 @@ using Catch::Matchers::ContainsSubstring;
 constexpr const char* kPools = "run deepseek_v3_disaggregated_h800 --fidelity analytical";
 
 nlohmann::json quantities(const std::string& command) {
-  const Outcome run = run_tessera(command + " --format json");
-  INFO(run.errors);
-  REQUIRE(run.exit_code == 0);
-  return nlohmann::json::parse(run.output)["quantities"];
+  return printed_json(command)["quantities"];
 }
 
 double value(const nlohmann::json& quantities, const char* name) {
@@ -49,10 +46,8 @@ TEST_CASE("two pools balance what each of them takes for a request", "[disaggreg
 }
 
 TEST_CASE("the result says what both pools were", "[disaggregation]") {
-  const Outcome run = run_tessera(std::string(kPools) +
-                                  " --set disaggregation.decode.batch.sequences=96 --format json");
-  REQUIRE(run.exit_code == 0);
-  const auto pools = nlohmann::json::parse(run.output)["scenario"]["pools"];
+  const auto pools = printed_json(
+      std::string(kPools) + " --set disaggregation.decode.batch.sequences=96")["scenario"]["pools"];
   CHECK(pools["prefill"]["batch"]["tokens"]["value"] == 16384);
   CHECK(pools["prefill"]["batch"]["prompt"]["value"] == 4096);
   CHECK(pools["decode"]["batch"]["sequences"]["value"] == 96);
@@ -80,14 +75,55 @@ TEST_CASE("a decode pool that one cluster cannot keep busy waits", "[disaggregat
   CHECK(value(pools, "prefill_busy") == 1);
 }
 
+TEST_CASE("a pool that does not fit is named after the kind of refusal", "[disaggregation]") {
+  CHECK_THAT(
+      refusal_of(std::string(kPools) + " --set disaggregation.decode.batch.sequences=100000"),
+      ContainsSubstring("(does_not_fit: decode: 100000 sequences"));
+}
+
+TEST_CASE("a sweep of two pools gives what runs of them give", "[disaggregation][sweep]") {
+  const testing::TemporaryFolder folder;
+  folder.write("pools.yaml", R"(job: study
+base: deepseek_v3_disaggregated_h800
+axes:
+  - grid:
+      disaggregation.output: [8, 1024]
+      disaggregation.decode.cluster: [h800_2048_multiplane, h20_2048_multiplane]
+objective: requests_per_second
+slo: {ttft: 3 s}
+)");
+  const Outcome swept =
+      run_tessera("sweep " + folder.at("pools.yaml").string() + " --store " +
+                  folder.at("s.sqlite").string() + " --out " + folder.at("out").string());
+  INFO(swept.errors);
+  REQUIRE(swept.exit_code == 0);
+  const auto json = nlohmann::json::parse(testing::bytes_of(folder.at("out") / "result.json"));
+  const auto& points = json["points"];
+  REQUIRE(points.size() == 4);
+  const auto run = quantities(std::string(kPools) + " --set disaggregation.output=8");
+  const auto& first = points[0]["quantities"];
+  CHECK(value(first, "requests_per_second") == value(run, "requests_per_second"));
+  CHECK(value(first, "ttft") == value(run, "ttft"));
+  // The most requests are the best, and each pool has its own binding and bill.
+  double most = 0;
+  for (const auto& point : points)
+    most = std::max(most, value(point["quantities"], "requests_per_second"));
+  const auto& best = points[json["best"][0]["number"].get<std::size_t>()];
+  CHECK(value(best["quantities"], "requests_per_second") == most);
+  CHECK_THAT(best["facts"]["binding"].get<std::string>(),
+             ContainsSubstring("prefill ") && ContainsSubstring(", decode "));
+  CHECK(points[1]["facts"]["device"] == "h800_sxm and h20_sxm");
+  CHECK_THAT(testing::bytes_of(folder.at("out") / "study.html"),
+             ContainsSubstring("prefill: attention core"));
+}
+
 TEST_CASE("caches that the network cannot carry are refused", "[disaggregation]") {
-  const Outcome run =
-      run_tessera(std::string(kPools) +
-                  " --set disaggregation.output=2 --set disaggregation.prefill.batch.prefix=4000 "
-                  "--set disaggregation.prefill.batch.tokens=960");
-  CHECK(run.exit_code == 1);
-  CHECK_THAT(run.errors, ContainsSubstring("saturated: "));
-  CHECK_THAT(run.errors, ContainsSubstring("prefill and 128 decode GPUs carry"));
+  const std::string reason =
+      refusal_of(std::string(kPools) +
+                 " --set disaggregation.output=2 --set disaggregation.prefill.batch.prefix=4000 "
+                 "--set disaggregation.prefill.batch.tokens=960");
+  CHECK_THAT(reason, ContainsSubstring("saturated: "));
+  CHECK_THAT(reason, ContainsSubstring("prefill and 128 decode GPUs carry"));
 }
 
 }  // namespace
