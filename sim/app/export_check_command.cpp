@@ -62,7 +62,9 @@ void add_export_check_command(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = program.add_subcommand(
       "export-check", "Where devices stand under US export rules, with margins and sources");
-  command->add_option("devices", arguments->devices, "Names, device files, or all")->required();
+  command->add_option("devices", arguments->devices, "Names, device files, or all")
+      ->required()
+      ->delimiter(',');
   command->add_option("--date", arguments->dates, "Days such as 2026-01-15, several with commas")
       ->delimiter(',');
   command->add_option("--set", arguments->set, "Change a value of the device: path=value")

@@ -42,7 +42,8 @@ JobKind read_job(const ConfigNode& root) {
                                                 {"disaggregation", JobKind::disaggregation}});
   if (root.sound() && job == JobKind::disaggregation)
     throw core::Refusal(core::RefusalKind::outside_model,
-                        "job disaggregation is two scenarios; `tessera run` puts them together");
+                        "job disaggregation is two scenarios, which `tessera run` and `tessera "
+                        "sweep` put together");
   if (root.sound() && (job == JobKind::serving || job == JobKind::study))
     throw core::Refusal(core::RefusalKind::outside_model,
                         fmt::format("job {} is not simulated by itself; training, prefill and "

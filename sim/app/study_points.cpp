@@ -117,11 +117,13 @@ Json target_json(const core::StudyTarget& t) {
 
 /// The first point that can be read; check_questions has found one that answers.
 AnyScenario first_sound(const Study& study) {
-  for (const std::size_t combination : study.kept()) try {
+  for (const std::size_t combination : study.kept()) {
+    try {
       return study.scenario(combination);
-    } catch (const core::ConfigError&) {
+    } catch (const core::ConfigError&) {  // contradicts itself, as points may
     } catch (const core::Refusal&) {
     }
+  }
   return read_any_scenario(study.base);
 }
 

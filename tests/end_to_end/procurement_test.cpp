@@ -16,6 +16,8 @@ TEST_CASE("export-check says class, margins and what would change it", "[procure
   CHECK_THAT(one, ContainsSubstring("TPP from 2,400 (bf16 from 150.0, fp8 from 300.0 TFLOP/s): "
                                     "3A090.b"));
   CHECK_THAT(one, ContainsSubstring("Information, not legal advice"));
+  CHECK_THAT(printed("export-check h20_sxm,h800_sxm --date 2023-10-17"),
+             ContainsSubstring("\nh20_sxm    2,368") && ContainsSubstring("\nh800_sxm  15,831"));
   // sixteen devices by two days
   CHECK(printed_json("export-check all --date 2022-10-07,2026-01-15")["checks"].size() == 32);
 }
