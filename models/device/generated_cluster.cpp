@@ -32,13 +32,16 @@ std::filesystem::path root_of(const LoadOptions& options) {
   return options.data_root.empty() ? core::data_root() : options.data_root;
 }
 
-[[noreturn]] void fail(const LoadOptions& options, const std::string& name,
-                       const std::string& message) {
-  const std::string text = fmt::format("found '{}'; {}", name, message);
+[[noreturn]] void fail(const LoadOptions& options, const std::string& text) {
   if (options.referrer)
     throw core::ConfigError(options.referrer->where,
                             fmt::format("{}: {}", options.referrer->message, text));
   throw core::ConfigError({"tessera", 0, 0}, fmt::format("{}: {}", options.kind, text));
+}
+
+[[noreturn]] void fail(const LoadOptions& options, const std::string& name,
+                       const std::string& message) {
+  fail(options, fmt::format("found '{}'; {}", name, message));
 }
 
 bool has_file(const std::string& name, const LoadOptions& options) {
@@ -112,11 +115,13 @@ std::string text_of(const ClusterName& parts, const std::string& name, const Loa
   return text;
 }
 
+/// The text that a bare name without a file stands for; none for files.
 std::optional<std::string> generated(const std::string& name, const LoadOptions& options) {
   if (has_file(name, options)) return std::nullopt;
-  const std::optional<ClusterName> parts = split(name, options);
-  if (!parts) return std::nullopt;
-  return text_of(*parts, name, options);
+  if (const auto parts = split(name, options)) return text_of(*parts, name, options);
+  if (name.empty() || name.find_first_of("/.") != std::string::npos) return std::nullopt;
+  fail(options, core::unknown_name(name, core::names_in(options.folder, root_of(options))) +
+                    ", or GPUs of a device, as h800_64 or gb200_32x64_nvl72");
 }
 
 }  // namespace

@@ -77,15 +77,31 @@ std::string device_of(const StudyPoint& point) {
   return "";
 }
 
-bool on_one_device(const StudyPoint& a, const StudyPoint& b) {
-  return !device_of(a).empty() && device_of(a) == device_of(b);
+/// Whether the points differ on an axis that `counts` by its path.
+template <class Counts>
+bool differ(const StudyResult& study, const StudyPoint& a, const StudyPoint& b,
+            const Counts& counts) {
+  for (std::size_t i = 0; i < study.axes.size() && i < a.settings.size(); ++i)
+    if (a.settings[i] != b.settings[i] && counts(study.axes[i].path)) return true;
+  return false;
+}
+
+/// Whether device, model and software are the same.
+bool err_alike(const StudyResult& study, const StudyPoint& a, const StudyPoint& b) {
+  const auto counts = [](const std::string& path) {
+    constexpr std::array<std::string_view, 4> kLeaves = {"architecture", "kernels", "engine",
+                                                         "engine_version"};
+    const std::string leaf = path.substr(path.rfind('.') + 1);
+    return std::find(kLeaves.begin(), kLeaves.end(), leaf) != kLeaves.end();
+  };
+  return !device_of(a).empty() && device_of(a) == device_of(b) && !differ(study, a, b, counts);
 }
 
 /// Whether no axis under `cost` tells the points apart.
 bool has_one_price(const StudyResult& study, const StudyPoint& a, const StudyPoint& b) {
-  for (std::size_t i = 0; i < study.axes.size() && i < a.settings.size(); ++i)
-    if (study.axes[i].path.starts_with("cost.") && a.settings[i] != b.settings[i]) return false;
-  return true;
+  return !differ(study, a, b, [](const std::string& path) {
+    return path.starts_with("cost.") || path.find(".cost.") != std::string::npos;
+  });
 }
 
 /// The error of `a` over that of `b` when `shared` of them is common.
@@ -231,7 +247,7 @@ Estimate ratio_of(const StudyResult& study, const StudyPoint& a, const StudyPoin
   const double value = one->value / other->value;
   double shared = 0;
   const auto behind = unpriced(quantity);
-  if (on_one_device(a, b) && (!behind || has_one_price(study, a, b))) {
+  if (err_alike(study, a, b) && (!behind || has_one_price(study, a, b))) {
     shared = kSharedOnOneDevice;
     const Estimate* one_behind = behind ? study.find(a, *behind) : nullptr;
     const Estimate* other_behind = behind ? study.find(b, *behind) : nullptr;

@@ -115,9 +115,10 @@ struct StudyResult {
 [[nodiscard]] std::vector<std::string> jobs_of(const StudyResult& study);
 
 /// How many times the quantity of `b` that of `a` is, with its 90 % interval and grade. Errors add
-/// in quadrature. On one device the part that both share cancels, and so does the error of a price
-/// that both pay, which leaves what the tokens or hours behind a bill err; bills at different
-/// prices share nothing. Requires: both points have the quantity, with positive bounds.
+/// in quadrature. Of one device, model and software the part that both share cancels, and so does
+/// the error of a price that both pay, which leaves what the tokens or hours behind a bill err;
+/// bills at different prices share nothing. Requires: both points have the quantity, with positive
+/// bounds.
 [[nodiscard]] Estimate ratio_of(const StudyResult& study, const StudyPoint& a, const StudyPoint& b,
                                 const std::string& quantity);
 

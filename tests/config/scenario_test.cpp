@@ -279,7 +279,8 @@ TEST_CASE("each mistake in a scenario is reported at its place", "[config][scena
        "cluster: h8000_2048_multiplane\n",
        "s.yaml:2:10: error: cluster: found 'h8000_2048_multiplane'; expected one of "
        "b200_2048_multiplane, gb200_32x64_nvl72, h200_2048_multiplane, h20_2048_multiplane or "
-       "h800_2048_multiplane (did you mean 'h800_2048_multiplane'?)"},
+       "h800_2048_multiplane (did you mean 'h800_2048_multiplane'?), or GPUs of a device, as "
+       "h800_64 or gb200_32x64_nvl72"},
       {"extends: base\n"
        "schedule: {kind: zerobubble}\n",
        "s.yaml:2:18: error: schedule.kind: found 'zerobubble'; expected one of dualpipe, "

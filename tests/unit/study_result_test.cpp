@@ -139,6 +139,24 @@ TEST_CASE("points of one device at different prices share no error of a bill", "
   CHECK(ratio_of(study, study.points[0], study.points[1], "tokens_per_dollar").upper < 1.6);
 }
 
+TEST_CASE("points of two models share no error, on one device too", "[study]") {
+  StudyResult study = study_of(
+      {{figure(2, 0), figure(2, 0), figure(1, 0)}, {figure(1, 0), figure(1, 0), figure(1, 0)}});
+  study.axes = {{"architecture", {"deepseek_v3", "kimi_k2"}}};
+  study.points[0].settings = {"deepseek_v3"};
+  study.points[1].settings = {"kimi_k2"};
+  for (StudyPoint& point : study.points) {
+    point.facts = {{kDeviceFact, "h20_sxm"}};
+    point.quantities[0] = Estimate{1, 1 / 1.2, 1.2, "1", Grade::fitted};
+  }
+  const auto upper = [&] {
+    return ratio_of(study, study.points[0], study.points[1], "tokens_per_second_per_user").upper;
+  };
+  CHECK_THAT(upper(), WithinRel(std::exp(std::sqrt(2.0) * std::log(1.2)), kTight));
+  study.points[1].settings = {"deepseek_v3"};
+  CHECK_THAT(upper(), WithinRel(1.2, kTight));
+}
+
 TEST_CASE("more requests and busier pools are better", "[study]") {
   CHECK(more_is_better("requests_per_second"));
   CHECK(more_is_better("decode_busy"));
