@@ -157,8 +157,12 @@ std::vector<std::pair<std::string, Scenario>> read_all(const Arguments& argument
       read.emplace_back(cluster, read_scenario(arguments.scenarios.front(),
                                                prices.apply({arguments.set, cluster})));
   std::vector<std::string> devices;
-  for (const auto& [name, scenario] : read) devices.push_back(scenario.device().name);
-  check_quotes(prices, devices);
+  bool owned = false;
+  for (const auto& [name, scenario] : read) {
+    devices.push_back(scenario.device().name);
+    owned = owned || scenario.cost.ownership;
+  }
+  check_quotes(prices, devices, owned);
   return read;
 }
 

@@ -73,10 +73,15 @@ PriceChoice read_price_choice(const std::vector<std::string>& texts,
   return choice;
 }
 
-void check_quotes(const PriceChoice& choice, const std::vector<std::string>& devices) {
-  for (const auto& [device, unused] : choice.quotes)
+void check_quotes(const PriceChoice& choice, const std::vector<std::string>& devices, bool owned) {
+  for (const auto& [device, unused] : choice.quotes) {
     if (std::find(devices.begin(), devices.end(), device) == devices.end())
       fail("--price", core::unknown_name(device, devices));
+    if (owned)
+      fail("--price", fmt::format("found a rent of {}, whose GPUs are owned; expected cost.kind: "
+                                  "rental with it",
+                                  device));
+  }
 }
 
 std::vector<std::string> price_notes(const PriceChoice& choice,

@@ -23,8 +23,9 @@ struct PriceChoice {
 [[nodiscard]] PriceChoice read_price_choice(const std::vector<std::string>& texts,
                                             const std::vector<std::string>& set);
 
-/// Throws core::ConfigError for a quote of a device that none of the scenarios has.
-void check_quotes(const PriceChoice& choice, const std::vector<std::string>& devices);
+/// Throws core::ConfigError for a quote of a device that none of the compared machines has, and for
+/// any when GPUs are owned, whom a rent does not concern.
+void check_quotes(const PriceChoice& choice, const std::vector<std::string>& devices, bool owned);
 
 /// What the bills of the scenarios rest on, in sentences: each device's rent or server price with
 /// its range and date, and rents that scenarios state and that are not taken.

@@ -373,7 +373,7 @@ ServingComparison compare_serving(const ServingQuestion& question, const RunSett
   std::vector<Searched> searched = clusters_of(question, base);
   std::vector<std::string> devices;
   for (const Searched& one : searched) devices.push_back(one.cluster.node.device.name);
-  check_quotes(question.prices, devices);
+  check_quotes(question.prices, devices, base.cost.ownership.has_value());
   const int jobs = settings.jobs > 0 ? settings.jobs : available_cores();
   const auto outcomes = work_in_processes(searched.size(), jobs, [&](std::size_t i) {
     RunContext context{settings};

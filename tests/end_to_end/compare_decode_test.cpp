@@ -136,6 +136,8 @@ TEST_CASE("wrong prices are named", "[compare]") {
                   "USD/GPU/h, as 'h800_sxm=2 USD/GPU/h'") != std::string::npos);
   CHECK(errors("--price h800_sxm=2").find("found 'h800_sxm=2'") != std::string::npos);
   CHECK(errors("--price 'h80_sxm=2 USD/GPU/h'").find("found 'h80_sxm'") != std::string::npos);
+  CHECK(errors("--set cost.kind=ownership --price 'h800_sxm=2 USD/GPU/h'")
+            .find("found a rent of h800_sxm, whose GPUs are owned") != std::string::npos);
   CHECK(errors("--set 'cost.rental=3 USD/GPU/h'")
             .find("found cost.rental, which prices one cluster only") != std::string::npos);
 }
