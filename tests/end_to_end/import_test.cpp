@@ -2,6 +2,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 
 #include "tests/end_to_end/tessera_program.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::end_to_end {
 namespace {
@@ -9,37 +10,24 @@ namespace {
 using Catch::Matchers::ContainsSubstring;
 namespace fs = std::filesystem;
 
-/// An empty folder that is gone with the test.
+/// An empty folder whose files are named as commands take them.
 class Folder {
  public:
-  Folder() : path_(fs::temp_directory_path() / "tessera_import_XXXXXX") {
-    std::string pattern = path_.string();
-    REQUIRE(mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
+  [[nodiscard]] std::string file(const std::string& name) const {
+    return folder_.at(name).string();
   }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  [[nodiscard]] std::string file(const std::string& name) const { return (path_ / name).string(); }
   [[nodiscard]] std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(file(name)) << text;
+    folder_.write(name, text);
     return file(name);
   }
   [[nodiscard]] std::size_t files() const {
     return static_cast<std::size_t>(
-        std::distance(fs::directory_iterator(path_), fs::directory_iterator()));
+        std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()));
   }
 
  private:
-  fs::path path_;
+  testing::TemporaryFolder folder_;
 };
-
-std::string read(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 const std::string kRun =
     "# Collective test starting: all_reduce_perf\n# Using devices\n"
@@ -67,7 +55,7 @@ TEST_CASE("a Hugging Face configuration becomes an architecture that can be show
   const std::string out = folder.file("mine.yaml");
   const Outcome written = run_tessera("import hf " + config + " --out " + out);
   CHECK(written.exit_code == 0);
-  CHECK(read(out) == printed.output);
+  CHECK(testing::bytes_of(out) == printed.output);
   const Outcome shown = run_tessera("show architecture " + out);
   CHECK(shown.exit_code == 0);
   CHECK_THAT(shown.output, ContainsSubstring("# parameters: 8.03 B in all"));
@@ -97,10 +85,11 @@ TEST_CASE("nccl-tests output is imported and its rows are predicted", "[import]"
       run_tessera("import nccl-tests " + folder.write("run.txt", kRun) + " --out " + out);
   REQUIRE(told.exit_code == 0);
   CHECK_THAT(told.output, ContainsSubstring("nccl               1         1     100.0 %"));
-  CHECK_THAT(read(out), ContainsSubstring(",all_reduce,2,1048576,21.500,calib,sum,21.25,"));
+  CHECK_THAT(testing::bytes_of(out),
+             ContainsSubstring(",all_reduce,2,1048576,21.500,calib,sum,21.25,"));
   const std::string predicted = folder.file("predicted.csv");
   REQUIRE(run_tessera("kernel --batch " + out + " --out " + predicted).exit_code == 0);
-  CHECK_THAT(read(predicted), ContainsSubstring("predicted_us"));
+  CHECK_THAT(testing::bytes_of(predicted), ContainsSubstring("predicted_us"));
 }
 
 TEST_CASE("an import that fails ends with code 2, says where, and writes nothing", "[import]") {
@@ -144,8 +133,9 @@ TEST_CASE("a profiler trace is imported and its GEMM is predicted", "[import]") 
   CHECK_THAT(all.output, ContainsSubstring("gemm               1         1     100.0 %") &&
                              ContainsSubstring("other              1         1       0.0 %"));
   REQUIRE(run_tessera("import kineto - --only gemm --out " + out + " <" + in).exit_code == 0);
-  CHECK_THAT(read(out), ContainsSubstring("h100_sxm,pytorch,unknown,gemm,bfloat16,nvjet_hsh_128x256"
-                                          "_64x4_TNN,4096,4096,4096,190.500,calib,1,"));
+  CHECK_THAT(testing::bytes_of(out),
+             ContainsSubstring("h100_sxm,pytorch,unknown,gemm,bfloat16,nvjet_hsh_128x256"
+                               "_64x4_TNN,4096,4096,4096,190.500,calib,1,"));
   const std::string predicted = folder.file("predicted.csv");
   const Outcome batch =
       run_tessera("kernel --batch " + out + " --out " + predicted + " --fidelity analytical");

@@ -13,6 +13,7 @@
 #include "tests/end_to_end/web_driver.hpp"
 #include "tests/sample_result.hpp"
 #include "tests/sample_study.hpp"
+#include "tests/temporary_folder.hpp"
 #include "tests/trace_rules.hpp"
 
 namespace {
@@ -29,17 +30,6 @@ std::unique_ptr<Browser> start_browser() {
   }
   return std::make_unique<Browser>();
 }
-
-/// A directory that goes when the test ends.
-struct Directory {
-  fs::path path;
-  Directory() {
-    std::string name = fs::temp_directory_path() / "tessera_page_XXXXXX";
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Directory() { fs::remove_all(path); }
-};
 
 /// Scrolls through the page, so that every chart is drawn, and waits for all of them.
 bool draw_all_charts(Browser& browser) {
@@ -65,8 +55,8 @@ int as_int(const nlohmann::json& value) { return value.get<int>(); }
 
 TEST_CASE("report.html opens offline in a browser and shows its numbers and charts", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
-  browser->open(tessera::reports::write_all(sample_result(), directory.path));
+  const tessera::testing::TemporaryFolder directory;
+  browser->open(tessera::reports::write_all(sample_result(), directory.path()));
 
   CHECK(browser->evaluate("return document.title;") == "Sample <model> on 2,048 H800");
   CHECK(browser->evaluate("return document.getElementById('quantity-step_time').textContent;") ==
@@ -100,12 +90,12 @@ TEST_CASE("report.html opens offline in a browser and shows its numbers and char
 
 TEST_CASE("the report of a simulated step opens in a browser, its trace is valid", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
-  const fs::path out = directory.path / "run";
+  const tessera::testing::TemporaryFolder directory;
+  const fs::path out = directory.at("run");
   const std::string command = std::string(TESSERA_PROGRAM) +
                               " run deepseek_v3_pretrain_h800 --fidelity analytical --no-cache "
                               "--sensitivity --out " +
-                              out.string() + " > " + (directory.path / "table.txt").string();
+                              out.string() + " > " + (directory.at("table.txt")).string();
   REQUIRE(std::system(command.c_str()) == 0);
   const auto result = json_file(out / "result.json");
   CHECK(tessera::testing::trace_errors(json_file(out / "spans.json")) ==
@@ -124,8 +114,8 @@ TEST_CASE("the report of a simulated step opens in a browser, its trace is valid
 
 TEST_CASE("report.html answers to its controls", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
-  browser->open(tessera::reports::write_all(sample_result(), directory.path));
+  const tessera::testing::TemporaryFolder directory;
+  browser->open(tessera::reports::write_all(sample_result(), directory.path()));
   REQUIRE(draw_all_charts(*browser));
 
   const std::string first_kernel =
@@ -151,14 +141,14 @@ TEST_CASE("report.html answers to its controls", "[report]") {
 
 TEST_CASE("a comparison page shows its results side by side", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
+  const tessera::testing::TemporaryFolder directory;
   const auto first = sample_result();
   auto second = sample_result();
   second.quantities[0].second.value = 11.5;
   tessera::core::Result refused;
   refused.refused = "does_not_fit: 96 GB of 80 GB";
   browser->open(tessera::reports::write_comparison_html(
-      "Two and one", {{"a", &first}, {"b", &second}, {"c", &refused}}, directory.path));
+      "Two and one", {{"a", &first}, {"b", &second}, {"c", &refused}}, directory.path()));
 
   REQUIRE(draw_all_charts(*browser));
   CHECK(browser->evaluate("return document.querySelector('#comparison tbody tr').cells[2]"
@@ -171,11 +161,11 @@ TEST_CASE("a comparison page shows its results side by side", "[report]") {
 
 TEST_CASE("a study's page answers first and shows every point", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
-  const fs::path file = directory.path / "study.html";
+  const tessera::testing::TemporaryFolder directory;
+  const fs::path file = directory.at("study.html");
   const std::string csv = "point,tokens\n0,\"1,5\"\n1,2\n";
   std::ofstream(file) << tessera::reports::to_study_html(tessera::testing::sample_study(), csv);
-  browser->download_into(directory.path);
+  browser->download_into(directory.path());
   browser->open(file);
 
   CHECK(browser->evaluate("return document.title;") == "Decode of <R1> on two devices");
@@ -212,7 +202,7 @@ TEST_CASE("a study's page answers first and shows every point", "[report]") {
         "assumed");
 
   browser->evaluate("document.getElementById('points-csv').click();");
-  const fs::path saved = directory.path / "points.csv";
+  const fs::path saved = directory.at("points.csv");
   for (int attempt = 0; attempt < 100 && !fs::exists(saved); ++attempt) usleep(100'000);
   std::ifstream stream{saved};
   CHECK(std::string{std::istreambuf_iterator<char>{stream}, {}} == csv);
@@ -222,11 +212,11 @@ TEST_CASE("a study's page answers first and shows every point", "[report]") {
 
 TEST_CASE("both kinds of page work in the dark and on a phone", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
-  const fs::path study = directory.path / "study.html";
+  const tessera::testing::TemporaryFolder directory;
+  const fs::path study = directory.at("study.html");
   std::ofstream(study) << tessera::reports::to_study_html(tessera::testing::sample_study(), "a\n");
   for (const fs::path& file :
-       {tessera::reports::write_all(sample_result(), directory.path / "run"), study}) {
+       {tessera::reports::write_all(sample_result(), directory.at("run")), study}) {
     INFO(file.filename());
     browser->prefer_dark(false);
     browser->resize(1280, 1000);
@@ -257,11 +247,11 @@ TEST_CASE("both kinds of page work in the dark and on a phone", "[report]") {
 
 TEST_CASE("the timeline of a kernel shows each SM", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
+  const tessera::testing::TemporaryFolder directory;
   tessera::core::Activity activity{.cycles = 400, .bin_cycles = 100};
   activity.tracks = {{"tensor pipe", "of its cycles", {{1, 0.5, 1, 0}, {0.25, 1, 1, 1}}},
                      {"HBM", "of what it can move", {{0.5, 0.25, 0, 0}}}};
-  const fs::path file = directory.path / "timeline.html";
+  const fs::path file = directory.at("timeline.html");
   std::ofstream(file) << tessera::reports::to_activity_html("gemm <a>", activity);
   browser->open(file);
   REQUIRE(draw_all_charts(*browser));
@@ -274,12 +264,12 @@ TEST_CASE("the timeline of a kernel shows each SM", "[report]") {
 
 TEST_CASE("the browser of these tests notices errors and requests", "[report]") {
   const auto browser = start_browser();
-  const Directory directory;
+  const tessera::testing::TemporaryFolder directory;
   // Port 9 of this machine answers nobody; the request is made all the same.
-  std::ofstream{directory.path / "bad.html"}
+  std::ofstream{directory.at("bad.html")}
       << "<!doctype html><title>bad</title><img src='http://127.0.0.1:9/x.png'>"
          "<script>missing.call();</script>";
-  browser->open(directory.path / "bad.html");
+  browser->open(directory.at("bad.html"));
   CHECK(browser->console_problems().size() >= 1);
   CHECK(browser->network_requests() == std::vector<std::string>{"http://127.0.0.1:9/x.png"});
 }

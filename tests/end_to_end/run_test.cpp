@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tests/end_to_end/tessera_program.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::end_to_end {
 namespace {
@@ -22,30 +23,6 @@ const std::string kSmall =
     "--set parallelism.pipeline=2 --set parallelism.expert=8 --set batch.sequences=64 "
     "--set batch.sequence_length=512 --set routing.node_limit=0 --set sensitivity=false ";
 const std::string kClosedForm = " --fidelity analytical --no-cache ";
-
-/// A folder that goes away with the test.
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "tessera_XXXXXX").string();
-    REQUIRE(mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] fs::path operator/(const std::string& name) const { return path_ / name; }
-  [[nodiscard]] bool is_empty() const { return fs::is_empty(path_); }
-
- private:
-  fs::path path_;
-};
-
-std::string content(const fs::path& file) {
-  std::ostringstream text;
-  text << std::ifstream(file, std::ios::binary).rdbuf();
-  return text.str();
-}
 
 std::string out(const fs::path& folder) { return " --out " + folder.string(); }
 std::string cache(const fs::path& folder) { return " --cache " + folder.string(); }
@@ -70,14 +47,14 @@ int wait_for(pid_t pid) {
 }  // namespace
 
 TEST_CASE("a run ends with 0 and writes its result whole", "[run]") {
-  const Folder folder;
-  const Outcome outcome = run_tessera("run" + kSmall + kClosedForm + out(folder / "r"));
+  const testing::TemporaryFolder folder;
+  const Outcome outcome = run_tessera("run" + kSmall + kClosedForm + out(folder.at("r")));
   INFO(outcome.errors);
   REQUIRE(outcome.exit_code == 0);
   CHECK(outcome.output.find("Step time") != std::string::npos);
   for (const char* name : {"result.json", "kernels.csv", "spans.json", "report.html"})
-    CHECK(fs::file_size(folder / "r" / name) > 100);
-  const auto json = nlohmann::json::parse(content(folder / "r" / "result.json"));
+    CHECK(fs::file_size(folder.at("r") / name) > 100);
+  const auto json = nlohmann::json::parse(testing::bytes_of(folder.at("r") / "result.json"));
   CHECK(json["refused"].is_null());
   CHECK(json["quantities"]["step_time"]["value"] > 0);
   CHECK(json["quantities"]["gpu_hours"]["unit"] == "GPU-h");
@@ -86,65 +63,66 @@ TEST_CASE("a run ends with 0 and writes its result whole", "[run]") {
 }
 
 TEST_CASE("json on standard output is what --out writes", "[run]") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Outcome outcome =
-      run_tessera("run" + kSmall + kClosedForm + "--format json" + out(folder / "r"));
+      run_tessera("run" + kSmall + kClosedForm + "--format json" + out(folder.at("r")));
   REQUIRE(outcome.exit_code == 0);
-  CHECK(outcome.output == content(folder / "r" / "result.json"));
+  CHECK(outcome.output == testing::bytes_of(folder.at("r") / "result.json"));
 }
 
 TEST_CASE("wrong input ends with 2, says where, and leaves nothing", "[run]") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   for (const std::string& wrong :
        {kSmall + "--set batch.sequences=63" + kClosedForm, std::string(" no_such_scenario"),
         kSmall + "--fidelity exact", kSmall + "--jobs 0", kSmall + "--set nonsense",
         std::string(" ")}) {
     INFO(wrong);
-    const Outcome outcome = run_tessera("run" + wrong + out(folder / "r") + cache(folder / "c"));
+    const Outcome outcome =
+        run_tessera("run" + wrong + out(folder.at("r")) + cache(folder.at("c")));
     CHECK(outcome.exit_code == 2);
     CHECK(outcome.output.empty());
     CHECK_FALSE(outcome.errors.empty());
-    CHECK(folder.is_empty());
+    CHECK(fs::is_empty(folder.path()));
   }
 }
 
 TEST_CASE("a folder with anything but results is not overwritten", "[run]") {
-  const Folder folder;
-  fs::create_directory(folder / "r");
-  std::ofstream(folder / "r" / "thesis.tex") << "years of work";
-  const Outcome outcome = run_tessera("run" + kSmall + kClosedForm + out(folder / "r"));
+  const testing::TemporaryFolder folder;
+  fs::create_directory(folder.at("r"));
+  std::ofstream(folder.at("r") / "thesis.tex") << "years of work";
+  const Outcome outcome = run_tessera("run" + kSmall + kClosedForm + out(folder.at("r")));
   CHECK(outcome.exit_code == 2);
   CHECK(outcome.errors.find("which holds 'thesis.tex'") != std::string::npos);
-  CHECK(content(folder / "r" / "thesis.tex") == "years of work");
-  const Outcome nowhere = run_tessera("run" + kSmall + kClosedForm + out(folder / "no") + "/r");
+  CHECK(testing::bytes_of(folder.at("r") / "thesis.tex") == "years of work");
+  const Outcome nowhere = run_tessera("run" + kSmall + kClosedForm + out(folder.at("no")) + "/r");
   CHECK(nowhere.exit_code == 2);
 }
 
 TEST_CASE("earlier results are replaced", "[run]") {
-  const Folder folder;
-  REQUIRE(run_tessera("run" + kSmall + kClosedForm + out(folder / "r")).exit_code == 0);
-  const std::string first = content(folder / "r" / "result.json");
+  const testing::TemporaryFolder folder;
+  REQUIRE(run_tessera("run" + kSmall + kClosedForm + out(folder.at("r"))).exit_code == 0);
+  const std::string first = testing::bytes_of(folder.at("r") / "result.json");
   REQUIRE(
-      run_tessera("run" + kSmall + "--set batch.sequences=128" + kClosedForm + out(folder / "r"))
+      run_tessera("run" + kSmall + "--set batch.sequences=128" + kClosedForm + out(folder.at("r")))
           .exit_code == 0);
-  CHECK(content(folder / "r" / "result.json") != first);
-  CHECK(std::distance(fs::directory_iterator(folder / ""), fs::directory_iterator()) == 1);
+  CHECK(testing::bytes_of(folder.at("r") / "result.json") != first);
+  CHECK(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()) == 1);
 }
 
 TEST_CASE("a refusal ends with 1 and is written down", "[run]") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Outcome outcome =
       run_tessera("run" + kSmall + "--set 'cluster.node.device.hbm.size=10 GB'" + kClosedForm +
-                  out(folder / "r"));
+                  out(folder.at("r")));
   CHECK(outcome.exit_code == 1);
-  const auto json = nlohmann::json::parse(content(folder / "r" / "result.json"));
+  const auto json = nlohmann::json::parse(testing::bytes_of(folder.at("r") / "result.json"));
   CHECK(json["refused"].get<std::string>().starts_with("does_not_fit: "));
   CHECK(run_tessera("run" + kSmall + "--set job=serving").exit_code == 1);
 }
 
 TEST_CASE("jobs and the state of the cache change no byte of the result", "[run]") {
-  const Folder folder;
-  const std::string one = "run" + kSmall + "--jobs 1 --format json" + cache(folder / "c");
+  const testing::TemporaryFolder folder;
+  const std::string one = "run" + kSmall + "--jobs 1 --format json" + cache(folder.at("c"));
   const Outcome cold = run_tessera(one);
   const Outcome warm = run_tessera(one + " --verbose");
   const Outcome two = run_tessera("run" + kSmall + "--jobs 2 --format json --no-cache");
@@ -182,54 +160,55 @@ TEST_CASE("the main scenario, cold: equal bytes from one worker and two, within 
 }
 
 TEST_CASE("two runs share a cache, and one that is killed leaves it whole", "[run]") {
-  const Folder folder;
-  const std::string with_cache = "run" + kSmall + "--jobs 1" + cache(folder / "c");
-  const pid_t killed = start(with_cache + out(folder / "k"));
-  const pid_t other = start(with_cache + out(folder / "o"));
-  const fs::path file = folder / "c" / "kernels.sqlite";
+  const testing::TemporaryFolder folder;
+  const std::string with_cache = "run" + kSmall + "--jobs 1" + cache(folder.at("c"));
+  const pid_t killed = start(with_cache + out(folder.at("k")));
+  const pid_t other = start(with_cache + out(folder.at("o")));
+  const fs::path file = folder.at("c") / "kernels.sqlite";
   for (int i = 0; i < 2000 && !fs::exists(file); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   kill(killed, SIGKILL);
   (void)wait_for(killed);
   CHECK(wait_for(other) == 0);
-  const Outcome after = run_tessera(with_cache + " --verbose" + out(folder / "a"));
+  const Outcome after = run_tessera(with_cache + " --verbose" + out(folder.at("a")));
   CHECK(after.exit_code == 0);
   CHECK(after.errors.find("kernels: 0 simulated") != std::string::npos);
   CHECK(after.errors.find("warning") == std::string::npos);
-  CHECK(content(folder / "a" / "result.json") == content(folder / "o" / "result.json"));
+  CHECK(testing::bytes_of(folder.at("a") / "result.json") ==
+        testing::bytes_of(folder.at("o") / "result.json"));
 }
 
 TEST_CASE("a damaged cache is begun anew with a warning", "[run]") {
-  const Folder folder;
-  fs::create_directory(folder / "c");
-  std::ofstream(folder / "c" / "kernels.sqlite") << std::string(10'000, 'x');
-  const Outcome outcome = run_tessera("run" + kSmall + cache(folder / "c"));
+  const testing::TemporaryFolder folder;
+  fs::create_directory(folder.at("c"));
+  std::ofstream(folder.at("c") / "kernels.sqlite") << std::string(10'000, 'x');
+  const Outcome outcome = run_tessera("run" + kSmall + cache(folder.at("c")));
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.errors.find("is begun anew") != std::string::npos);
 }
 
 TEST_CASE("compare puts clusters side by side", "[run]") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Outcome outcome = run_tessera("compare" + kSmall + "--set cluster.gpus_per_domain=8" +
-                                      kClosedForm + out(folder / "r"));
+                                      kClosedForm + out(folder.at("r")));
   INFO(outcome.errors);
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.output.find("MWh / T tokens") != std::string::npos);
-  CHECK(fs::exists(folder / "r" / "comparison.html"));
-  CHECK(nlohmann::json::parse(content(folder / "r" / "comparison.json")).size() == 1);
+  CHECK(fs::exists(folder.at("r") / "comparison.html"));
+  CHECK(nlohmann::json::parse(testing::bytes_of(folder.at("r") / "comparison.json")).size() == 1);
 }
 
 TEST_CASE("a drawn schedule is added to the terminal, the page and the folder", "[run]") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Outcome drawn = run_tessera("run" + kSmall + kClosedForm +
-                                    "--draw --set schedule.kind=zb_v" + out(folder / "r"));
+                                    "--draw --set schedule.kind=zb_v" + out(folder.at("r")));
   REQUIRE(drawn.exit_code == 0);
   CHECK(drawn.output.find("\nrank 1 ") != std::string::npos);
   CHECK(drawn.output.find("O optimizer, . idle") != std::string::npos);
-  const std::string svg = content(folder / "r" / "schedule.svg");
+  const std::string svg = testing::bytes_of(folder.at("r") / "schedule.svg");
   CHECK(svg.starts_with("<svg "));
-  CHECK(content(folder / "r" / "report.html").find(svg) != std::string::npos);
+  CHECK(testing::bytes_of(folder.at("r") / "report.html").find(svg) != std::string::npos);
 }
 
 TEST_CASE("failures of weeks and outer steps across sites are told beside the step", "[run]") {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tests/end_to_end/tessera_program.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace tessera::end_to_end {
 namespace {
@@ -13,20 +14,15 @@ using Catch::Matchers::ContainsSubstring;
 namespace fs = std::filesystem;
 
 /// A measurement folder with three GEMMs, one of a type that Tessera does not model.
-struct Measurements {
+struct Measurements : testing::TemporaryFolder {
   Measurements() {
-    std::string name = fs::temp_directory_path() / "tessera_validate_XXXXXX";
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-    fs::create_directories(path / "rows");
-    std::ofstream(path / "rows" / "gemm.csv")
-        << "gpu,framework,version,op,dtype,kernel,M,N,K,latency_us,split\n"
-           "h100_sxm,trtllm,1,gemm,bfloat16,k,4096,4096,4096,200.5,calib\n"
-           "h100_sxm,trtllm,1,gemm,bfloat16,k,128,4096,4096,14.5,calib\n"
-           "h100_sxm,trtllm,1,gemm,made_up,k,128,4096,4096,14.5,calib\n";
+    fs::create_directories(at("rows"));
+    write("rows/gemm.csv",
+          "gpu,framework,version,op,dtype,kernel,M,N,K,latency_us,split\n"
+          "h100_sxm,trtllm,1,gemm,bfloat16,k,4096,4096,4096,200.5,calib\n"
+          "h100_sxm,trtllm,1,gemm,bfloat16,k,128,4096,4096,14.5,calib\n"
+          "h100_sxm,trtllm,1,gemm,made_up,k,128,4096,4096,14.5,calib\n");
   }
-  ~Measurements() { fs::remove_all(path); }
-  fs::path path;
 };
 
 }  // namespace
@@ -42,20 +38,19 @@ TEST_CASE("validate without measurements prints what ships with the fits", "[val
 TEST_CASE("validate scores measured rows and writes them with their predictions", "[validate]") {
   const Measurements m;
   const std::string command =
-      "validate --measurements " + (m.path / "rows").string() + " --fidelity both";
-  const Outcome outcome = run_tessera(command + " --out " + (m.path / "out").string());
+      "validate --measurements " + (m.at("rows")).string() + " --fidelity both";
+  const Outcome outcome = run_tessera(command + " --out " + (m.at("out")).string());
   CHECK(outcome.exit_code == 0);
   for (const char* part : {"gemm h100_sxm trtllm bfloat16", "M=4096 N=4096 K=4096",
                            "Fidelities side by side", "Not modelled, rows by reason", "made_up"})
     CHECK_THAT(outcome.output, ContainsSubstring(part));
   CHECK(run_tessera(command + " --jobs 1").output == outcome.output);
-  std::ifstream rows(m.path / "out" / "gemm.csv");
+  std::ifstream rows(m.at("out") / "gemm.csv");
   std::string header;
   std::getline(rows, header);
   CHECK_THAT(header, ContainsSubstring("predicted_us,lower_us,upper_us,binding,analytical_us"));
-  std::ostringstream page;
-  page << std::ifstream(m.path / "out" / "report.html").rdbuf();
-  CHECK_THAT(page.str(), ContainsSubstring("data-family=\"gemm\""));
+  CHECK_THAT(testing::bytes_of(m.at("out") / "report.html"),
+             ContainsSubstring("data-family=\"gemm\""));
 }
 
 TEST_CASE("validate says what it cannot do", "[validate]") {
@@ -67,7 +62,7 @@ TEST_CASE("validate says what it cannot do", "[validate]") {
 
 TEST_CASE("validate serving sets measured servers beside predictions", "[validate]") {
   const Measurements m;
-  std::ofstream(m.path / "rows" / "e2e_serving.csv")
+  std::ofstream(m.at("rows") / "e2e_serving.csv")
       << "gpu,model,kind,framework,version,precision,mode,isl,osl,concurrency,gemm_quant,batch,tp,"
          "pp,attn_dp,moe_tp,moe_ep,ttft_ms,tpot_ms,n_gpus\n"
          "h100_sxm,meta-llama/"
@@ -79,15 +74,15 @@ TEST_CASE("validate serving sets measured servers beside predictions", "[validat
          "Llama-3.1-8B-Instruct,dense_gqa,trtllm,1,bf16,agg,1024,512,64,,64,2,1,"
          "1,2,1,100,5,2\n";
   const std::string command =
-      "validate serving --fidelity analytical --measurements " + (m.path / "rows").string();
-  const Outcome outcome = run_tessera(command + " --out " + (m.path / "out").string());
+      "validate serving --fidelity analytical --measurements " + (m.at("rows")).string();
+  const Outcome outcome = run_tessera(command + " --out " + (m.at("out")).string());
   CHECK(outcome.exit_code == 0);
   // The third row's batch is too large to be covered.
   for (const char* part : {"1 of 2 covered rows are predicted", "Gated DeltaNet", "trtllm made-up",
                            "h100_sxm meta-llama/Llama-3.1-8B-Instruct"})
     CHECK_THAT(outcome.output, ContainsSubstring(part));
   CHECK(run_tessera(command + " --jobs 1").output == outcome.output);
-  std::ifstream rows(m.path / "out" / "e2e_serving.csv");
+  std::ifstream rows(m.at("out") / "e2e_serving.csv");
   std::string header, first, second;
   std::getline(rows, header);
   std::getline(rows, first);
@@ -101,16 +96,16 @@ TEST_CASE("validate serving sets measured servers beside predictions", "[validat
 TEST_CASE("validate training sets published runs beside predictions", "[validate]") {
   const Measurements m;
   const std::string command = "validate training --id c0001 --fidelity analytical";
-  const Outcome outcome = run_tessera(command + " --out " + (m.path / "out").string());
+  const Outcome outcome = run_tessera(command + " --out " + (m.at("out")).string());
   CHECK(outcome.exit_code == 0);
   for (const char* part : {"Every row, worst first", "c0001", "h800_sxm", "Not modelled\nnone"})
     CHECK_THAT(outcome.output, ContainsSubstring(part));
   CHECK(run_tessera(command + " --jobs 1").output == outcome.output);
-  std::ifstream rows(m.path / "out" / "training_results.csv");
+  std::ifstream rows(m.at("out") / "training_results.csv");
   std::string header;
   std::getline(rows, header);
   CHECK_THAT(header, ContainsSubstring("predicted_tokens_per_s_per_gpu,lower,upper,error"));
-  CHECK(fs::exists(m.path / "out" / "report.html"));
+  CHECK(fs::exists(m.at("out") / "report.html"));
 }
 
 TEST_CASE("validate refuses options of the other table", "[validate]") {
