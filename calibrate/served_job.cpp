@@ -43,6 +43,7 @@ ServedJobs served_jobs(const ServedRow& row, const device::DeviceSpec& device,
   job.name = row.model;
   job.architecture = workload::load_architecture(checkpoint.architecture);
   job.precision = precision_of(checkpoint.precision, job.architecture);
+  job.routing = workload::usual_routing(job.architecture.moe);
   job.independent_choices = true;
   job.device = device;
   job.gpus = row.layout.gpus();

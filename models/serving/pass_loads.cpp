@@ -52,10 +52,13 @@ RoutedLoad routed(const InferenceJob& job, std::int64_t sent) {
 std::vector<std::int64_t> independent_rows(const InferenceJob& job,
                                            const workload::ForwardPass& pass) {
   constexpr int kDraws = 64;  // the mean is known to an eighth of a draw's spread
+  const workload::MixtureOfExperts& moe = job.architecture.moe;
   const workload::UniformDraw draw{.tokens = pass.tokens() * job.split.attention_ranks(),
-                                   .top_k = job.architecture.moe.top_k,
-                                   .experts = job.architecture.moe.experts,
-                                   .ranks = job.split.expert};
+                                   .top_k = moe.top_k,
+                                   .experts = moe.experts,
+                                   .ranks = job.split.expert,
+                                   .groups = moe.groups,
+                                   .group_limit = std::min(job.routing.node_limit, moe.groups)};
   static std::mutex mutex;
   static std::map<workload::UniformDraw, std::vector<std::int64_t>> known;
   const std::lock_guard lock(mutex);

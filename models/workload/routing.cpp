@@ -244,6 +244,12 @@ class Router {
 
 }  // namespace
 
+RoutingSpec usual_routing(const MixtureOfExperts& moe) {
+  RoutingSpec routing;
+  if (moe.groups > 1) routing.node_limit = moe.group_limit;
+  return routing;
+}
+
 std::vector<std::int64_t> SlotLoad::rows_on(std::int64_t rank) const {
   const auto first = rows.begin() + rank * experts_per_rank;
   return {first, first + experts_per_rank};

@@ -43,6 +43,9 @@ struct RoutingSpec {
   std::shared_ptr<const RecordedRouting> placement_recorded;  ///< Loads recorded elsewhere.
 };
 
+/// Uniform, with the limit on groups of the model's own gate.
+[[nodiscard]] RoutingSpec usual_routing(const MixtureOfExperts& moe);
+
 /// Rows of one MoE layer on the slots of one expert-parallel group. A slot holds one expert's
 /// weights; with linear placement slot e holds expert e.
 struct SlotLoad {

@@ -145,6 +145,10 @@ void read_choices(const ConfigNode& node, InferenceJob& job) {
       (job.routing.kind != workload::RoutingSpec::Kind::uniform ||
        job.routing.placement != workload::RoutingSpec::Placement::linear))
     node.fail("independent", "found true; expected false where loads are not uniform, or placed");
+  else if (job.independent_choices && job.architecture.moe.groups == 1 &&
+           job.routing.node_limit > 0)
+    node.fail("independent",
+              "found true; expected false where a node limit holds for experts without groups");
 }
 
 void read_serving(const ConfigNode& node, InferenceJob& job) {

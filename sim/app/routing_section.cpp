@@ -139,15 +139,9 @@ std::int64_t expert_layers(const workload::Architecture& architecture) {
   return count;
 }
 
-RoutingSpec usual_routing(const workload::MixtureOfExperts& moe) {
-  RoutingSpec routing;
-  if (moe.groups > 1) routing.node_limit = moe.group_limit;
-  return routing;
-}
-
 workload::RoutingSpec read_routing(const ConfigNode& node,
                                    const workload::Architecture& architecture, std::uint64_t seed) {
-  RoutingSpec routing = usual_routing(architecture.moe);
+  RoutingSpec routing = workload::usual_routing(architecture.moe);
   routing.kind = node.choice<Kind>("kind", {{"uniform", Kind::uniform},
                                             {"power_law", Kind::power_law},
                                             {"recorded", Kind::recorded},

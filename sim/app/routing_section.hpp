@@ -8,9 +8,6 @@
 
 namespace tessera::app {
 
-/// Uniform, with the limit on groups of the model's own gate.
-[[nodiscard]] workload::RoutingSpec usual_routing(const workload::MixtureOfExperts& moe);
-
 /// Reads the section `routing` of a scenario: how tokens choose experts of `architecture`, and
 /// where the experts lie; a limit on nodes that is not stated is the architecture's. `seed` is the
 /// scenario's, for draws without one of their own. Files are looked up beside the scenario. Whether

@@ -334,7 +334,7 @@ class ScenarioReader {
   void read_model(Job& job) {
     job.architecture = read_architecture();
     const auto seed = static_cast<std::uint64_t>(root_.integer_or("seed", 0, INT64_MAX, 1));
-    job.routing = usual_routing(job.architecture.moe);
+    job.routing = workload::usual_routing(job.architecture.moe);
     if (root_.has("routing"))
       job.routing = read_routing(root_.object("routing"), job.architecture, seed);
     if constexpr (std::is_same_v<Job, training::TrainingJob>) {

@@ -116,6 +116,10 @@ TEST_CASE("mistakes of inference scenarios are told where they are", "[config][s
       mistakes(kDecode, {"routing.kind=power_law", "routing.alpha=1.2", "routing.independent=true"})
           .find("routing.independent: found true; expected false where loads are not uniform, or "
                 "placed") != std::string::npos);
+  CHECK(mistakes(kDecode,
+                 {"architecture=kimi_k2", "routing.node_limit=4", "routing.independent=true"})
+            .find("routing.independent: found true; expected false where a node limit holds for "
+                  "experts without groups") != std::string::npos);
   CHECK(mistakes(kDecode, {"precision.output=int3"}).find("precision.output: found 'int3'") !=
         std::string::npos);
   CHECK(mistakes(kDecode, {"serving.dispatcher=deepep"})

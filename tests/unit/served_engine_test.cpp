@@ -180,6 +180,20 @@ TEST_CASE("few tokens load the heaviest rank with more than its share", "[served
   CHECK(hit(share) < 12);
 }
 
+TEST_CASE("a gate's limit on groups loads the heaviest rank more", "[served_engine]") {
+  serving::InferenceJob job =
+      jobs("deepseek-ai/DeepSeek-R1", "sglang", "fp8", {.tensor = 8, .expert = 8}, "b200_sxm")
+          .decode;
+  CHECK(job.routing.node_limit == 4);  // DeepSeek-V3's gate
+  const auto heaviest = [&](std::int64_t limit) {
+    job.routing.node_limit = limit;
+    const auto rows = serving::PassLoads(job).hottest_rows(passes_of(job).front(), 1);
+    return std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+  };
+  CHECK(heaviest(1) > heaviest(0));
+  CHECK(heaviest(8) == heaviest(0));
+}
+
 TEST_CASE("attention replicas gather their tokens for the experts", "[served_engine]") {
   const Steps replicated = steps(jobs("deepseek-ai/DeepSeek-R1", "sglang", "fp8",
                                       {.attention_ranks = 8, .expert = 8}, "b200_sxm")
