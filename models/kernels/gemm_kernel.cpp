@@ -40,7 +40,7 @@ GemmKernel::WarpGrid GemmKernel::warp_grid(int m, int n) {
 }
 
 bool promotes(const Implementation& implementation, core::DataType type) {
-  return implementation.promotion_k > 0 && type == core::DataType::fp8_block;
+  return implementation.promotion_k > 0 && implementation.promoted_types.contains(type);
 }
 
 GemmKernel::GemmKernel(const workload::Gemm& gemm, const device::DeviceSpec& device,

@@ -187,6 +187,8 @@ struct Implementation {
   int ctas_per_sm = 1;  ///< Of kernels without tile shapes; the default of those with.
   int threads = 384;
   int promotion_k = 0;  ///< k elements between promotions to FP32 on CUDA cores; 0: none.
+  /// Types whose products are promoted: those with FP32 scales of blocks always need it.
+  std::set<core::DataType> promoted_types = {core::DataType::fp8_block};
   Accumulation accumulation = Accumulation::loaded;
   ValueWidth values = ValueWidth::own;  ///< Attention with values narrower than keys.
   KeyPartition partition = KeyPartition::whole;

@@ -191,6 +191,7 @@ Implementation read_implementation(const core::ConfigDocument& document) {
   result.persistent = root.boolean_or("persistent", false);
   result.threads = static_cast<int>(root.integer_or("threads", 32, 1024, 384));
   result.promotion_k = static_cast<int>(root.integer_or("promotion_k", 0, 4096, 0));
+  if (root.has("promotes")) result.promoted_types = read_types(root.at("promotes"));
   if (root.has("accumulation")) result.accumulation = root.choice("accumulation", kAccumulations);
   if (root.has("values")) result.values = root.choice("values", kValueWidths);
   if (root.has("partition")) result.partition = root.choice("partition", kPartitions);

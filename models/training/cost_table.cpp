@@ -28,16 +28,8 @@ CostTable::CostTable(const TrainingJob& job, const workload::RoutedLoad& load,
 
 namespace {
 
-/// Hopper's kernel that promotes sums of FP8 products, with scales of blocks, which add 3 % to the
-/// bytes: cuBLAS without fast accumulation is taken to be as fast.
-// assumed: nobody published how fast cuBLAS is then
-constexpr const char* kPromoting = "trtllm_block_hopper";
-
-workload::Operator with_blocks(const workload::Operator& op) {
-  workload::Gemm gemm = std::get<workload::Gemm>(op);
-  gemm.type = core::DataType::fp8_block;
-  return gemm;
-}
+/// Hopper's kernel that promotes sums of per-tensor FP8 products.
+constexpr const char* kPromoting = "cublas_split_accumulation_hopper";
 
 }  // namespace
 
@@ -47,8 +39,7 @@ const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool 
   const auto found = kernels_.find(key);
   if (found != kernels_.end()) return found->second;
   KernelCost cost{.op = op, .sms = sms, .result = {}, .time = {}};
-  cost.result =
-      narrow ? timer_.run(with_blocks(op), {.sms = sms}, kPromoting) : timer_.run(op, {.sms = sms});
+  cost.result = timer_.run(op, {.sms = sms}, narrow ? kPromoting : "");
   const gpu::KernelResult& r = cost.result;
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
   cost.time = {r.time, r.lower, r.upper, family_of(op)};

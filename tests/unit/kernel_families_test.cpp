@@ -183,6 +183,21 @@ TEST_CASE("CUDA cores promote products of FP32 scales alone", "[grouped_gemm]") 
   CHECK_FALSE(kernels::promotes(*triton, DataType::fp8));
 }
 
+TEST_CASE("per-tensor FP8 is promoted where an implementation says so", "[gemm]") {
+  const kernels::Implementation* split = library().find("cublas_split_accumulation_hopper");
+  const kernels::Implementation* fast = library().find("cublas_hopper");
+  REQUIRE(split != nullptr);
+  CHECK(kernels::promotes(*split, DataType::fp8));
+  CHECK_FALSE(kernels::promotes(*fast, DataType::fp8));
+  const workload::Gemm gemm{.m = 8192, .n = 8192, .k = 8192, .type = DataType::fp8};
+  for (const kernels::GemmConfiguration& each :
+       kernels::gemm_configurations(gemm, device::load_device("h100_sxm"), *split)) {
+    // Two FP32 accumulators an element in the registers of two warpgroups.
+    CHECK(2 * each.tile.m * each.tile.n / 256 <= 160);
+    CHECK(each.split == 1);
+  }
+}
+
 TEST_CASE("what is out of an implementation's reach is refused", "[flash_attention]") {
   const Attention wide{.q_length = 512, .kv_length = 512, .qk_dim = 1024, .v_dim = 1024};
   CHECK_THROWS_AS(run("h800_sxm", wide, gpu::Fidelity::cycle), core::Refusal);
