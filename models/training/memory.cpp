@@ -139,7 +139,8 @@ double largest_operands(const StageWork& stage) {
   for (const PartWork& part : stage) {
     for (const workload::Steps* list : part.lists()) {
       for (const workload::Step& step : *list) {
-        if (step.work()) bytes = std::max(bytes, operand_bytes(step.work()->op));
+        if (step.work() && !step.work()->after_backward)
+          bytes = std::max(bytes, operand_bytes(step.work()->op));
       }
     }
   }

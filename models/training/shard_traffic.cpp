@@ -137,22 +137,27 @@ class ShardTraffic::Writer {
           static_cast<int>(plan_.nodes.size()) - 1;
     }
   }
-  void reduce(const std::vector<const NetworkCost*>& costs, const TrafficUnit& unit,
+  void reduce(const std::vector<const NetworkCost*>& costs,
+              const std::vector<const KernelCost*>& before, const TrafficUnit& unit,
               const char* name) {
+    for (const KernelCost* cost : before) append(name, last_kernel(unit)).kernel = cost;
     for (const NetworkCost* cost : costs) append(*cost, name, last_kernel(unit));
   }
 
  private:
   void append(const NetworkCost& cost, const char* name, int after) {
+    append(name, after).network = &cost;
+  }
+  Node& append(const char* name, int after) {
     Node node;
     node.part = "sharding";
     node.name = name;
     node.category = "communication";
     node.lane = Lane::sharding;
-    node.network = &cost;
     node.pass = backward_ ? workload::Pass::weight_gradient : workload::Pass::forward;
     node.after = after;
     plan_.nodes.push_back(std::move(node));
+    return plan_.nodes.back();
   }
 
   ChunkPlan& plan_;
@@ -160,8 +165,9 @@ class ShardTraffic::Writer {
   std::map<std::string, std::pair<std::size_t, std::size_t>> parts_;
 };
 
-ShardTraffic::ShardTraffic(const TrainingJob& job, const Layout& layout, NetworkTimer& network)
-    : job_(job), layout_(layout), network_(network) {
+ShardTraffic::ShardTraffic(const TrainingJob& job, const Layout& layout, NetworkTimer& network,
+                           CostTable& kernels)
+    : job_(job), layout_(layout), network_(network), kernels_(kernels) {
   find_ends();
   time_stages();
 }
@@ -219,6 +225,27 @@ std::vector<const NetworkCost*> ShardTraffic::reduce(int stage, const ParameterC
   };
   add(layout_.dense_group(stage), layout_.dense_shards(stage), dense(held) * width);
   add(layout_.routed_group(stage), layout_.routed_shards(stage), held.routed * width);
+  return costs;
+}
+
+std::vector<const KernelCost*> ShardTraffic::prepare_gradients(int stage,
+                                                              const ParameterCount& held) {
+  const int ranks = layout_.dense_shards(stage);
+  if (!job_.framework.eager || ranks <= 1) return {};
+  const DataType wire = job_.reduce_in.value_or(job_.precision.gradients);
+  const auto pass = [&](DataType from) {
+    return &kernels_.kernel(workload::Stream{.kind = workload::StreamKind::copy,
+                                             .rows = std::llround(dense(held)),
+                                             .columns = 1,
+                                             .input = from,
+                                             .output = wire},
+                            0);
+  };
+  std::vector<const KernelCost*> costs;
+  if (wire != DataType::bf16) costs.push_back(pass(DataType::bf16));
+  // Part of the division by the number of ranks comes before the sum (default_hooks.py,
+  // DefaultState: more than 1 of any two ranks).
+  costs.push_back(pass(wire));
   return costs;
 }
 
@@ -333,7 +360,10 @@ void ShardTraffic::move_units_backward(Writer& writer, int stage, const ChunkTra
   if (last > 0) fetch(last);
   for (std::size_t u = units.size(); u-- > 0;) {
     if (u > 0 && before_reduction) fetch(u - 1);
-    if (traffic.reduce) writer.reduce(reduce(stage, units[u].held), units[u], name);
+    if (traffic.reduce) {
+      writer.reduce(reduce(stage, units[u].held), prepare_gradients(stage, units[u].held), units[u],
+                    name);
+    }
     if (u > 0 && !before_reduction) fetch(u - 1);
   }
 }
@@ -351,7 +381,7 @@ void ShardTraffic::gather_buckets_forward(Writer& writer, int stage) {
 void ShardTraffic::reduce_buckets_backward(Writer& writer, int stage) {
   const char* name = job_.sharding == Sharding::none ? kReduce : kScatter;
   for (const TrafficUnit& bucket : buckets(layout_, stage, bucket_elements(job_, layout_))) {
-    writer.reduce(reduce(stage, bucket.held), bucket, name);
+    writer.reduce(reduce(stage, bucket.held), prepare_gradients(stage, bucket.held), bucket, name);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "models/streams/network_timer.hpp"
 #include "models/training/chunk.hpp"
+#include "models/training/cost_table.hpp"
 #include "models/training/layout.hpp"
 #include "models/training/training.hpp"
 
@@ -42,7 +43,8 @@ struct TrafficUnit {
 class ShardTraffic {
  public:
   /// All arguments outlive the object.
-  ShardTraffic(const TrainingJob& job, const Layout& layout, NetworkTimer& network);
+  ShardTraffic(const TrainingJob& job, const Layout& layout, NetworkTimer& network,
+               CostTable& kernels);
 
   /// What `instruction` moves: with sharded weights or gradients the same in every chunk, otherwise
   /// only in the last backward chunk of a stage on a rank and in the first forward chunk of the
@@ -73,6 +75,8 @@ class ShardTraffic {
   std::vector<const NetworkCost*> gather(int stage, const workload::ParameterCount& held);
   /// Gradients of a unit.
   std::vector<const NetworkCost*> reduce(int stage, const workload::ParameterCount& held);
+  /// What the framework does to a unit's gradients on the sharding lane before they are reduced.
+  std::vector<const KernelCost*> prepare_gradients(int stage, const workload::ParameterCount& held);
   const NetworkCost* collective(Kind kind, const std::vector<int>& gpus, double bytes);
   void find_ends();
   void time_stages();
@@ -85,6 +89,7 @@ class ShardTraffic {
   const TrainingJob& job_;
   const Layout& layout_;
   NetworkTimer& network_;
+  CostTable& kernels_;
   std::map<std::tuple<Kind, std::vector<int>, std::int64_t>, NetworkCost> costs_;
   std::vector<Chunk> first_forward_, last_backward_;  ///< Sorted; micro-batches by stage and copy.
   std::vector<std::vector<NetworkCost>> reductions_, gathers_, hidden_gathers_;

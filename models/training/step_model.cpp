@@ -95,7 +95,7 @@ StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkT
              kernels, network),
       planner_(costs_, job.communication_sms, job.device.sm.count,
                job.schedule == ScheduleKind::dualpipe || job.schedule == ScheduleKind::dualpipev),
-      traffic_(job, layout_, network),
+      traffic_(job, layout_, network, costs_),
       hbm_rate_(job.device.hbm.peak_rate.value() * job.device.hbm.reachable),
       stages_(lower_stages(job, layout_, load_)) {
   find_shapes();

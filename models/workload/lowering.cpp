@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "models/workload/parameters.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::workload {
@@ -160,6 +161,8 @@ PartWork Lowering::layer(int64_t number) const {
   builder.feed_forward(spec.feed_forward);
   builder.feed_forward_gradient(spec.feed_forward);
   builder.attention_gradient(spec.attention);
+  builder.assemble_gradients(
+      layer_parameters(job_.architecture, number, job_.split.tensor).total());
   if (job_.recompute.full) builder.recompute_all();
   return builder.take();
 }
@@ -167,6 +170,7 @@ PartWork Lowering::layer(int64_t number) const {
 PartWork Lowering::embedding() const {
   PartBuilder builder(job_, "embedding", job_.precision.linear);
   builder.embedding();
+  builder.assemble_gradients(embedding_parameters(job_.architecture, job_.split.tensor).total());
   return builder.take();
 }
 

@@ -82,6 +82,19 @@ void PartBuilder::head_gradient() {
     weight_norm(g, "final_norm recompute", shard_rows(), a_.hidden, DataType::bf16);
   multiply_gradients(g, head, Producer::norm);
   norm_gradient(g.inputs, "final_norm", shard_rows(), a_.hidden);
+  train_metrics(g.inputs, head.n);
+}
+
+/// Timed where the head's gradients are: when in the chunk they run changes nothing.
+void PartBuilder::train_metrics(Steps& list, int64_t words) {
+  const auto read = [&](const std::string& name, StreamKind kind, DataType input) {
+    stream(list, Pass::input_gradient, name, kind, tokens_, words, input, DataType::fp32);
+    std::get<Work>(list.back().what).after_backward = true;
+  };
+  for (int64_t metric = 0; metric < job_.kernels.train_metrics; ++metric) {
+    read("metric logits cast", StreamKind::copy, DataType::bf16);
+    read("metric log_softmax", StreamKind::softmax, DataType::fp32);
+  }
 }
 
 /// The projection is whole on every tensor rank, which multiplies its own tokens.

@@ -1,5 +1,6 @@
 #include "models/workload/part_builder.hpp"
 
+#include <cmath>
 #include <iterator>
 #include <numeric>
 #include <utility>
@@ -82,6 +83,9 @@ void PartBuilder::norm_gradient(Steps& list, const std::string& name, int64_t ro
                                 int64_t columns) {
   stream(list, Pass::input_gradient, name + " gradient", StreamKind::rms_norm_backward, rows,
          columns, DataType::bf16, DataType::bf16);
+  if (job_.kernels.eager)  // sums dy and dy x over rows
+    stream(list, Pass::input_gradient, name + " weight gradient", StreamKind::column_sum, rows,
+           2 * columns, DataType::bf16, DataType::bf16);
 }
 void PartBuilder::weight_norm(Gradients g, const std::string& name, int64_t rows, int64_t columns,
                               DataType output) {
@@ -102,6 +106,12 @@ void PartBuilder::defer(const std::string& name, int64_t rows, int64_t columns, 
   part_.deferred.push_back({name, elements(rows, columns) * activation_bytes(type)});
 }
 void PartBuilder::save_input(const Linear& l) { save(l.input, input_rows(l), l.k, l.type); }
+
+void PartBuilder::assemble_gradients(double elements) {
+  if (!job_.kernels.eager) return;
+  weight_stream(finish(), "weight gradients assembly", StreamKind::copy, std::llround(elements), 1,
+                DataType::bf16, DataType::bf16);
+}
 
 void PartBuilder::recompute_all() {
   part_.recomputes_forward = true;
@@ -267,8 +277,8 @@ void PartBuilder::weight_gradient(Gradients g, const Linear& l, Producer produce
                      .n = l.k,
                      .k = rows,
                      .type = l.type,
-                     .output = p_.gradients,
-                     .accumulate = true,
+                     .output = job_.kernels.eager ? DataType::bf16 : p_.gradients,
+                     .accumulate = !job_.kernels.eager,
                      .both_operands_row_scaled = l.type == DataType::fp8_block});
   promote(g.weights);
   // A cast sums the columns on its way.

@@ -70,6 +70,8 @@ class PartBuilder {
   void head_forward();
   void head_gradient();
   void mtp_entry();
+  /// Gradients of `elements` weights, copied into one tensor.
+  void assemble_gradients(double elements);
   /// The projection's gradients, which end what attention's began.
   void mtp_exit();
   /// Keeps nothing but the first saved tensor: the rest is computed again.
@@ -248,6 +250,7 @@ class PartBuilder {
                        DataType type);
 
   void table_transfer(Steps& list, Pass pass, const std::string& name);
+  void train_metrics(Steps& list, std::int64_t words);
 
   const LoweringJob& job_;
   const Architecture& a_;

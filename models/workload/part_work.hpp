@@ -20,6 +20,8 @@ struct Work {
   /// It runs on a stream beside other kernels: it adds what its bytes take of HBM or its products
   /// of the tensor cores, whichever is longer, none of its latency.
   bool beside = false;
+  /// It runs when the micro-batch's activations are gone.
+  bool after_backward = false;
 };
 
 /// One collective or message that every GPU of a group takes part in.

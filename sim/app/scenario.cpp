@@ -129,6 +129,8 @@ void read_framework(const ConfigNode& node, training::TrainingJob& job) {
   workload::KernelChoice& choice = job.framework;
   choice.flash_attention = node.boolean_or("flash_attention", choice.flash_attention);
   choice.dropout = node.boolean_or("dropout", choice.dropout);
+  choice.eager = node.boolean_or("eager", choice.eager);
+  choice.train_metrics = node.integer_or("train_metrics", 0, 16, choice.train_metrics);
   using workload::Dispatcher;
   choice.dispatcher = node.choice_or<Dispatcher>(
       "dispatcher",
