@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "models/training/slowest_part.hpp"
+
 namespace tessera::training {
 namespace {
 
@@ -125,6 +127,12 @@ void of_kernels(const TrainingJob& job, Sentences& list) {
   if (job.architecture.has_experts()) {
     list.push_back(
         "Dispatched rows are permuted to expert order and back by kernels on the computing SMs.");
+  }
+  if (job.part_spread > 0 && job.gpus > 1) {
+    list.push_back(fmt::format(
+        "Kernels at the power limit take as long as on the slowest of {} GPUs: {:.1f} % more than "
+        "on the mean one.",
+        job.gpus, 100 * job.part_spread * expected_largest(job.gpus)));
   }
   list.push_back("The loss keeps the logits' gradient in bf16 until the head's input gradient.");
 }

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "models/training/slowest_part.hpp"
 #include "models/workload/lowering.hpp"
 
 namespace tessera::training {
@@ -31,6 +32,16 @@ namespace {
 /// Hopper's kernel that promotes sums of per-tensor FP8 products.
 constexpr const char* kPromoting = "cublas_split_accumulation_hopper";
 
+/// Of a mean GPU's kernel, as the slowest of the job's GPUs runs it.
+void slow_down(gpu::KernelResult& result, const TrainingJob& job) {
+  const bool limited = result.clock.value() > 0 && result.clock < job.device.clock.boost;
+  if (!limited) return;
+  const double slower = 1 + job.part_spread * expected_largest(job.gpus);
+  for (core::Time* time : {&result.time, &result.lower, &result.upper})
+    *time = core::Time{std::llround(static_cast<double>(time->value()) * slower)};
+  result.clock = result.clock / slower;
+}
+
 }  // namespace
 
 const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool promoted) {
@@ -40,6 +51,7 @@ const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool 
   if (found != kernels_.end()) return found->second;
   KernelCost cost{.op = op, .sms = sms, .result = {}, .time = {}};
   cost.result = timer_.run(op, {.sms = sms}, narrow ? kPromoting : "");
+  slow_down(cost.result, job_);
   const gpu::KernelResult& r = cost.result;
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
   cost.time = {r.time, r.lower, r.upper, family_of(op)};

@@ -44,7 +44,8 @@ class CostTable {
   CostTable(const TrainingJob& job, const workload::RoutedLoad& load, CommunicationGroups groups,
             gpu::KernelTimer& kernels, NetworkTimer& network);
 
-  /// `promoted`: workload::Work::promoted.
+  /// `promoted`: workload::Work::promoted. What the power limit slows takes as long as on the
+  /// slowest of the job's GPUs.
   const KernelCost& kernel(const workload::Operator& op, int sms, bool promoted = false);
   /// Wire type by direction as the job's precision says; the same forward and backward. By
   /// all-to-all, a rank's rows are as many as the hottest one's and spread evenly over the others.

@@ -10,6 +10,7 @@
 #include <queue>
 #include <random>
 
+#include "models/training/slowest_part.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::training {
@@ -41,16 +42,6 @@ class Random {
  private:
   std::mt19937_64 generator_;
 };
-
-/// Deviation above the mean, in standard deviations, that a normal value exceeds with `tail`.
-double normal_upper(double tail) {
-  double low = -10, high = 40;
-  for (int i = 0; i < 200; ++i) {
-    const double middle = (low + high) / 2;
-    (0.5 * std::erfc(middle / std::numbers::sqrt2) > tail ? low : high) = middle;
-  }
-  return (low + high) / 2;
-}
 
 /// The step of one run: the mean GPU's, and the slowest GPU's over it.
 struct Pace {

@@ -36,7 +36,8 @@ struct ReliabilitySpec {
   core::Seconds interval{};  ///< Of useful time between checkpoints, for `fixed`.
   int spares = 0;            ///< Nodes ready to take over.
   core::Seconds repair{};    ///< Until a node that was taken out is a spare again.
-  /// Standard deviation of GPUs' step times over their mean; the slowest of all sets the pace.
+  /// Standard deviation of GPUs' step times over their mean, beside what their power limits make of
+  /// it (TrainingJob::part_spread); the slowest of all sets the pace.
   double straggler_spread = 0;
   core::Seconds
       window{};  ///< Interruptions and effective time are counted this long; 0: to the end.

@@ -229,7 +229,7 @@ std::vector<const NetworkCost*> ShardTraffic::reduce(int stage, const ParameterC
 }
 
 std::vector<const KernelCost*> ShardTraffic::prepare_gradients(int stage,
-                                                              const ParameterCount& held) {
+                                                               const ParameterCount& held) {
   const int ranks = layout_.dense_shards(stage);
   if (!job_.framework.eager || ranks <= 1) return {};
   const DataType wire = job_.reduce_in.value_or(job_.precision.gradients);

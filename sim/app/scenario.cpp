@@ -136,6 +136,7 @@ void read_framework(const ConfigNode& node, training::TrainingJob& job) {
       "dispatcher",
       {{"once_a_place", Dispatcher::once_a_place}, {"all_to_all", Dispatcher::all_to_all}},
       choice.dispatcher);
+  job.part_spread = node.number_or("part_spread", 0, 0.2, job.part_spread);
   job.enqueue = node.quantity_or<core::Time>("enqueue", core::Time{0}, 1_ms, job.enqueue);
 }
 

@@ -69,11 +69,28 @@ ChunkPlan plan_of(const Layout& layout, int stage, bool backward, const KernelCo
   return plan;
 }
 
+/// A job's traffic on a network of fixed rate.
+struct JobTraffic {
+  explicit JobTraffic(const TrainingJob& job)
+      : layout(job),
+        costs(job, load, {{0}}, kernels, network),
+        traffic(job, layout, network, costs) {}
+  JobTraffic(const JobTraffic&) = delete;
+  JobTraffic& operator=(const JobTraffic&) = delete;
+
+  Layout layout;
+  workload::RoutedLoad load;
+  RooflineTimer kernels;
+  FixedRateNetwork network;
+  CostTable costs;
+  ShardTraffic traffic;
+};
+
 /// Bytes that one GPU sends in one forward and backward over a single stage, and around them.
 double volume(const TrainingJob& job) {
-  const Layout layout(job);
-  FixedRateNetwork network;
-  ShardTraffic traffic(job, layout, network);
+  JobTraffic one(job);
+  ShardTraffic& traffic = one.traffic;
+  const Layout& layout = one.layout;
   const KernelCost kernel;
   double bytes = 0;
   for (const bool backward : {false, true}) {
@@ -138,9 +155,9 @@ TEST_CASE("buckets hold at least their size but for the last, and every part onc
 
 TEST_CASE("the next layer's weights come while this one computes, two at most", "[sharding]") {
   const TrainingJob job = zero_job(Sharding::fsdp, 8);
-  const Layout layout(job);
-  FixedRateNetwork network;
-  ShardTraffic traffic(job, layout, network);
+  JobTraffic one(job);
+  ShardTraffic& traffic = one.traffic;
+  const Layout& layout = one.layout;
   KernelCost kernel;
   kernel.time = {core::Time{1'000'000'000'000}, {}, {}, Family::gemm};  // 1 s: hides any gather
   ChunkPlan plan = plan_of(layout, 0, false, kernel);
@@ -154,6 +171,29 @@ TEST_CASE("the next layer's weights come while this one computes, two at most", 
     CHECK(plan.nodes[static_cast<std::size_t>(node.after)].part ==
           "layer " + std::to_string(u - 3));
   }
+}
+
+TEST_CASE("eager FSDP casts and divides gradients before it reduces them", "[sharding]") {
+  TrainingJob job = zero_job(Sharding::fsdp, 8);
+  const auto bytes_before = [&] {
+    JobTraffic one(job);
+    const KernelCost kernel;
+    ChunkPlan plan = plan_of(one.layout, 0, true, kernel);
+    const std::size_t kernels = plan.nodes.size();
+    one.traffic.add(plan, {.reduce = true}, -1, 0);
+    double bytes = 0;
+    for (std::size_t i = kernels; i < plan.nodes.size(); ++i) {
+      CHECK(plan.nodes[i].lane == Lane::sharding);
+      if (plan.nodes[i].kernel) bytes += plan.nodes[i].hbm_bytes();
+    }
+    return bytes;
+  };
+  CHECK(bytes_before() == 0);
+  job.framework.eager = true;
+  // BF16 gradients reduced as they are: divided alone.
+  CHECK(bytes_before() == Approx((2 + 2) * parameters_of(job)));
+  job.reduce_in = core::DataType::fp32;
+  CHECK(bytes_before() == Approx((2 + 4 + 4 + 4) * parameters_of(job)));
 }
 
 TEST_CASE("all GPUs together hold every parameter once a replica", "[sharding]") {

@@ -207,6 +207,46 @@ TEST_CASE("gathered weights are transposed in FP8, cast from bf16", "[lowering]"
   CHECK(resident_weight_bytes(PrecisionRecipe::mxfp8(), false) == Approx(2 * 33.0 / 32));
 }
 
+/// Bytes that kernels of these names read and write, by their widths alone.
+double stream_bytes(const PartWork& part, const std::string& ending) {
+  double bytes = 0;
+  for (const Work* work : works(part)) {
+    const auto* stream = std::get_if<Stream>(&work->op);
+    if (!stream || !work->name.ends_with(ending)) continue;
+    const double out =
+        stream->kind == StreamKind::column_sum ? 0 : activation_bytes(stream->output);
+    bytes += static_cast<double>(stream->rows * stream->columns) *
+             (activation_bytes(stream->input) + out);
+  }
+  return bytes;
+}
+
+TEST_CASE("eager PyTorch reads norms twice and puts gradients together", "[lowering]") {
+  const Architecture mpt = load_architecture("mpt_7b");
+  const PrecisionRecipe bf16{};
+  const Lowering eager(mpt, bf16, {}, 1, 2048, {}, {}, {.eager = true, .train_metrics = 2});
+  const Lowering fused(mpt, bf16, {}, 1, 2048, {});
+  const PartWork layer = eager.layer(0);
+  CHECK(stream_bytes(layer, "norm weight gradient") == 2 * 2 * 2 * 2048.0 * 4096);
+  CHECK(stream_bytes(layer, "qkv gradient assembly") == 4 * 2048.0 * 3 * 4096);
+  CHECK(stream_bytes(layer, "weight gradients assembly") ==
+        Approx(4 * layer_parameters(mpt, 0).total()));
+  for (const Work* work : works(layer)) {
+    const auto* gemm = std::get_if<Gemm>(&work->op);
+    if (!gemm || work->pass != Pass::weight_gradient) continue;
+    CHECK(gemm->output == DataType::bf16);
+    CHECK_FALSE(gemm->accumulate);
+  }
+  // A cast to FP32 and a log_softmax in FP32 for each metric.
+  const double logits = 2048.0 * static_cast<double>(mpt.vocabulary);
+  CHECK(stream_bytes(eager.head(), "metric logits cast") == 2 * 6 * logits);
+  CHECK(stream_bytes(eager.head(), "metric log_softmax") == 2 * 8 * logits);
+  for (const char* ending : {"norm weight gradient", "assembly", "cast", "log_softmax"}) {
+    CHECK(stream_bytes(fused.layer(0), ending) == 0);
+    CHECK(stream_bytes(fused.head(), ending) == 0);
+  }
+}
+
 TEST_CASE("an MLP is computed again from its norm", "[lowering]") {
   const Architecture a = dense_model();
   const PartWork kept = lowering(a, {}).layer(0);

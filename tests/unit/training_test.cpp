@@ -6,8 +6,10 @@
 #include <map>
 #include <numeric>
 
+#include "models/training/cost_table.hpp"
 #include "models/training/layout.hpp"
 #include "models/training/memory_advice.hpp"
+#include "models/training/slowest_part.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "tests/unit/fake_timers.hpp"
 
@@ -78,6 +80,40 @@ TEST_CASE("intervals hold the value and grow with the kernels' spread", "[traini
   CHECK(b.value - b.lower > a.value - a.lower);
   CHECK(b.upper < b.value * 1.2);  // families are independent: less than all of them at once
   CHECK(a.grade == core::Grade::transferred);
+}
+
+TEST_CASE("a step waits for the slowest of its GPUs at the power limit", "[training]") {
+  // Expected largest of n normal values: 0.564, 1.424 and 2.508 (Harter 1961, table 1).
+  CHECK(expected_largest(1) == 0);
+  CHECK(expected_largest(2) == Catch::Approx(0.564).epsilon(0.05));
+  CHECK(expected_largest(8) == Catch::Approx(1.424).epsilon(0.01));
+  CHECK(expected_largest(100) == Catch::Approx(2.508).epsilon(0.01));
+
+  struct LimitedTimer : RooflineTimer {
+    double clock = 0;
+    gpu::KernelResult run(const workload::Operator& op, const gpu::ExecutionContext& context,
+                          const std::string& name) override {
+      gpu::KernelResult result = RooflineTimer::run(op, context, name);
+      result.clock = core::Hertz{clock};
+      return result;
+    }
+  };
+  TrainingJob job = deepseek_job();
+  const double boost = job.device.clock.boost.value();
+  const auto seconds_of = [&](double clock, double spread) {
+    job.part_spread = spread;
+    LimitedTimer kernels;
+    kernels.clock = clock;
+    FixedRateNetwork network;
+    const workload::RoutedLoad load;
+    CostTable costs(job, load, {{0}}, kernels, network);
+    return core::to_seconds(costs.kernel(workload::Gemm{8192, 8192, 8192}, 0).time.value).value();
+  };
+  const double mean = seconds_of(boost, 0.02);
+  CHECK(seconds_of(boost, 0) == mean);
+  CHECK(seconds_of(0.9 * boost, 0) == mean);
+  CHECK(seconds_of(0.9 * boost, 0.02) ==
+        Catch::Approx(mean * (1 + 0.02 * expected_largest(job.gpus))));
 }
 
 TEST_CASE("every parameter is updated exactly once", "[training]") {
