@@ -145,9 +145,15 @@ std::string memory_section(const Result& result) {
   for (const MemorySummary& row : use.kinds)
     table.rows.push_back({text_cell(label(row.kind)), quantity_cell(row.on_worst_rank, "B"),
                           quantity_cell(row.lowest, "B"), quantity_cell(row.highest, "B")});
-  return section(
-      "Memory of one GPU",
-      figure("memory", "Memory in use by kind on each rank, and what a GPU has.") + table.html());
+  HtmlTable formats{.id = "memory-formats",
+                    .caption = "What the fullest rank holds in each number format.",
+                    .heads = {"Kind", "Format", "Bytes"}};
+  for (const core::MemoryFormatRow& row : result.memory_formats)
+    formats.rows.push_back(
+        {text_cell(label(row.kind)), text_cell(row.format), quantity_cell(row.bytes, "B")});
+  return section("Memory of one GPU",
+                 figure("memory", "Memory in use by kind on each rank, and what a GPU has.") +
+                     table.html() + (formats.rows.empty() ? "" : formats.html()));
 }
 
 std::string timeline_section(const Result& result, const TimelineWindow& window) {

@@ -102,6 +102,10 @@ std::string to_json(const core::Result& result) {
   json["memory"] = list(result.memory, [](const core::MemoryRow& row) {
     return Json{{"rank", row.rank}, {"kind", row.kind}, {"bytes", row.bytes}};
   });
+  if (!result.memory_formats.empty())
+    json["memory_formats"] = list(result.memory_formats, [](const core::MemoryFormatRow& row) {
+      return Json{{"kind", row.kind}, {"format", row.format}, {"bytes", row.bytes}};
+    });
   json["kernels"] = list(result.kernels, kernel_json);
   json["network"] = list(result.network, network_json);
   json["routing"] = list(result.routing, [](const core::RoutingRow& row) {

@@ -162,6 +162,19 @@ Section memory(const core::Result& result) {
   return section;
 }
 
+Section memory_formats(const core::Result& result) {
+  double all = 0;
+  for (const core::MemoryFormatRow& row : result.memory_formats) all += row.bytes;
+  Section section{"What number formats hold: memory of the fullest rank",
+                  "llrr",
+                  0,
+                  {"kind", "format", "bytes", "share"}};
+  for (const core::MemoryFormatRow& row : result.memory_formats)
+    section.add({label(row.kind), row.format, quantity(row.bytes, "B"),
+                 fmt::format("{:.1f} %", 100 * row.bytes / all)});
+  return section;
+}
+
 Section kernels(const core::Result& result, const TableOptions& options) {
   const auto rows = kernels_by_time(result);
   const std::size_t shown = std::min(options.kernels, rows.size());
@@ -277,8 +290,8 @@ std::string to_table(const core::Result& result, const TableOptions& options) {
   for (const PhaseTable& table : phase_tables(result))
     sections.push_back(phases(table, ranks_of(result.phases).size()));
   for (Section& section : std::vector<Section>{
-           memory(result), kernels(result, within), anatomy(result), network(result),
-           bill("Cost", result.cost), bill("Energy", result.energy),
+           memory(result), memory_formats(result), kernels(result, within), anatomy(result),
+           network(result), bill("Cost", result.cost), bill("Energy", result.energy),
            bill("Weeks of training, with failures", result.goodput), sensitivity(result)})
     sections.push_back(std::move(section));
   for (const Section& section : sections)

@@ -20,7 +20,10 @@ Family family_of(const workload::Operator& op) {
 }
 
 core::Time TimeRange::at(const Variation& variation) const {
-  if (variation.side == Variation::Side::nominal || variation.family != family) return value;
+  if (variation.side == Variation::Side::nominal) return value;
+  if (variation.family == Family::parts && parts)
+    return variation.side == Variation::Side::lower ? parts->first : parts->second;
+  if (variation.family != family) return value;
   return variation.side == Variation::Side::lower ? lower : upper;
 }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <optional>
+#include <utility>
+
 #include "models/gpu/kernel_timer.hpp"
 #include "models/streams/network_timer.hpp"
 #include "models/workload/operators.hpp"
@@ -9,9 +12,18 @@ namespace tessera::streams {
 
 /// What an uncertain time belongs to: errors inside a family go together, between families they are
 /// independent.
-enum class Family { gemm, grouped_gemm, attention, stream, exchange, network };
+enum class Family {
+  gemm,
+  grouped_gemm,
+  attention,
+  stream,
+  exchange,
+  network,
+  parts  ///< How far GPUs of one kind differ: of every time that the slowest one sets.
+};
 inline constexpr Family kFamilies[] = {Family::gemm,   Family::grouped_gemm, Family::attention,
-                                       Family::stream, Family::exchange,     Family::network};
+                                       Family::stream, Family::exchange,     Family::network,
+                                       Family::parts};
 
 [[nodiscard]] Family family_of(const workload::Operator& op);
 
@@ -28,6 +40,8 @@ struct TimeRange {
   core::Time lower{};
   core::Time upper{};
   Family family = Family::stream;
+  /// Where the slowest GPU sets the time: it where GPUs differ least and most.
+  std::optional<std::pair<core::Time, core::Time>> parts{};
 
   [[nodiscard]] core::Time at(const Variation& variation) const;
 };

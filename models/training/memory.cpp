@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
 
 #include "models/training/memory_advice.hpp"
 #include "models/training/shard_traffic.hpp"
@@ -15,35 +18,54 @@ using workload::PartWork;
 
 constexpr double kGigabyte = 1e9;
 
-double saved(const StageWork& stage) {
-  double bytes = 0;
-  for (const PartWork& part : stage) bytes += part.saved_bytes();
-  return bytes;
-}
+/// Bytes by number format, in the order of a ledger's formats.
+using FormatBytes = std::vector<double>;
 
-double deferred(const StageWork& stage) {
-  double bytes = 0;
-  for (const PartWork& part : stage) bytes += part.deferred_bytes();
-  return bytes;
-}
+double total(const FormatBytes& bytes) { return std::accumulate(bytes.begin(), bytes.end(), 0.0); }
 
-/// A full backward keeps one part's weight gradient inputs, and what it computes again, at a time.
-double largest_deferred(const StageWork& stage) {
-  double bytes = 0;
-  for (const PartWork& part : stage) {
-    bytes = std::max(bytes, part.deferred_bytes() + part.recomputed_bytes());
+/// Number formats of the tensors that stages keep.
+class Formats {
+ public:
+  explicit Formats(const std::vector<StageWork>& stages) {
+    std::set<std::string> found;
+    for (const StageWork& stage : stages)
+      for (const PartWork& part : stage)
+        for (const auto* list : {&part.saved, &part.recomputed, &part.deferred})
+          for (const workload::SavedTensor& tensor : *list) found.insert(tensor.format);
+    names_.assign(found.begin(), found.end());
   }
-  return bytes;
-}
+
+  [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
+  [[nodiscard]] FormatBytes none() const { return FormatBytes(names_.size()); }
+  void add(FormatBytes& to, const std::vector<workload::SavedTensor>& tensors) const {
+    for (const workload::SavedTensor& tensor : tensors) {
+      const auto at = std::lower_bound(names_.begin(), names_.end(), tensor.format);
+      to[static_cast<std::size_t>(at - names_.begin())] += tensor.bytes;
+    }
+  }
+
+ private:
+  std::vector<std::string> names_;  ///< Sorted.
+};
 
 /// Activations of one rank while it follows its program.
 class ActivationLedger {
  public:
-  explicit ActivationLedger(const std::vector<StageWork>& stages) {
-    for (const StageWork& work : stages) {
-      saved_.push_back(saved(work));
-      deferred_.push_back(deferred(work));
-      transient_.push_back(largest_deferred(work));
+  explicit ActivationLedger(const std::vector<StageWork>& stages)
+      : formats_(stages), none_(formats_.none()), now_(none_), peak_(none_) {
+    for (const StageWork& stage : stages) {
+      FormatBytes &saved = saved_.emplace_back(none_), &deferred = deferred_.emplace_back(none_);
+      // A full backward keeps one part's weight gradient inputs, and what it computes again, at a
+      // time.
+      FormatBytes& transient = transient_.emplace_back(none_);
+      for (const PartWork& part : stage) {
+        formats_.add(saved, part.saved);
+        formats_.add(deferred, part.deferred);
+        FormatBytes kept = none_;
+        formats_.add(kept, part.deferred);
+        formats_.add(kept, part.recomputed);
+        if (total(kept) > total(transient)) transient = kept;
+      }
     }
   }
 
@@ -52,39 +74,52 @@ class ActivationLedger {
     const auto b = static_cast<std::size_t>(instruction.backward.stage);
     switch (instruction.action) {
       case Action::forward:
-        hold(saved_[f], 1, 0);
+        hold(saved_[f], 1, none_);
         break;
       case Action::backward:
-        hold(0, 0, transient_[b]);
-        hold(-saved_[b], -1, 0);
+        hold(none_, 0, transient_[b]);
+        release(saved_[b], 1);
         break;
       case Action::input_gradient:
-        hold(0, 0, deferred_[b]);  // grows while the saved tensors are still there
-        hold(deferred_[b] - saved_[b], -1, 0);
+        hold(none_, 0, deferred_[b]);  // grows while the saved tensors are still there
+        release(saved_[b], 1);
+        hold(deferred_[b], 0, none_);
         break;
       case Action::weight_gradient:
-        hold(-deferred_[b], 0, 0);
+        release(deferred_[b], 0);
         break;
       case Action::overlapped:
         hold(saved_[f], 1, transient_[b]);
-        hold(-saved_[b], -1, 0);
+        release(saved_[b], 1);
         break;
     }
   }
 
-  [[nodiscard]] double peak() const { return peak_; }
+  [[nodiscard]] double peak() const { return total(peak_); }
   [[nodiscard]] int most_chunks() const { return most_chunks_; }
-
- private:
-  void hold(double bytes, int chunks, double transient) {
-    now_ += bytes;
-    chunks_ += chunks;
-    peak_ = std::max(peak_, now_ + transient);
-    most_chunks_ = std::max(most_chunks_, chunks_);
+  /// Of the peak, by the name of the format.
+  [[nodiscard]] std::map<std::string, double> peak_by_format() const {
+    std::map<std::string, double> bytes;
+    for (std::size_t i = 0; i < peak_.size(); ++i) bytes[formats_.names()[i]] = peak_[i];
+    return bytes;
   }
 
-  std::vector<double> saved_, deferred_, transient_;  ///< By stage.
-  double now_ = 0, peak_ = 0;
+ private:
+  void hold(const FormatBytes& bytes, int chunks, const FormatBytes& transient) {
+    for (std::size_t i = 0; i < now_.size(); ++i) now_[i] += bytes[i];
+    chunks_ += chunks;
+    most_chunks_ = std::max(most_chunks_, chunks_);
+    if (total(now_) + total(transient) <= total(peak_)) return;
+    for (std::size_t i = 0; i < now_.size(); ++i) peak_[i] = now_[i] + transient[i];
+  }
+  void release(const FormatBytes& bytes, int chunks) {
+    for (std::size_t i = 0; i < now_.size(); ++i) now_[i] -= bytes[i];
+    chunks_ -= chunks;
+  }
+
+  Formats formats_;
+  FormatBytes none_, now_, peak_;
+  std::vector<FormatBytes> saved_, deferred_, transient_;  ///< By stage.
   int chunks_ = 0, most_chunks_ = 0;
 };
 
@@ -177,6 +212,20 @@ double weight_copies(const TrainingJob& job, const workload::ParameterCount& hel
              workload::resident_weight_bytes(job.precision, job.gather_low_precision);
 }
 
+std::pair<std::string, std::string> format_key(const char* kind, core::DataType type) {
+  return {kind, std::string{core::to_string(type)}};
+}
+
+/// The same of a stage, added to what the rank holds.
+void add_weights(RankMemory& memory, const TrainingJob& job, const workload::ParameterCount& held) {
+  const double bytes = weight_copies(job, held);
+  memory.weights += bytes;
+  const double low =
+      (held.low_precision + held.routed) * workload::low_precision_weight_bytes(job.precision);
+  memory.formats[format_key("weights", job.precision.linear)] += low;
+  memory.formats[format_key("weights", core::DataType::bf16)] += bytes - low;
+}
+
 /// What is whole for a while although ranks keep only shards of it: the root unit and two layers'
 /// weights (all of them where they stay after forward), and gradients of the root and of the layers
 /// whose reduction runs and whose backward does.
@@ -206,9 +255,9 @@ void add_state(RankMemory& memory, const TrainingJob& job, const Layout& layout,
   const workload::ParameterCount held = layout.parameters(stage);
   const double updated = layout.updated(stage).total();
   if (!shards_weights(job.sharding)) {
-    memory.weights += weight_copies(job, held);
+    add_weights(memory, job, held);
   } else if (job.sharding == Sharding::zero3) {
-    memory.weights += weight_copies(job, layout.updated(stage));
+    add_weights(memory, job, layout.updated(stage));
   }
   memory.gradients += (shards_gradients(job.sharding) ? updated : held.total()) *
                       workload::weight_bytes(job.precision.gradients);
@@ -231,6 +280,12 @@ RankMemory memory_of(const TrainingJob& job, const Layout& layout,
     ledger.run(instruction);
   }
   memory.activations = ledger.peak();
+  const workload::PrecisionRecipe& p = job.precision;
+  memory.formats[format_key("gradients", p.gradients)] += memory.gradients;
+  memory.formats[format_key("master_weights", p.master_weights)] += memory.master_weights;
+  memory.formats[format_key("moments", p.moments)] += memory.moments;
+  for (const auto& [format, bytes] : ledger.peak_by_format())
+    memory.formats[{"activations", format}] += bytes;
   memory.chunks_in_flight = ledger.most_chunks();
   memory.buffers = buffer_bytes(job, layout, load);
   memory.workspace += static_cast<double>(job.reserved.value());

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "models/training/chunk.hpp"
@@ -21,6 +24,9 @@ struct RankMemory {
   double buffers = 0;        ///< Expert exchanges of a pair of chunks, pipeline sends and receipts.
   double workspace = 0;      ///< Operands of the largest kernel, and the job's `reserved`.
   int chunks_in_flight = 0;  ///< The most at any time, both directions together.
+  /// Bytes of weights, gradients, master weights, moments and, at their peak, activations by kind
+  /// and number format.
+  std::map<std::pair<std::string, std::string>, double> formats;
 
   [[nodiscard]] double total() const {
     return weights + gradients + master_weights + moments + gathered + activations + buffers +

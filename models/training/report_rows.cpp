@@ -112,6 +112,17 @@ std::vector<core::MemoryRow> memory_rows(const TrainingJob& job,
   return rows;
 }
 
+std::vector<core::MemoryFormatRow> memory_format_rows(const std::vector<RankMemory>& memory) {
+  const auto fullest = std::max_element(
+      memory.begin(), memory.end(),
+      [](const RankMemory& a, const RankMemory& b) { return a.total() < b.total(); });
+  std::vector<core::MemoryFormatRow> rows;
+  for (const char* kind : {"weights", "gradients", "master_weights", "moments", "activations"})
+    for (const auto& [key, bytes] : fullest->formats)
+      if (key.first == kind && bytes > 0) rows.push_back({kind, key.second, bytes});
+  return rows;
+}
+
 std::vector<core::KernelRow> kernel_rows(StepModel& model, int rank, int device_sms) {
   struct Use {
     std::string name;

@@ -26,6 +26,9 @@ struct NodeUse {
 [[nodiscard]] std::vector<NodeUse> node_uses(StepModel& model, int rank);
 
 [[nodiscard]] std::vector<core::PhaseRow> phase_rows(const StepEnsemble& ensemble);
+/// Of the fullest rank.
+[[nodiscard]] std::vector<core::MemoryFormatRow> memory_format_rows(
+    const std::vector<RankMemory>& memory);
 [[nodiscard]] std::vector<core::MemoryRow> memory_rows(const TrainingJob& job,
                                                        const std::vector<RankMemory>& memory);
 [[nodiscard]] std::vector<core::KernelRow> kernel_rows(StepModel& model, int rank, int device_sms);

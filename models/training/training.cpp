@@ -131,6 +131,7 @@ TrainingResult simulate_training(const TrainingJob& job, gpu::KernelTimer& kerne
   training.joules_per_gpu_step = joules_per_gpu(model, run, job.device.power.idle);
   result.phases = phase_rows(ensemble);
   result.memory = memory_rows(job, memory);
+  result.memory_formats = memory_format_rows(memory);
   result.kernels = kernel_rows(model, rank, job.device.sm.count);
   result.network = network_rows(model, run, rank);
   result.assumptions = assumptions(job, model);

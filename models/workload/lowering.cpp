@@ -272,10 +272,14 @@ std::vector<Work> after_gather_work(const OptimizerShare& share, const Precision
   return list;
 }
 
+double low_precision_weight_bytes(const PrecisionRecipe& precision) {
+  return weight_copies(precision) * weight_bytes(precision.linear);
+}
+
 double resident_weight_bytes(const PrecisionRecipe& precision, bool gathered_low) {
   const double bf16 = weight_bytes(DataType::bf16);
-  if (precision.linear == DataType::bf16) return bf16;
-  const double low = weight_copies(precision) * weight_bytes(precision.linear);
+  const double low = low_precision_weight_bytes(precision);
+  if (precision.linear == DataType::bf16) return low;
   // An MXFP8 copy is cast from BF16 weights that were gathered into the gradients' buffer
   // (Megatron-Core, --reuse-grad-buf-for-mxfp8-param-ag).
   const bool keeps_bf16 = !gathered_low && precision.linear != DataType::mxfp8;

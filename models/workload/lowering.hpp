@@ -77,8 +77,10 @@ struct OptimizerShare {
 [[nodiscard]] std::vector<Work> after_gather_work(const OptimizerShare& share,
                                                   const PrecisionRecipe& precision,
                                                   bool gathered_low = true);
-/// Bytes that a GPU keeps of one weight of a low-precision product: a copy for each orientation
-/// that products read, and the BF16 one if it is not gathered in the recipe's type.
+/// Bytes that a GPU keeps of one weight of a low-precision product in the recipe's type: a copy for
+/// each orientation that products read.
+[[nodiscard]] double low_precision_weight_bytes(const PrecisionRecipe& precision);
+/// With the BF16 one, where it is not gathered in the recipe's type.
 [[nodiscard]] double resident_weight_bytes(const PrecisionRecipe& precision,
                                            bool gathered_low = true);
 

@@ -62,7 +62,7 @@ void PartBuilder::output_forward(const Linear& o) {
   Steps& list = part_.before_dispatch;
   cast_input(list, Pass::forward, o, Producer::attention);
   multiply(list, Pass::forward, o);
-  if (job_.kernels.dropout) save("attention dropout mask", shard_rows(), a_.hidden, 1.0);
+  if (job_.kernels.dropout) save("attention dropout mask", shard_rows(), a_.hidden, 1.0, kMask);
   add(list, Pass::forward, "attention_residual");
 }
 

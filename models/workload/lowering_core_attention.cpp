@@ -47,7 +47,8 @@ void PartBuilder::core_saved(const Heads& heads) {
   // 3.3.3): 12 bits and a 1x128 scale.
   const double output_bytes =
       block() ? 1.5 + core::activation_scale_bytes(linear_) : activation_bytes(DataType::bf16);
-  save("attention output", tokens_, heads.output_columns(), output_bytes);
+  save("attention output", tokens_, heads.output_columns(), output_bytes,
+       block() ? "e5m6" : "bf16");
   if (casts_apart()) save("attention output cast", tokens_, heads.output_columns(), linear_);
   if (recompute_.core_attention) return;
   if (job_.kernels.flash_attention)
@@ -55,7 +56,7 @@ void PartBuilder::core_saved(const Heads& heads) {
   const int64_t scores = tokens_ * heads.queries;
   save("attention probabilities", scores, job_.sequence_length, DataType::bf16);
   if (!job_.kernels.dropout) return;
-  save("attention probabilities dropout mask", scores, job_.sequence_length, 1.0);
+  save("attention probabilities dropout mask", scores, job_.sequence_length, 1.0, kMask);
   save("attention probabilities after dropout", scores, job_.sequence_length, DataType::bf16);
 }
 

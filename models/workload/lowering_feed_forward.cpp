@@ -114,7 +114,7 @@ void PartBuilder::dense_forward(const DenseFeedForward& dense) {
   add(part_.after_combine, Pass::forward, "mlp_residual");
   if (!recompute_.rms_norm) save_input(up(mlp));
   mlp_saved(mlp);
-  if (job_.kernels.dropout) save("mlp dropout mask", shard_rows(), a_.hidden, 1.0);
+  if (job_.kernels.dropout) save("mlp dropout mask", shard_rows(), a_.hidden, 1.0, kMask);
 }
 
 void PartBuilder::dense_gradient(const DenseFeedForward& dense) {

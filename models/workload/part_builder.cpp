@@ -96,14 +96,15 @@ void PartBuilder::add(Steps& list, Pass pass, const std::string& name) {
          DataType::bf16);
 }
 void PartBuilder::save(const std::string& name, int64_t rows, int64_t columns,
-                       double bytes_per_element) {
-  part_.saved.push_back({name, elements(rows, columns) * bytes_per_element});
+                       double bytes_per_element, std::string format) {
+  part_.saved.push_back({name, elements(rows, columns) * bytes_per_element, std::move(format)});
 }
 void PartBuilder::save(const std::string& name, int64_t rows, int64_t columns, DataType type) {
-  save(name, rows, columns, activation_bytes(type));
+  save(name, rows, columns, activation_bytes(type), std::string{core::to_string(type)});
 }
 void PartBuilder::defer(const std::string& name, int64_t rows, int64_t columns, DataType type) {
-  part_.deferred.push_back({name, elements(rows, columns) * activation_bytes(type)});
+  part_.deferred.push_back(
+      {name, elements(rows, columns) * activation_bytes(type), std::string{core::to_string(type)}});
 }
 void PartBuilder::save_input(const Linear& l) { save(l.input, input_rows(l), l.k, l.type); }
 
@@ -216,13 +217,43 @@ void PartBuilder::overlapped_multiply(Steps& list, Pass pass, const Linear& l,
     kernel(list, pass, l.name + suffix, Gemm{.m = rows, .n = l.n, .k = l.k, .type = l.type});
     if (!columns && piece + 1 < split_.tensor) send();
   }
+  // Every rank's sums of this one's rows have come; they are added at the end (Transformer Engine,
+  // comm_gemm_overlap.cpp, CommOverlapP2PBase::split_overlap_rs: reduce_bf16).
+  if (!columns)
+    stream(list, pass, l.name + suffix + " sum reduction", StreamKind::unpermute, rows, l.n,
+           DataType::bf16, DataType::bf16, static_cast<int>(split_.tensor));
+}
+
+/// As many products as ranks, each beside the message that brings the next one's rows (Megatron's
+/// proj_dgrad and fc2_dgrad by ring exchange). Block-scaled types bring the copy that weight
+/// gradients read apart.
+void PartBuilder::ring_input_gradient(Gradients g, const Linear& l) {
+  const int64_t rows = product_rows(l) / split_.tensor;
+  const double bytes = elements(rows, l.n) * activation_bytes(l.type);
+  for (int64_t piece = 0; piece < split_.tensor; ++piece) {
+    if (piece + 1 < split_.tensor) {
+      transfer(g.inputs, Pass::input_gradient, l.name + " gradient gather", Kind::send,
+               Group::tensor, bytes, 1);
+      std::get<Transfer>(g.inputs.back().what).copy_engines = true;
+    }
+    kernel(g.inputs, Pass::input_gradient, l.name + " input_gradient",
+           Gemm{.m = rows, .n = l.k, .k = l.n, .type = l.type});
+    promote(g.inputs);
+  }
+  if (!has_swizzled_scales(l.type)) return;
+  g.weights.push_back({Transfer{.name = l.name + " gradient gather again",
+                                .kind = Kind::all_gather,
+                                .group = Group::tensor,
+                                .bytes = elements(tokens_, l.n) * activation_bytes(l.type),
+                                .pass = Pass::weight_gradient},
+                       g.ready() - static_cast<int>(2 * split_.tensor - 1)});
 }
 
 void PartBuilder::enter_gradient(Steps& list, const Linear& l, const std::string& name) {
   const bool gathered = gathers() && l.cut == Linear::Cut::rows;
   const int64_t rows = gathered ? shard_rows() : product_rows(l);
   if (l.type != DataType::bf16) cast_gradient(list, name, rows, l.n, gathered);
-  if (!gathered) return;
+  if (!gathered || rings_gradient(l)) return;
   // Block-scaled types bring both copies; one scale a tensor serves either orientation.
   const double copies = has_swizzled_scales(l.type) ? 2 : 1;
   transfer(list, Pass::input_gradient, name + " gather", Kind::all_gather, Group::tensor,
@@ -242,9 +273,13 @@ void PartBuilder::multiply_gradients(Gradients g, const Linear& l, Producer prod
   }
   if (l.type == linear_)
     swizzle_scales(g.inputs, Pass::input_gradient, l.name + " input_gradient", rows + l.k, l.n);
-  kernel(g.inputs, Pass::input_gradient, l.name + " input_gradient",
-         Gemm{.m = rows, .n = l.k, .k = l.n, .type = l.type});
-  promote(g.inputs);
+  if (rings_gradient(l)) {
+    ring_input_gradient(g, l);
+  } else {
+    kernel(g.inputs, Pass::input_gradient, l.name + " input_gradient",
+           Gemm{.m = rows, .n = l.k, .k = l.n, .type = l.type});
+    promote(g.inputs);
+  }
   if (columns) {  // beside the weight gradient's product
     transfer(g.inputs, Pass::input_gradient, l.name + " input_gradient sum",
              gathers() ? Kind::reduce_scatter : Kind::all_reduce, Group::tensor,

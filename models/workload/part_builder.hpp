@@ -40,6 +40,9 @@ struct Linear {
   bool defers = true;
 };
 
+/// SavedTensor::format of what dropout left out.
+inline constexpr const char* kMask = "mask";
+
 /// What made the input of a linear layer: it decides whether its cast is a kernel of its own.
 enum class Producer { norm, activation, attention };
 
@@ -154,7 +157,7 @@ class PartBuilder {
   /// Of the residual stream.
   void add(Steps& list, Pass pass, const std::string& name);
   void save(const std::string& name, std::int64_t rows, std::int64_t columns,
-            double bytes_per_element);
+            double bytes_per_element, std::string format);
   void save(const std::string& name, std::int64_t rows, std::int64_t columns, DataType type);
   void defer(const std::string& name, std::int64_t rows, std::int64_t columns, DataType type);
 
@@ -179,6 +182,11 @@ class PartBuilder {
   void weight_gradient(Gradients g, const Linear& l, Producer producer);
   void transpose_input(Gradients g, const std::string& name, std::int64_t rows,
                        std::int64_t columns, Producer producer, bool gathered);
+  /// Whether the gradient of this layer's output is gathered piece by piece beside its products.
+  [[nodiscard]] bool rings_gradient(const Linear& l) const {
+    return split_.tensor_overlap && gathers() && l.cut == Linear::Cut::rows && !block();
+  }
+  void ring_input_gradient(Gradients g, const Linear& l);
   void swizzle_scales(Steps& list, Pass pass, const std::string& name, std::int64_t rows,
                       std::int64_t k, int ready = 0);
   void save_input(const Linear& l);

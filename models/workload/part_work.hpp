@@ -60,6 +60,7 @@ using Steps = std::vector<Step>;
 struct SavedTensor {
   std::string name;
   double bytes = 0;
+  std::string format;  ///< "bf16", "fp8_block", ...; "e5m6": 12 bits; "mask": a byte an element.
 };
 
 /// Everything that one GPU does for one part of a stage (a layer, the embedding, the head, an MTP

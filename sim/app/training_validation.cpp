@@ -145,6 +145,17 @@ bool ValidatedRun::inside() const {
          run.tokens_per_gpu <= predicted->upper;
 }
 
+bool ValidatedRun::inside_choices() const {
+  if (!predicted) return false;
+  double slowest = predicted->value, fastest = predicted->value;
+  for (const OtherChoice& other : others) {
+    slowest = std::min(slowest, other.predicted.value_or(slowest));
+    fastest = std::max(fastest, other.predicted.value_or(fastest));
+  }
+  return slowest * predicted->lower / predicted->value <= run.tokens_per_gpu &&
+         run.tokens_per_gpu <= fastest * predicted->upper / predicted->value;
+}
+
 std::vector<ValidatedRun> validate_training(const TrainingValidationOptions& options,
                                             const RunOptions& run, RunStatistics& statistics) {
   std::vector<PublishedRun> published =

@@ -31,6 +31,9 @@ struct ValidatedRun {
   /// predicted / published - 1.
   [[nodiscard]] std::optional<double> error() const;
   [[nodiscard]] bool inside() const;  ///< Whether the 90 % interval holds the published number.
+  /// The same of an interval from the lower end at the slowest of all choices that the source
+  /// leaves open to the upper end at the fastest.
+  [[nodiscard]] bool inside_choices() const;
 };
 
 struct TrainingValidationOptions {

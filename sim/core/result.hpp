@@ -41,6 +41,13 @@ struct MemoryRow {
   double bytes = 0;
 };
 
+/// What one kind of memory holds in one number format on the fullest rank.
+struct MemoryFormatRow {
+  std::string kind;    ///< As in MemoryRow.
+  std::string format;  ///< "fp8_block", "bf16", ...; scales are counted with their values.
+  double bytes = 0;
+};
+
 /// One distinct kernel of the workload on one GPU.
 struct KernelRow {
   std::string name;
@@ -132,6 +139,8 @@ struct Result {
                         ///< or network, or host.
   std::vector<PhaseRow> phases;
   std::vector<MemoryRow> memory;
+  /// Of weights, gradients, optimizer state and activations in training; empty otherwise.
+  std::vector<MemoryFormatRow> memory_formats;
   std::vector<KernelRow> kernels;
   std::vector<NetworkRow> network;
   /// In order of ranks, then of the experts there; empty without a mixture of experts.
