@@ -205,6 +205,35 @@ TEST_CASE("overlapped tensor transfers send the same in pieces", "[split]") {
   // Every rank sends 7 of 8 pieces on, four times.
   CHECK(bytes_of(part, Pass::forward, Transfer::Group::tensor, Transfer::Kind::send) ==
         Approx(4 * sbh * 7 / 8));
+  // Gradients of the outputs of output and down projections come the same way; qkv's and up's sums
+  // run beside weight gradients as a whole.
+  CHECK(bytes_of(part, Pass::input_gradient, Transfer::Group::tensor, Transfer::Kind::send) ==
+        Approx(2 * sbh * 7 / 8));
+  CHECK(bytes_of(part, Pass::input_gradient, Transfer::Group::tensor, Transfer::Kind::all_gather) ==
+        0);
+  // What eight ranks sent of a rank's rows is added at the end.
+  int reductions = 0;
+  each_step(part, [&](const Step& step) {
+    if (!step.work() || !step.work()->name.ends_with("sum reduction")) return;
+    const auto& sum = std::get<Stream>(step.work()->op);
+    CHECK(sum.fan == 8);
+    CHECK(sum.rows * sum.columns == kLength * a.hidden / 8);
+    ++reductions;
+  });
+  CHECK(reductions == 2);
+}
+
+TEST_CASE("overlapped, MXFP8 brings the copy for weight gradients apart", "[split]") {
+  const Architecture a = llama();
+  LoweringJob job = job_of(a, {.tensor = 8, .sequence_parallel = true, .tensor_overlap = true});
+  job.precision = PrecisionRecipe::mxfp8();
+  const PartWork part = Lowering(job).layer(0);
+  const double copy = 33.0 / 32 * kLength * static_cast<double>(a.hidden);
+  CHECK(bytes_of(part, Pass::input_gradient, Transfer::Group::tensor, Transfer::Kind::send) ==
+        Approx(2 * copy * 7 / 8));
+  // Inputs of qkv and up again, and both gradients' second copies.
+  CHECK(bytes_of(part, Pass::weight_gradient, Transfer::Group::tensor,
+                 Transfer::Kind::all_gather) == Approx(4 * copy));
 }
 
 TEST_CASE("FP8 gathers half the bytes of BF16", "[split]") {

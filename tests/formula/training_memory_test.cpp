@@ -68,5 +68,27 @@ TEST_CASE("a layer's saved bytes are its tensors", "[memory]") {
   CHECK(lowering.layer(10).saved_bytes() == Approx(expected));
 }
 
+TEST_CASE("memory by number format adds up to memory by kind", "[memory]") {
+  TrainingJob job = deepseek_job();
+  for (const ScheduleKind schedule : {ScheduleKind::dualpipe, ScheduleKind::one_f_one_b}) {
+    job.schedule = schedule;
+    for (const RankMemory& m : memory_of(job)) {
+      std::map<std::string, double> kinds;
+      for (const auto& [key, bytes] : m.formats) kinds[key.first] += bytes;
+      CHECK(kinds["weights"] == Approx(m.weights));
+      CHECK(kinds["gradients"] == Approx(m.gradients));
+      CHECK(kinds["master_weights"] == Approx(m.master_weights));
+      CHECK(kinds["moments"] == Approx(m.moments));
+      CHECK(kinds["activations"] == Approx(m.activations));
+    }
+  }
+  // One forward pass: attention's output is all that is kept in E5M6.
+  const RankMemory first = memory_of(job)[4];
+  const double output = 4096.0 * 16384 * (1.5 + 4.0 / 128);
+  CHECK(first.formats.at({"activations", "e5m6"}) ==
+        Approx(first.chunks_in_flight * 4 * output));  // four layers a stage
+  CHECK(first.formats.at({"moments", "bf16"}) == Approx(first.moments));
+}
+
 }  // namespace
 }  // namespace tessera::training

@@ -28,10 +28,21 @@ TEST_CASE("each family is moved to both of its ends", "[ensemble]") {
     return sum;
   };
   const Ensemble<double> ensemble = vary<double>(one_of_each);
-  CHECK(ensemble.nominal == 60);
+  const double all = 10.0 * std::size(kFamilies);
+  CHECK(ensemble.nominal == all);
   REQUIRE(ensemble.varied.size() == 2 * std::size(kFamilies));
   for (std::size_t i = 0; i < ensemble.varied.size(); ++i)
-    CHECK(ensemble.varied[i] == (i % 2 == 0 ? 59 : 62));
+    CHECK(ensemble.varied[i] == (i % 2 == 0 ? all - 1 : all + 2));
+}
+
+TEST_CASE("how far GPUs differ moves only what the slowest one sets", "[ensemble]") {
+  TimeRange time{core::Time{10}, core::Time{9}, core::Time{12}, Family::gemm};
+  CHECK(time.at({Variation::Side::upper, Family::parts}) == core::Time{10});
+  time.parts = {core::Time{8}, core::Time{15}};
+  CHECK(time.at({}) == core::Time{10});
+  CHECK(time.at({Variation::Side::lower, Family::parts}) == core::Time{8});
+  CHECK(time.at({Variation::Side::upper, Family::parts}) == core::Time{15});
+  CHECK(time.at({Variation::Side::upper, Family::gemm}) == core::Time{12});
 }
 
 }  // namespace

@@ -107,7 +107,19 @@ TEST_CASE("a step waits for the slowest of its GPUs at the power limit", "[train
     FixedRateNetwork network;
     const workload::RoutedLoad load;
     CostTable costs(job, load, {{0}}, kernels, network);
-    return core::to_seconds(costs.kernel(workload::Gemm{8192, 8192, 8192}, 0).time.value).value();
+    const KernelCost& cost = costs.kernel(workload::Gemm{8192, 8192, 8192}, 0);
+    using Side = Variation::Side;
+    if (spread > 0 && clock < boost) {  // from no difference to 22 / 8 of it
+      CHECK(cost.time.at({Side::lower, Family::parts}) < cost.time.value);
+      const double slower = spread * expected_largest(job.gpus);
+      const core::Time range =
+          cost.time.at({Side::upper, Family::parts}) - cost.time.at({Side::lower, Family::parts});
+      CHECK(core::to_seconds(range).value() ==
+            Approx(core::to_seconds(cost.time.value).value() * 2.75 * slower / (1 + slower)));
+    } else {
+      CHECK(cost.time.at({Side::upper, Family::parts}) == cost.time.value);
+    }
+    return core::to_seconds(cost.time.value).value();
   };
   const double mean = seconds_of(boost, 0.02);
   CHECK(seconds_of(boost, 0) == mean);
