@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "models/training/slowest_part.hpp"
 
 namespace tessera::training {
@@ -133,6 +135,12 @@ void of_kernels(const TrainingJob& job, Sentences& list) {
         "Kernels at the power limit take as long as on the slowest of {} GPUs: {:.1f} % more than "
         "on the mean one.",
         job.gpus, 100 * job.part_spread * expected_largest(job.gpus)));
+  }
+  if (job.unexplained > 0) {
+    list.push_back(fmt::format(
+        "Intervals count {:.0f} % for what frameworks leave unexplained beside their kernels: no "
+        "training framework was measured, measured servers of inference leave as much.",
+        100 * (std::exp(job.unexplained) - 1)));
   }
   list.push_back("The loss keeps the logits' gradient in bf16 until the head's input gradient.");
 }

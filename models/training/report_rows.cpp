@@ -1,6 +1,7 @@
 #include "models/training/report_rows.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -38,9 +39,30 @@ core::Grade worst_grade(const StepModel& model) {
 
 }  // namespace
 
+namespace {
+
+/// The step and its phases, all longer or shorter.
+void scale(StepRun& run, double factor) {
+  const auto scaled = [&](Time& time) {
+    time = Time{std::llround(static_cast<double>(time.value()) * factor)};
+  };
+  scaled(run.step);
+  for (PhaseTimes& phases : run.phases)
+    for (Time* time : {&phases.forward, &phases.backward, &phases.weight, &phases.overlapped,
+                       &phases.optimizer, &phases.bubble})
+      scaled(*time);
+}
+
+}  // namespace
+
 StepEnsemble run_ensemble(StepModel& model) {
   StepEnsemble ensemble =
       streams::vary<StepRun>([&](const Variation& variation) { return model.run(variation); });
+  if (model.unexplained() > 0)
+    for (const double sign : {-1.0, 1.0}) {
+      ensemble.varied.push_back(ensemble.nominal);
+      scale(ensemble.varied.back(), std::exp(sign * model.unexplained()));
+    }
   ensemble.grade = worst_grade(model);
   return ensemble;
 }

@@ -68,6 +68,8 @@ class StepModel {
   [[nodiscard]] StepRun run(const Variation& variation = {});
 
   [[nodiscard]] const Layout& layout() const { return layout_; }
+  /// TrainingJob::unexplained.
+  [[nodiscard]] double unexplained() const { return job_.unexplained; }
   [[nodiscard]] const workload::RoutedLoad& load() const { return load_; }
   [[nodiscard]] const std::vector<StageWork>& stages() const { return stages_; }
   [[nodiscard]] const CostTable& costs() const { return costs_; }

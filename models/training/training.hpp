@@ -102,6 +102,9 @@ struct TrainingJob {
   // taken as the 5.4 deviations between the whiskers of normal values; work that the limit does not
   // bind varies little there
   double part_spread = 0.015;
+  /// What frameworks leave unexplained beside their kernels: half-width of the 90 % interval of
+  /// log(measured / predicted) of a step.
+  double unexplained = 0;
   core::Time
       enqueue{};  ///< Of the host for each kernel that it launches; 0: replayed from a graph.
   workload::RoutingSpec routing;

@@ -3,6 +3,7 @@
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
 #include <map>
 #include <numeric>
 
@@ -80,6 +81,21 @@ TEST_CASE("intervals hold the value and grow with the kernels' spread", "[traini
   CHECK(b.value - b.lower > a.value - a.lower);
   CHECK(b.upper < b.value * 1.2);  // families are independent: less than all of them at once
   CHECK(a.grade == core::Grade::transferred);
+}
+
+TEST_CASE("what frameworks leave unexplained widens the step's interval alone", "[training]") {
+  TrainingJob job = deepseek_job();
+  const core::Estimate known = run(job).step;
+  job.unexplained = 0.2;
+  const core::Estimate wide = run(job).step;
+  CHECK(wide.value == known.value);
+  // Independent of the kernels' errors: squares add.
+  CHECK(wide.upper - wide.value ==
+        Approx(std::hypot(known.upper - known.value, wide.value * (std::exp(0.2) - 1)))
+            .epsilon(1e-6));
+  CHECK(wide.value - wide.lower ==
+        Approx(std::hypot(known.value - known.lower, wide.value * (1 - std::exp(-0.2))))
+            .epsilon(1e-6));
 }
 
 TEST_CASE("a step waits for the slowest of its GPUs at the power limit", "[training]") {
