@@ -112,6 +112,13 @@ class Chain {
     if (core::activation_scale_bytes(work_.type) > 0)
       padding_rows_ = kScaleRows * static_cast<std::int64_t>(work_.rows.size());
   }
+  /// The host chooses tiles as if its experts were all that there are.
+  void plan_for_all_ranks() {
+    const auto local = static_cast<std::int64_t>(work_.rows.size());
+    planned_rows_ = (work_.tokens * work_.top_k + local - 1) / local;
+  }
+  /// From here on row kernels start so many CTAs that find no row of theirs.
+  void start_idle(std::int64_t ctas) { padding_rows_ = ctas; }
   void gate() {
     stream(StreamKind::gate_top_k, work_.routed_tokens, work_.experts, DataType::bf16,
            DataType::bf16, static_cast<int>(work_.top_k));
@@ -142,7 +149,8 @@ class Chain {
                      .n = (work_.gated ? 2 : 1) * work_.width,
                      .fixed = work_.hidden,
                      .type = work_.type,
-                     .masked = masked};
+                     .masked = masked,
+                     .planned_rows = planned_rows_};
     add(gemm, implementation_);
     if (activation) stream(*activation, activated_rows, work_.width, activated);
     if (quantise_apart) quantise(activated_rows, work_.width);
@@ -198,6 +206,7 @@ class Chain {
   std::string implementation_;
   std::string rows_;  ///< Implementation of the row kernels.
   std::int64_t padding_rows_ = 0;
+  std::int64_t planned_rows_ = 0;
   gpu::ExecutionContext context_;
   MeasuredCall call_;
 };
@@ -231,13 +240,20 @@ void block_flow(Chain& chain) {
 }
 
 /// TensorRT-LLM with DeepGEMM's masked kernels: rows gathered in BF16, quantised into the groups'
-/// places, and gathered back (tensorrt_llm/_torch/modules/fused_moe/fused_moe_deepgemm.py).
+/// places, and gathered back (tensorrt_llm/_torch/modules/fused_moe/fused_moe_deepgemm.py). What
+/// activates is started for so many tokens of every expert, whether it has them or not
+/// (tensorrt_llm/quantization/utils/fp8_utils.py, silu_and_mul_masked_post_quant_fwd).
 void deepgemm_flow(Chain& chain) {
+  constexpr std::int64_t kFewExperts = 4, kTokensOfFew = 64, kTokens = 128;
+  constexpr std::int64_t kColumns = 512;  // of a CTA
   const RankWork& work = chain.work();
+  const auto local = static_cast<std::int64_t>(work.rows.size());
   chain.gate();
   chain.sort_by_counting();
   chain.stream(StreamKind::permute, work.total(), work.hidden);
   chain.quantise(work.total(), work.hidden);
+  chain.start_idle((work.width + kColumns - 1) / kColumns * local *
+                   (local < kFewExperts ? kTokensOfFew : kTokens));
   chain.products(chain.activation(), work.total(), work.type, false, true);
   chain.stream(StreamKind::copy, work.total(), work.hidden);
   chain.finalise(work.total());
@@ -245,9 +261,11 @@ void deepgemm_flow(Chain& chain) {
 
 /// TensorRT-LLM's generated kernels, also in FlashInfer: the first product gathers its rows and
 /// activates what it stores; with 1x128 scales a kernel of its own does, over the rows of all
-/// tokens, whoever holds their experts (trtllmGenKernels/blockScaleMoe).
+/// tokens, whoever holds their experts (trtllmGenKernels/blockScaleMoe); so does the host when it
+/// chooses tiles (as above, runner.h, computeSelectedTileN).
 void trtllm_gen_flow(Chain& chain) {
   const RankWork& work = chain.work();
+  chain.plan_for_all_ranks();
   if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
   chain.gate();
   if (work.tokens > kRoutedAtOnce) chain.sort(2);
@@ -272,11 +290,13 @@ void triton_flow(Chain& chain) {
   chain.finalise(all);
 }
 
-/// sglang after DeepEP's normal dispatch: rows scattered into contiguous groups
-/// (sglang, layers/moe/ep_moe).
+/// sglang after DeepEP's normal dispatch: rows scattered into contiguous groups, each token read
+/// whether the rank has its experts or not (sglang, layers/moe/ep_moe/kernels.py, ep_scatter); the
+/// harness hands a rank all ranks' tokens (collector/sglang/collect_wideep_deepep_moe.py).
 void deepep_context_flow(Chain& chain) {
   const RankWork& work = chain.work();
-  chain.stream(StreamKind::permute, work.total(), work.hidden, work.type, work.type);
+  const std::int64_t moved = (work.tokens + work.total()) / 2;  // of equal bytes, in and out
+  chain.stream(StreamKind::permute, moved, work.hidden, work.type, work.type);
   chain.products(chain.activation(), work.total(), DataType::bf16, true, false);
   chain.finalise(work.total());
 }

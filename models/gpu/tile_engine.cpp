@@ -19,7 +19,7 @@ constexpr std::int64_t kFraction =
 constexpr double kSteadyTolerance = 0.004;  ///< Of time.
 /// Of a launch of many waves, windows take this part each, so that what one wave differs from the
 /// next by averages out, but no more waves than the second number.
-constexpr std::int64_t kWindowsOfLaunch = 16, kMostWatched = 12;
+constexpr std::int64_t kWindowsOfLaunch = 8, kMostWatched = 16;
 constexpr double kSteadyTraffic = 0.1;  ///< Of what HBM can move, in boxes, meanwhile.
 /// Standard error that the time of the skipped waves may have, of the launch's time.
 constexpr double kSkippingError = 0.003;

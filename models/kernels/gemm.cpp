@@ -241,6 +241,7 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
   const double b_bytes = core::weight_bits(gemm.type) / 8.0;
   for (const TileShape& tile : implementation.tiles) {
     if (gemm.m < tile.rows_from || (tile.rows_to > 0 && gemm.m > tile.rows_to)) continue;
+    if (!tile.types.empty() && !tile.types.contains(gemm.type)) continue;
     const double step_k = tile.k_bytes / a_bytes;
     const double stage = tile.m * step_k * a_bytes + tile.n * step_k * b_bytes;
     const auto smem = static_cast<double>(device.sm.shared_memory_per_cta.value());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "models/kernels/gemm_kernel.hpp"
 #include "models/kernels/tile_choice.hpp"
@@ -23,6 +24,13 @@ std::int64_t alignment(const Implementation& implementation) {
 
 /// Pairs of TMA descriptors that a group has: of operands, and of their scales.
 int descriptor_pairs(core::DataType type) { return core::activation_scale_bytes(type) > 0 ? 2 : 1; }
+
+/// Rows of a group that the host plans for. Requires: a group.
+std::int64_t planned_rows(const GroupedGemm& g) {
+  if (g.planned_rows > 0) return g.planned_rows;
+  return divide_up(std::accumulate(g.sizes.begin(), g.sizes.end(), std::int64_t{0}),
+                   static_cast<std::int64_t>(g.sizes.size()));
+}
 
 /// A product of the group's shape, for what depends on types alone.
 workload::Gemm product(const GroupedGemm& g, std::int64_t size) {
@@ -61,14 +69,20 @@ class GroupedGemmKernel : public GemmKernel {
 
   [[nodiscard]] TilePlace place(const Cta& cta, std::int64_t tile) const override;
   [[nodiscard]] const Group& group_of(std::int64_t tile) const;
+  /// Of a tile's row in its group and column of B, in tiles.
   [[nodiscard]] TilePlace at(const Group& group, std::int64_t row, std::int64_t column) const;
+  /// Rows of A that a cluster's tiles cover.
+  [[nodiscard]] std::int64_t band_rows() const {
+    return static_cast<std::int64_t>(tile_.m) * cluster_rows();
+  }
   void lay_out(const Implementation& implementation, const std::vector<int>& gpc_sizes);
   void describe_groups();
   void describe_switches(const std::vector<int>& gpc_sizes);
 
   GroupedGemm grouped_;
   Residency residency_;
-  std::int64_t columns_ = 1;
+  std::int64_t tile_columns_ = 1;
+  std::int64_t columns_ = 1;  ///< Of clusters.
   std::vector<Group> groups_;
 };
 
@@ -79,7 +93,8 @@ GroupedGemmKernel::GroupedGemmKernel(const GroupedGemm& grouped, const device::D
     : GemmKernel(product(grouped, 1), device, implementation, configuration),
       grouped_(grouped),
       residency_(residency) {
-  columns_ = divide_up(grouped.n, tile_.n);
+  tile_columns_ = divide_up(grouped.n, tile_.n);
+  columns_ = divide_up(tile_columns_, cluster_columns());
   switch_cycles_ = std::llround(parameter_or(implementation, "group_switch", 0) *
                                 descriptor_pairs(grouped.type));
   walk_cycles_ = std::llround(parameter_or(implementation, "group_walk", 0));
@@ -103,11 +118,11 @@ void GroupedGemmKernel::lay_out(const Implementation& implementation,
     group.first_tile = tiles;
     group.first_row = rows;
     group.m = rows_vary ? divide_up(size, pad) * pad : grouped_.fixed;
-    group.bands = divide_up(group.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster);
+    group.bands = divide_up(group.m, band_rows());
     group.raster = raster_group(gpc_sizes, group.bands);
     group.steps = divide_up(rows_vary ? grouped_.fixed : size, step_k_);
     tiles += group.bands * columns_;
-    rows += group.bands * tile_.cluster;
+    rows += group.bands * cluster_rows();
     groups_.push_back(group);
   }
   plan_.tiles = tiles;
@@ -125,9 +140,9 @@ void GroupedGemmKernel::describe_groups() {
     c_total += m * static_cast<double>(grouped_.n) * c_bytes_;
     steps += depth * static_cast<double>(g.bands * columns_);
     rows += m;
-    tile_rows += static_cast<double>(g.bands * tile_.cluster);
+    tile_rows += static_cast<double>(g.bands * cluster_rows());
     const double visits = static_cast<double>(divide_up(g.bands, g.raster));
-    const double raster_rows = std::min(static_cast<double>(g.raster * tile_.m * tile_.cluster), m);
+    const double raster_rows = std::min(static_cast<double>(g.raster * band_rows()), m);
     plan_.reread_bytes += (visits - 1) * b;
     plan_.reuse_distance = std::max(plan_.reuse_distance, b + raster_rows * depth * a_step_bytes_);
     plan_.longest_steps = std::max(plan_.longest_steps, depth);
@@ -137,17 +152,17 @@ void GroupedGemmKernel::describe_groups() {
     const Group& typical = groups_[groups_.size() / 2];
     plan_.shared_rows = typical.raster;
     plan_.shared_tiles = typical.bands * columns_;
-    plan_.shared_row_bytes = static_cast<double>(std::min<std::int64_t>(
-                                 typical.m, static_cast<std::int64_t>(tile_.m) * tile_.cluster)) *
-                             a_step_bytes_;
+    plan_.shared_row_bytes =
+        static_cast<double>(std::min<std::int64_t>(typical.m, band_rows())) * a_step_bytes_;
     plan_.shared_column_bytes =
-        static_cast<double>(std::min<std::int64_t>(grouped_.n, tile_.n)) * b_step_bytes_;
+        static_cast<double>(std::min<std::int64_t>(grouped_.n, tile_.n * cluster_columns())) *
+        b_step_bytes_;
   }
   plan_.steps = steps / tiles;
   if (plan_.longest_steps <= plan_.steps) plan_.longest_steps = 0;
   if (plan_.steps >= kLongTile) plan_.steady_waves = 1;
   describe_tiles(rows / std::max(1.0, tile_rows),
-                 static_cast<double>(grouped_.n) / static_cast<double>(columns_), steps);
+                 static_cast<double>(grouped_.n) / static_cast<double>(tile_columns_), steps);
   plan_.read_bytes = a_total + b_total + (accumulate_ ? c_total : 0);
   plan_.warm_bytes = (residency_.activations ? a_total : 0) + (residency_.weights ? b_total : 0);
   plan_.write_bytes = c_total;
@@ -191,12 +206,14 @@ TilePlace GroupedGemmKernel::place(const Cta& cta, std::int64_t tile) const {
   const std::int64_t first_band = tile / (group.raster * columns_) * group.raster;
   const std::int64_t bands = std::min(group.raster, group.bands - first_band);
   tile -= first_band * columns_;
-  return at(group, (first_band + tile % bands) * tile_.cluster + cta.rank, tile / bands);
+  const bool above = tile_.side == ClusterSide::rows;
+  return at(group, (first_band + tile % bands) * cluster_rows() + (above ? cta.rank : 0),
+            tile / bands * cluster_columns() + (above ? 0 : cta.rank));
 }
 
 TilePlace GroupedGemmKernel::at(const Group& group, std::int64_t row, std::int64_t column) const {
   return {.a_row = group.first_row + row,
-          .b_row = group.index * columns_ + column,
+          .b_row = group.index * columns_ * cluster_columns() + column,
           .c_row = group.first_row + row,
           .c_column = column,
           .rows = std::clamp<std::int64_t>(group.m - row * tile_.m, 0, tile_.m),
@@ -209,20 +226,21 @@ TilePlace GroupedGemmKernel::at(const Group& group, std::int64_t row, std::int64
 std::vector<WarmBox> GroupedGemmKernel::warm_boxes() const {
   std::vector<WarmBox> boxes;
   for (const Group& g : groups_) {
-    const std::int64_t rows = g.bands * tile_.cluster;
+    const std::int64_t rows = g.bands * cluster_rows();
     if (residency_.outputs)
       for (std::int64_t row = 0; row < rows; ++row)
-        for (std::int64_t column = 0; column < columns_; ++column)
-          boxes.push_back({c_box(at(g, row, column), -1), true});
+        for (std::int64_t column = 0; column < tile_columns_; ++column)
+          boxes.push_back({c_box(at(g, row, column), false), true});
     if (residency_.weights)
-      for (std::int64_t column = 0; column < columns_; ++column)
+      for (std::int64_t column = 0; column < tile_columns_; ++column)
         for (std::int64_t step = 0; step < g.steps; ++step)
-          for (int slice = 0; slice < tile_.cluster; ++slice)
+          for (int slice = 0; slice < cluster_rows(); ++slice)
             boxes.push_back({b_box(at(g, 0, column), step, slice), false});
     if (residency_.activations)
       for (std::int64_t row = 0; row < rows; ++row)
         for (std::int64_t step = 0; step < g.steps; ++step)
-          boxes.push_back({a_box(at(g, row, 0), step, 0), false});
+          for (int slice = 0; slice < cluster_columns(); ++slice)
+            boxes.push_back({a_box(at(g, row, 0), step, slice), false});
   }
   std::erase_if(boxes, [](const WarmBox& warm) { return warm.box.bytes == 0; });
   return boxes;
@@ -237,14 +255,9 @@ std::vector<GemmConfiguration> grouped_gemm_configurations(const GroupedGemm& gr
   const auto groups = static_cast<std::int64_t>(grouped.sizes.size());
   const std::int64_t largest =
       groups == 0 ? 0 : *std::max_element(grouped.sizes.begin(), grouped.sizes.end());
-  // The host knows the sum of the sizes, not the sizes.
-  const bool counts_waves = implementation.choice != TileChoice::fastest && groups > 0;
-  const std::int64_t expected =
-      counts_waves
-          ? divide_up(std::accumulate(grouped.sizes.begin(), grouped.sizes.end(), std::int64_t{0}),
-                      groups)
-          : largest;
-  const workload::Gemm typical = product(grouped, expected);
+  // The host does not know the sizes.
+  const bool plans = implementation.choice != TileChoice::fastest && groups > 0;
+  const workload::Gemm typical = product(grouped, plans ? planned_rows(grouped) : largest);
   std::vector<GemmConfiguration> configurations =
       gemm_configurations(typical, device, implementation);
   // A tile of a contiguous layout must not straddle two groups.
@@ -261,9 +274,7 @@ std::vector<GemmConfiguration> grouped_gemm_configurations(const GroupedGemm& gr
            (contiguous && alignment(implementation) % c.tile.m != 0 &&
             alignment(implementation) > 1);
   });
-  if (counts_waves && !configurations.empty())
-    return {choose_tile(typical, groups, sms, implementation, configurations)};
-  return configurations;
+  return choose_tiles(typical, groups, sms, implementation, std::move(configurations));
 }
 
 std::unique_ptr<TileKernel> make_grouped_gemm(const GroupedGemm& grouped,

@@ -57,6 +57,7 @@ enum class TileChoice {
                  ///< 2025).
   paired_waves,  ///< One wave, or pairs of tiles, then as fewest_waves (DeepGEMM of 2026 on
                  ///< Blackwell).
+  near_planned,  ///< The fastest of those whose rows are about what the host plans for.
 };
 
 /// Which two tiles a library that counts waves gives to a cluster of two, to share an operand.
@@ -147,7 +148,8 @@ struct TileShape {
   int rows_to = 0;    ///< up to these; 0: any.
   int head_from = 0;  ///< Attention: width of a head of queries for which the library takes it,
   int head_to = 0;    ///< up to this one; 0: any.
-  int element_bits = 0;  ///< Of queries, for which it does; 0: any.
+  int element_bits = 0;            ///< Of queries, for which it does; 0: any.
+  std::set<core::DataType> types;  ///< Of products, for which it does; empty: any.
   TileMask mask = TileMask::any;
   int spilled = 0;          ///< Registers of a thread that it keeps in memory.
   int chunks = 1;           ///< Pieces in which operands of a step arrive, each behind a barrier.

@@ -49,7 +49,8 @@ const std::vector<std::pair<std::string, Combination>> kCombinations = {
 const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest},
     {"fewest_waves", TileChoice::fewest_waves},
-    {"paired_waves", TileChoice::paired_waves}};
+    {"paired_waves", TileChoice::paired_waves},
+    {"near_planned", TileChoice::near_planned}};
 const std::vector<std::pair<std::string, Pairing>> kPairings = {{"columns", Pairing::columns},
                                                                 {"longer", Pairing::longer}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
@@ -95,6 +96,7 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.head_from = static_cast<int>(node.integer_or("head_from", 0, 1 << 20, 0));
   tile.head_to = static_cast<int>(node.integer_or("head_to", 0, 1 << 20, 0));
   tile.element_bits = static_cast<int>(node.integer_or("element_bits", 0, 32, 0));
+  if (node.has("types")) tile.types = read_types(node.at("types"));
   if (node.has("mask")) tile.mask = node.choice("mask", kTileMasks);
   tile.chunks = static_cast<int>(node.integer_or("chunks", 1, 64, 1));
   tile.spilled = static_cast<int>(node.integer_or("spilled", 0, 1024, 0));

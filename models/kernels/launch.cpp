@@ -26,11 +26,9 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
   std::vector<std::unique_ptr<TileKernel>> launches;
   const int sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), 0);
   if (const auto* gemm = std::get_if<workload::Gemm>(&op)) {
-    std::vector<GemmConfiguration> configurations =
-        gemm_configurations(*gemm, device, implementation);
-    if (implementation.choice != TileChoice::fastest && !configurations.empty())
-      configurations = {choose_tile(*gemm, gemm->batch, sms, implementation, configurations)};
-    for (const GemmConfiguration& configuration : configurations)
+    for (const GemmConfiguration& configuration :
+         choose_tiles(*gemm, gemm->batch, sms, implementation,
+                      gemm_configurations(*gemm, device, implementation)))
       launches.push_back(
           make_gemm(*gemm, device, implementation, configuration, residency, gpc_sizes));
   }

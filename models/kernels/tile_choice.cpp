@@ -1,6 +1,7 @@
 #include "models/kernels/tile_choice.hpp"
 
 #include <algorithm>
+#include <set>
 #include <tuple>
 
 namespace tessera::kernels {
@@ -95,14 +96,40 @@ GemmConfiguration paired_waves(const Gemm& gemm, std::int64_t products, int sms,
   return best;
 }
 
+/// Of the heights of tiles, the first that holds the planned rows (else the highest), the one below
+/// it and the two above.
+std::vector<GemmConfiguration> near_planned(const Gemm& gemm,
+                                            const std::vector<GemmConfiguration>& configurations) {
+  std::set<int> heights;
+  for (const GemmConfiguration& each : configurations) heights.insert(each.tile.m);
+  auto middle = std::find_if(heights.begin(), heights.end(), [&](int m) { return m >= gemm.m; });
+  if (middle == heights.end()) --middle;
+  const auto lowest = middle == heights.begin() ? middle : std::prev(middle);
+  auto highest = middle;
+  for (int i = 0; i < 2 && std::next(highest) != heights.end(); ++i) ++highest;
+  std::vector<GemmConfiguration> near;
+  for (const GemmConfiguration& each : configurations)
+    if (each.tile.m >= *lowest && each.tile.m <= *highest) near.push_back(each);
+  return near;
+}
+
 }  // namespace
 
-GemmConfiguration choose_tile(const Gemm& gemm, std::int64_t products, int sms,
-                              const Implementation& implementation,
-                              const std::vector<GemmConfiguration>& configurations) {
-  if (implementation.choice == TileChoice::paired_waves)
-    return paired_waves(gemm, products, sms, configurations);
-  return fewest_waves(gemm, products, sms, implementation, configurations);
+std::vector<GemmConfiguration> choose_tiles(const Gemm& gemm, std::int64_t products, int sms,
+                                            const Implementation& implementation,
+                                            std::vector<GemmConfiguration> configurations) {
+  if (configurations.empty()) return configurations;
+  switch (implementation.choice) {
+    case TileChoice::fastest:
+      break;
+    case TileChoice::fewest_waves:
+      return {fewest_waves(gemm, products, sms, implementation, configurations)};
+    case TileChoice::paired_waves:
+      return {paired_waves(gemm, products, sms, configurations)};
+    case TileChoice::near_planned:
+      return near_planned(gemm, configurations);
+  }
+  return configurations;
 }
 
 }  // namespace tessera::kernels

@@ -12,12 +12,13 @@
 namespace tessera::kernels {
 
 /// Of `configurations`, those of `implementation` for `products` products like `gemm`, the one that
-/// it launches on `sms` SMs, its tiles paired in clusters of two where the library pairs them.
-/// Requires: at least one configuration, and a choice that is not `fastest`.
+/// it launches on `sms` SMs, its tiles paired in clusters of two where the library pairs them; of a
+/// library that times its candidates, all that it times.
 /// Source: DeepGEMM, csrc/jit_kernels/heuristics/common.hpp of 2025 and sm100.hpp of 2026;
-/// TensorRT-LLM 1.3, cpp/include/tensorrt_llm/deep_gemm/jit_utils.cuh.
-GemmConfiguration choose_tile(const workload::Gemm& gemm, std::int64_t products, int sms,
-                              const Implementation& implementation,
-                              const std::vector<GemmConfiguration>& configurations);
+/// TensorRT-LLM 1.3, cpp/include/tensorrt_llm/deep_gemm/jit_utils.cuh; FlashInfer 0.6,
+/// csrc/trtllm_fused_moe_kernel_launcher.cu, computeSelectedTileN.
+std::vector<GemmConfiguration> choose_tiles(const workload::Gemm& gemm, std::int64_t products,
+                                            int sms, const Implementation& implementation,
+                                            std::vector<GemmConfiguration> configurations);
 
 }  // namespace tessera::kernels

@@ -186,11 +186,12 @@ std::string describe(const Operator& op) {
           },
           [](const GroupedGemm& g) {
             return fmt::format(
-                "grouped_gemm {} {} n{} {}{} {} -> {}{}{}{}",
+                "grouped_gemm {} {} n{} {}{} {} -> {}{}{}{}{}",
                 g.varying == GroupedGemm::Varying::rows ? "m" : "k", describe_sizes(g.sizes), g.n,
                 g.varying == GroupedGemm::Varying::rows ? "k" : "m", g.fixed, name(g.type),
                 g.accumulate ? "+=" : "", name(g.output),
-                g.both_operands_row_scaled ? " row_scaled" : "", g.masked ? " masked" : "");
+                g.both_operands_row_scaled ? " row_scaled" : "", g.masked ? " masked" : "",
+                g.planned_rows == 0 ? "" : fmt::format(" planned {}", g.planned_rows));
           },
           [](const Attention& a) {
             return fmt::format("attention{} {}x{}/{} heads {}/{} dims {}/{}{}{} {} cache {}",

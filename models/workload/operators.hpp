@@ -46,6 +46,8 @@ struct GroupedGemm {
   bool accumulate = false;
   bool both_operands_row_scaled = false;
   bool masked = false;  ///< Groups padded to a common capacity and masked; contiguous otherwise.
+  /// Rows of a group that the host plans for, who does not know how tokens are routed; 0: the mean.
+  std::int64_t planned_rows = 0;
   friend auto operator<=>(const GroupedGemm&, const GroupedGemm&) = default;
 };
 

@@ -128,6 +128,24 @@ TEST_CASE("libraries quantise what they gather in kernels of their own, or not",
         count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
 }
 
+TEST_CASE("what DeepGEMM's experts activate is started for tokens that they lack", "[calibrate]") {
+  const auto rows =
+      all_of<workload::Stream>(moe_call("deepgemm", "fp8_block", "balanced", "b200_sxm"));
+  const auto activation = std::find_if(
+      rows.begin(), rows.end(),
+      [](const workload::Stream& stream) { return stream.kind == workload::StreamKind::swiglu; });
+  REQUIRE(activation != rows.end());
+  CHECK(activation->padding_rows == 2 * 128 * 32);  // 1,024 columns, 128 tokens, 32 experts
+  CHECK(rows.front().padding_rows == 0);
+}
+
+TEST_CASE("generated kernels are chosen for the rows of all ranks' tokens", "[calibrate]") {
+  const MeasuredCall call = moe_call("moe_torch_flow", "nvfp4", "balanced", "b200_sxm");
+  CHECK(products(call).front().planned_rows == 256);  // 1,024 x 8 over 32 experts of 256
+  CHECK(products(call).front().sizes.front() == 32);
+  CHECK(products(moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced"))[0].planned_rows == 0);
+}
+
 TEST_CASE("a probe's row times its GEMM alone, in the state of L2 that it names", "[measured]") {
   const MeasuredCall cycled = gemm_call("tessera_probes", "bfloat16", "cycled", "6");
   REQUIRE(cycled.kernels.size() == 1);

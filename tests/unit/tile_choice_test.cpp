@@ -18,7 +18,10 @@ TileShape chosen(std::int64_t m, std::int64_t n, Pairing pairing = Pairing::none
   implementation.choice = TileChoice::fewest_waves;
   implementation.pairing = pairing;
   implementation.pairing_rows = pairing_rows;
-  return choose_tile({.m = m, .n = n, .k = 1024}, products, 132, implementation, tiles()).tile;
+  const auto launched =
+      choose_tiles({.m = m, .n = n, .k = 1024}, products, 132, implementation, tiles());
+  REQUIRE(launched.size() == 1);
+  return launched.front().tile;
 }
 
 }  // namespace
@@ -59,7 +62,7 @@ TEST_CASE("pairs come before fewer waves, unless one wave is enough", "[tile_cho
   for (const int n : {32, 64, 128, 256}) all.push_back({{.m = 128, .n = n}, 1});
   for (const int m : {64, 128, 256}) all.push_back({{.m = m, .n = 128, .swapped = true}, 1});
   const auto taken = [&](std::int64_t m, std::int64_t n) {
-    return choose_tile({.m = m, .n = n, .k = 1024}, 1, 148, implementation, all).tile;
+    return choose_tiles({.m = m, .n = n, .k = 1024}, 1, 148, implementation, all).front().tile;
   };
   CHECK(taken(4096, 4096).cluster == 2);
   // 33 tile rows do not pair up; 32 tile columns of the product computed transposed do.
@@ -68,6 +71,25 @@ TEST_CASE("pairs come before fewer waves, unless one wave is enough", "[tile_cho
   // 128 tiles of 128 x 32 would fill one wave better than 32 pairs of 64 x 128.
   const TileShape few = taken(128, 4096);
   CHECK((few.cluster == 2 && few.swapped && few.m == 64));
+}
+
+TEST_CASE("tiles about the rows that the host plans for are timed", "[tile_choice]") {
+  Implementation implementation;
+  std::vector<GemmConfiguration> all;
+  for (const int m : {8, 16, 32, 64, 128, 256}) all.push_back({{.m = m, .n = 128}, 1});
+  const auto heights = [&](TileChoice choice, std::int64_t planned) {
+    implementation.choice = choice;
+    std::vector<int> found;
+    for (const auto& each :
+         choose_tiles({.m = planned, .n = 4096, .k = 1024}, 8, 148, implementation, all))
+      found.push_back(each.tile.m);
+    return found;
+  };
+  CHECK(heights(TileChoice::near_planned, 17) == std::vector{16, 32, 64, 128});
+  CHECK(heights(TileChoice::near_planned, 16) == std::vector{8, 16, 32, 64});
+  CHECK(heights(TileChoice::near_planned, 1) == std::vector{8, 16, 32});
+  CHECK(heights(TileChoice::near_planned, 5000) == std::vector{128, 256});
+  CHECK(heights(TileChoice::fastest, 17).size() == all.size());
 }
 
 }  // namespace tessera::kernels
