@@ -7,13 +7,13 @@
 #include "models/kernels/implementation.hpp"
 #include "models/workload/operators.hpp"
 
-/// Which tile a library takes that does not time its candidates: rules of released code, so that a
-/// product runs as it would, well or badly chosen.
+/// Which tiles a library considers: rules of released code, so that a product runs as it would,
+/// well or badly chosen.
 namespace tessera::kernels {
 
 /// Of `configurations`, those of `implementation` for `products` products like `gemm`, the one that
-/// it launches on `sms` SMs, its tiles paired in clusters of two where the library pairs them; of a
-/// library that times its candidates, all that it times.
+/// it launches on `sms` SMs, its tiles paired in clusters of two where the library pairs them; or,
+/// where it times candidates, all that it times.
 /// Source: DeepGEMM, csrc/jit_kernels/heuristics/common.hpp of 2025 and sm100.hpp of 2026;
 /// TensorRT-LLM 1.3, cpp/include/tensorrt_llm/deep_gemm/jit_utils.cuh; FlashInfer 0.6,
 /// csrc/trtllm_fused_moe_kernel_launcher.cu, computeSelectedTileN.
