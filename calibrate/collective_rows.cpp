@@ -229,6 +229,7 @@ std::vector<CollectiveRow> collective_rows(const CsvTable& table, const std::str
   for (std::size_t row = 0; row < table.size(); ++row) {
     CollectiveRow base{};
     base.gpu = std::string{table.text(row, "gpu")};
+    base.shape = shape_key(table, row);
     base.half = half(table, row);
     base.line = row;
     base.nodes = std::max(1, integer(table, row, "nodes"));

@@ -198,10 +198,10 @@ void fit_stage(const Stage& stage, const std::vector<CollectiveRow>& all,
   }
 }
 
-/// Rows that took part in a fit lie closer to it than others will: by sqrt(n - k), others sqrt(n +
-/// k).
-double widening(std::size_t rows, std::size_t parameters) {
-  const double n = static_cast<double>(rows), k = static_cast<double>(parameters);
+/// Shapes that took part in a fit lie closer to it than others will: by sqrt(n - k), others sqrt(n
+/// + k). Rows of one shape in two types or on two GPUs of a generation err alike and count once.
+double widening(std::size_t shapes, std::size_t parameters) {
+  const double n = static_cast<double>(shapes), k = static_cast<double>(parameters);
   return std::sqrt((n + k) / std::max(1.0, n - k));
 }
 
@@ -247,25 +247,28 @@ void set_spread(const std::vector<CollectiveRow>& rows, MeasuredClusters& cluste
   const std::vector<PredictedTime> predicted = predict(rows, clusters, result.parameters);
   for (const Spread& spread : spreads()) {
     std::vector<double> sizes;
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      if (rows[i].half == Half::fit && spread.belongs(rows[i], predicted[i].by_nccl))
-        sizes.push_back(std::abs(std::log(predicted[i].microseconds / rows[i].measured_us)));
+    std::set<std::string> shapes;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].half != Half::fit || !spread.belongs(rows[i], predicted[i].by_nccl)) continue;
+      sizes.push_back(std::abs(std::log(predicted[i].microseconds / rows[i].measured_us)));
+      shapes.insert(rows[i].shape);
+    }
     if (sizes.empty()) continue;
     const auto fitted = std::count_if(
         result.fit.parameters.begin(), result.fit.parameters.end(), [&](const auto& parameter) {
           return std::any_of(spread.stems.begin(), spread.stems.end(),
                              [&](const auto& stem) { return parameter.first.starts_with(stem); });
         });
-    const double width =
-        std::expm1(quantile(sizes, 0.9) * widening(sizes.size(), static_cast<std::size_t>(fitted)));
+    const double width = std::expm1(quantile(sizes, 0.9) *
+                                    widening(shapes.size(), static_cast<std::size_t>(fitted)));
     const std::string name = "spread." + spread.name;
     field(name).of(result.parameters) = width;
-    result.fit.parameters[name] = {
-        .value = width,
-        .standard_error = 0,
-        .grade = core::Grade::fitted,
-        .unit = "1",
-        .source = fmt::format("p90 of residuals, {} rows", sizes.size())};
+    result.fit.parameters[name] = {.value = width,
+                                   .standard_error = 0,
+                                   .grade = core::Grade::fitted,
+                                   .unit = "1",
+                                   .source = fmt::format("p90 of residuals, {} rows of {} shapes",
+                                                         sizes.size(), shapes.size())};
   }
 }
 

@@ -166,14 +166,18 @@ std::string CsvTable::to_text() const {
   return text;
 }
 
-Half half(const CsvTable& table, std::size_t row) {
+std::string shape_key(const CsvTable& table, std::size_t row) {
   const std::string_view op = table.text(row, "op");
   std::string key{op.empty() ? std::string_view{"-"} : op};
   for (const char* column : kShapeColumns) {
     const std::string_view field = table.text(row, column);
     if (!field.empty()) key += fmt::format("|{}={}", column, field);
   }
-  const std::string digest = core::sha256(key);
+  return key;
+}
+
+Half half(const CsvTable& table, std::size_t row) {
+  const std::string digest = core::sha256(shape_key(table, row));
   return std::stoul(digest.substr(0, 8), nullptr, 16) % 2 == 1 ? Half::test : Half::fit;
 }
 

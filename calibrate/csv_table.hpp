@@ -42,8 +42,11 @@ class CsvTable {
 /// One line of a CSV file, quoted where RFC 4180 asks for it, with its line end.
 [[nodiscard]] std::string csv_record(const std::vector<std::string>& fields);
 
-/// Which half of the measurements a row is on: a hash of its op and shape alone, so that a shape is
-/// on one side on every GPU and framework. One half is fitted, the other quoted.
+/// A row's op and shape alone: one and the same on every GPU, in every framework and type.
+[[nodiscard]] std::string shape_key(const CsvTable& table, std::size_t row);
+
+/// Which half of the measurements a row is on, by a hash of its shape. One half is fitted, the
+/// other quoted.
 enum class Half { fit, test };
 [[nodiscard]] Half half(const CsvTable& table, std::size_t row);
 

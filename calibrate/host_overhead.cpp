@@ -99,6 +99,16 @@ const HostOverhead& overhead_of(const HostOverheads& overheads, const std::strin
   refuse_row(fmt::format("no host overhead was fitted for {}", framework));
 }
 
+HostOverhead unmeasured_overhead(const HostOverheads& overheads) {
+  std::vector<double> milliseconds, spreads;
+  for (const auto& [name, overhead] : overheads) {
+    if (!name.starts_with("any ")) continue;
+    milliseconds.push_back(overhead.milliseconds);
+    spreads.push_back(overhead.spread);
+  }
+  return {.milliseconds = quantile(milliseconds, 0.5), .spread = quantile(spreads, 0.5)};
+}
+
 std::string overhead_text(const HostOverheads& overheads) {
   std::string text =
       "# Host time of one iteration by framework version, fitted to the fit half of "

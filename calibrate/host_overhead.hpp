@@ -44,6 +44,10 @@ using HostOverheads = std::map<std::string, HostOverhead>;
                                               const std::string& framework,
                                               const std::string& version);
 
+/// Of an engine that nobody measured: the middle of the frameworks, over all rows of each, value by
+/// value.
+[[nodiscard]] HostOverhead unmeasured_overhead(const HostOverheads& overheads);
+
 /// The text of calibrate/fits/host_overhead.yaml, and what it says.
 [[nodiscard]] std::string overhead_text(const HostOverheads& overheads);
 [[nodiscard]] HostOverheads load_host_overheads(const std::string& folder);

@@ -117,6 +117,13 @@ class Chain {
     const auto local = static_cast<std::int64_t>(work_.rows.size());
     planned_rows_ = (work_.tokens * work_.top_k + local - 1) / local;
   }
+  /// From here on products walk over a layout of so many rows, blocks of `block` each. Those that
+  /// no expert fills are not multiplied, but loaded, which takes about as long: they count as a
+  /// group.
+  void lay_out(std::int64_t rows, std::int64_t block) {
+    for (const std::int64_t each : work_.rows) rows -= (each + block - 1) / block * block;
+    if (rows > 0) work_.rows.push_back(rows);
+  }
   /// From here on row kernels start so many CTAs that find no row of theirs.
   void start_idle(std::int64_t ctas) { padding_rows_ = ctas; }
   void gate() {
@@ -259,6 +266,25 @@ void deepgemm_flow(Chain& chain) {
   chain.finalise(work.total());
 }
 
+/// vLLM with DeepGEMM's contiguous kernels: tokens are quantised once and scattered into a layout
+/// that is long enough for any choice of experts, over all of which the activation runs (vLLM,
+/// fused_moe/deep_gemm_utils.py, compute_aligned_M, and deep_gemm_moe.py; DeepGEMM,
+/// scheduler.cuh, is_computation_valid).
+void deepgemm_contiguous_flow(Chain& chain) {
+  constexpr std::int64_t kBlock = 128;
+  const RankWork work = chain.work();
+  const auto local = static_cast<std::int64_t>(work.rows.size());
+  const std::int64_t most = work.tokens * work.top_k + local * (kBlock - 1);
+  const std::int64_t rows = (most + kBlock - 1) / kBlock * kBlock;
+  chain.gate();
+  chain.quantise(work.tokens, work.hidden);
+  chain.sort(2);
+  chain.stream(StreamKind::permute, work.total(), work.hidden, work.type, work.type);
+  chain.lay_out(rows, kBlock);
+  chain.products(chain.activation(), rows, work.type, false, false);
+  chain.finalise(work.total());
+}
+
 /// TensorRT-LLM's generated kernels, also in FlashInfer: the first product gathers its rows and
 /// activates what it stores; with 1x128 scales a kernel of its own does, over the rows of all
 /// tokens, whoever holds their experts (trtllmGenKernels/blockScaleMoe); so does the host when it
@@ -311,6 +337,7 @@ MeasuredCall call_of(const RankWork& work, const device::DeviceSpec& device, con
       {"cutlass", cutlass_flow},
       {"block", block_flow},
       {"deepgemm", deepgemm_flow},
+      {"deepgemm_contiguous", deepgemm_contiguous_flow},
       {"trtllm_gen", trtllm_gen_flow},
       {"triton", triton_flow},
       {"marlin", triton_flow},

@@ -13,6 +13,7 @@ namespace {
 
 /// What rows call a version that nobody stated.
 constexpr const char* kUnstated = "unstated";
+constexpr std::int64_t kMostGpus = 1'000'000, kMostDrafts = 16;
 
 core::DataType named(const core::ConfigNode& node, const char* key, const std::string& name) {
   if (const auto type = core::parse_data_type(name)) return *type;
@@ -46,6 +47,15 @@ bool matches(const std::string& wanted, const std::string& found) {
   return wanted.empty() || wanted == found;
 }
 
+/// Versions for which a row holds; none: all.
+std::vector<std::string> versions_of(const core::ConfigNode& node) {
+  return node.has("versions") ? node.texts("versions") : std::vector<std::string>{};
+}
+
+bool is_one_of(const std::string& version, const std::vector<std::string>& versions) {
+  return versions.empty() || std::find(versions.begin(), versions.end(), version) != versions.end();
+}
+
 std::optional<bool> said(const core::ConfigNode& node, const char* key) {
   return node.has(key) ? std::optional{node.boolean(key)} : std::nullopt;
 }
@@ -59,19 +69,18 @@ void take(std::optional<T>& field, const std::optional<T>& later) {
 
 ServedMap::Server ServedMap::read_server(const core::ConfigNode& node) {
   constexpr std::int64_t kMostTokens = 1'000'000;
-  Server server{
-      .framework = node.text("framework"),
-      .generation = node.text_or("generation", ""),
-      .architecture = node.text_or("architecture", ""),
-      .versions = node.has("versions") ? node.texts("versions") : std::vector<std::string>{},
-      .sum_normalises = said(node, "sum_normalises"),
-      .sum_casts = types_of(node, "sum_casts"),
-      .norm_casts = types_of(node, "norm_casts"),
-      .activation_casts = types_of(node, "activation_casts"),
-      .joint_qk_norm = said(node, "joint_qk_norm"),
-      .rotation_apart = said(node, "rotation_apart"),
-      .shared_beside_tokens = {},
-      .prefill_with_decode = said(node, "prefill_with_decode")};
+  Server server{.framework = node.text("framework"),
+                .generation = node.text_or("generation", ""),
+                .architecture = node.text_or("architecture", ""),
+                .versions = versions_of(node),
+                .sum_normalises = said(node, "sum_normalises"),
+                .sum_casts = types_of(node, "sum_casts"),
+                .norm_casts = types_of(node, "norm_casts"),
+                .activation_casts = types_of(node, "activation_casts"),
+                .joint_qk_norm = said(node, "joint_qk_norm"),
+                .rotation_apart = said(node, "rotation_apart"),
+                .shared_beside_tokens = {},
+                .prefill_with_decode = said(node, "prefill_with_decode")};
   if (node.has("shared_beside_tokens"))
     server.shared_beside_tokens = node.integer("shared_beside_tokens", 0, kMostTokens);
   return server;
@@ -109,10 +118,11 @@ ServedMap ServedMap::load() {
     std::vector<KernelRow> rows;
     for (const core::ConfigNode& node : root.list(key))
       rows.push_back({.framework = node.text("framework"),
-                      .version = node.text_or("version", ""),
                       .generation = node.text_or("generation", ""),
                       .type = node.text_or("type", ""),
+                      .versions = versions_of(node),
                       .replicas = node.boolean_or("replicas", false),
+                      .tensor_below = node.integer_or("tensor_below", 2, kMostGpus, 0),
                       .named = {node.text("as"), node.text("kernel")}});
     return rows;
   };
@@ -121,6 +131,11 @@ ServedMap ServedMap::load() {
   map.latent_attentions_ = kernels("latent_attentions");
   map.latent_prefills_ = kernels("latent_prefills");
   map.experts_ = kernels("experts");
+  for (const core::ConfigNode& node : root.list("speculations"))
+    map.drafts_.push_back({.framework = node.text("framework"),
+                           .replicas = node.boolean_or("replicas", false),
+                           .drafts = {.tokens = node.integer("tokens", 1, kMostDrafts),
+                                      .acceptance = node.number("acceptance", 0, 1)}});
   for (const core::ConfigNode& node : root.list("servers"))
     map.servers_.push_back(read_server(node));
   document.finish();
@@ -130,8 +145,9 @@ ServedMap ServedMap::load() {
 const NamedKernel& ServedMap::find(const std::vector<KernelRow>& rows, const Asking& asking,
                                    core::DataType type, const char* what) {
   for (const KernelRow& row : rows)
-    if (row.framework == asking.framework && matches(row.version, asking.version) &&
+    if (row.framework == asking.framework && is_one_of(asking.version, row.versions) &&
         matches(row.generation, asking.generation) && (!row.replicas || asking.replicas) &&
+        (row.tensor_below == 0 || asking.tensor < row.tensor_below) &&
         matches(row.type, std::string{core::to_string(type)}))
       return row.named;
   refuse_row(fmt::format("no {} is known of {} in {} on {}", what, asking.framework,
@@ -166,15 +182,18 @@ ServedMap::Server ServedMap::habits(const ServerQuestion& q) const {
   Server all;
   const std::string version = q.version.empty() ? kUnstated : q.version;
   for (const Server& row : servers_) {
-    const bool versioned =
-        row.versions.empty() ||
-        std::find(row.versions.begin(), row.versions.end(), version) != row.versions.end();
-    if (row.framework == q.framework && versioned &&
+    if (row.framework == q.framework && is_one_of(version, row.versions) &&
         matches(row.generation, device::to_string(q.generation)) &&
         matches(row.architecture, q.architecture))
       all.complete(row);
   }
   return all;
+}
+
+std::optional<ServedDrafts> ServedMap::drafts(const ServerQuestion& q) const {
+  for (const DraftRow& row : drafts_)
+    if (row.framework == q.framework && (!row.replicas || q.replicas)) return row.drafts;
+  return std::nullopt;
 }
 
 ServerKernels ServedMap::server(const ServerQuestion& q) const {
@@ -185,7 +204,8 @@ ServerKernels ServedMap::server(const ServerQuestion& q) const {
   const Asking asking{.framework = q.framework,
                       .version = q.version,
                       .generation = device::to_string(q.generation),
-                      .replicas = q.replicas};
+                      .replicas = q.replicas,
+                      .tensor = q.tensor};
   return {.name = q.version.empty() ? q.framework : q.framework + " " + q.version,
           .framework = q.framework,
           .attention = find(attentions_, asking, q.linear, "attention"),
@@ -199,7 +219,8 @@ ServerKernels ServedMap::server(const ServerQuestion& q) const {
                       .joint_qk_norm = *h.joint_qk_norm,
                       .rotation_apart = *h.rotation_apart,
                       .shared_beside_tokens = *h.shared_beside_tokens},
-          .prefill_with_decode = *h.prefill_with_decode};
+          .prefill_with_decode = *h.prefill_with_decode,
+          .drafts = drafts(q)};
 }
 
 }  // namespace tessera::calibrate

@@ -28,6 +28,12 @@ struct NamedKernel {
   std::string kernel;
 };
 
+/// Tokens that a server drafts for each sequence and iteration.
+struct ServedDrafts {
+  std::int64_t tokens = 0;
+  double acceptance = 0;  ///< Chance that a draft is right when those before it were.
+};
+
 /// The weights that a row's server holds.
 struct ServedCheckpoint {
   std::string architecture;
@@ -42,7 +48,8 @@ struct ServerQuestion {
   std::string architecture;
   core::DataType linear = core::DataType::bf16;
   core::DataType experts = core::DataType::bf16;
-  bool replicas = false;  ///< Attention is replicated.
+  bool replicas = false;    ///< Attention is replicated.
+  std::int64_t tensor = 1;  ///< GPUs of an attention replica.
 };
 
 /// What a server runs, fuses, and how it schedules.
@@ -51,7 +58,8 @@ struct ServerKernels {
   std::string framework;
   NamedKernel attention, latent_attention, latent_prefill, experts;
   workload::EngineFusions fusions;
-  bool prefill_with_decode = false;  ///< An iteration holds prompts and decoding requests.
+  bool prefill_with_decode = false;    ///< An iteration holds prompts and decoding requests.
+  std::optional<ServedDrafts> drafts;  ///< Where it speculates; none: nobody said how.
 };
 
 class ServedMap {
@@ -78,9 +86,16 @@ class ServedMap {
     ServedPrecision precision;
   };
   struct KernelRow {
-    std::string framework, version, generation, type;
-    bool replicas = false;  ///< Only where attention is replicated.
+    std::string framework, generation, type;
+    std::vector<std::string> versions;  ///< Empty: any.
+    bool replicas = false;              ///< Only where attention is replicated.
+    std::int64_t tensor_below = 0;      ///< Only where fewer GPUs share attention; 0: anywhere.
     NamedKernel named;
+  };
+  struct DraftRow {
+    std::string framework;
+    bool replicas = false;  ///< Only where attention is replicated.
+    ServedDrafts drafts;
   };
   /// What one row of `servers` states.
   struct Server {
@@ -100,17 +115,20 @@ class ServedMap {
   struct Asking {
     std::string framework, version, generation;
     bool replicas = false;
+    std::int64_t tensor = 1;
   };
   [[nodiscard]] static const NamedKernel& find(const std::vector<KernelRow>& rows,
                                                const Asking& asking, core::DataType type,
                                                const char* what);
 
+  [[nodiscard]] std::optional<ServedDrafts> drafts(const ServerQuestion& question) const;
   /// What the rows that hold for the question state together, earlier ones first.
   [[nodiscard]] Server habits(const ServerQuestion& question) const;
 
   std::vector<Model> models_;
   std::vector<PrecisionRow> precisions_;
   std::vector<KernelRow> gemms_, attentions_, latent_attentions_, latent_prefills_, experts_;
+  std::vector<DraftRow> drafts_;
   std::vector<Server> servers_;
 };
 

@@ -56,12 +56,19 @@ ServedJobs served_jobs(const ServedRow& row, const device::DeviceSpec& device,
                                               .architecture = checkpoint.architecture,
                                               .linear = checkpoint.precision.gemm,
                                               .experts = checkpoint.precision.experts,
-                                              .replicas = row.layout.attention_ranks > 1});
-  ServedJobs jobs{.decode = job, .prefill = {}, .mixes = server.prefill_with_decode};
+                                              .replicas = row.layout.attention_ranks > 1,
+                                              .tensor = row.layout.tensor});
+  const std::optional<ServedDrafts> drafts = server.drafts;
+  ServedJobs jobs{
+      .decode = job, .drafting = {}, .prefill = {}, .mixes = server.prefill_with_decode};
   jobs.decode.engine = std::make_shared<ServedEngine>(std::move(server), device, maps);
   const std::int64_t prompt = row.mean_prompt();
   jobs.decode.sequences = row.batch();
   jobs.decode.context = prompt + std::llround(row.mean_output() / 2);
+  if (drafts && job.architecture.mtp_modules > 0) {
+    jobs.drafting = jobs.decode;
+    jobs.drafting->speculation = {.tokens = drafts->tokens, .acceptance = drafts->acceptance};
+  }
   jobs.prefill = jobs.decode;
   jobs.prefill.phase = serving::Phase::prefill;
   jobs.prefill.prompt = jobs.prefill.tokens = prompt;

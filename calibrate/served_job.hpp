@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "calibrate/served_engine.hpp"
 #include "calibrate/served_row.hpp"
@@ -10,7 +11,10 @@ namespace tessera::calibrate {
 
 /// A measured server as jobs of one attention replica's share.
 struct ServedJobs {
-  serving::InferenceJob decode;   ///< A token of every request, half of the output made.
+  serving::InferenceJob decode;  ///< A token of every request, half of the output made.
+  /// The same by a server that drafts tokens; of models with modules for it, where its scripts say
+  /// how many.
+  std::optional<serving::InferenceJob> drafting;
   serving::InferenceJob prefill;  ///< One whole prompt on every replica.
   bool mixes = false;             ///< An iteration that holds a prompt also decodes.
 };

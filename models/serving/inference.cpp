@@ -90,11 +90,21 @@ std::vector<std::string> assumptions(const InferenceJob& job) {
   if (job.engine)
     list.push_back(fmt::format(
         "Kernels of products, attention and experts that need no exchange, and what they fuse, are "
-        "{}'s (calibrate/served_as.yaml); the host takes {:.3g} ms of an iteration{}.",
-        job.engine->name(), core::to_microseconds(job.host_overhead) / 1000,
+        "{}'s (calibrate/served_as.yaml).",
+        job.engine->name()));
+  if (job.host_overhead > core::Time{})
+    list.push_back(fmt::format(
+        "The host takes {:.3g} ms of an iteration{}.",
+        core::to_microseconds(job.host_overhead) / 1000,
         job.host_overhead_of.empty()
             ? ""
             : fmt::format(", as fitted to measured servers of {}", job.host_overhead_of)));
+  if (job.part_spread > 0 && job.instance_gpus() > 1)
+    list.push_back(fmt::format(
+        "Kernels at the power limit take as long as on the slowest of the instance's {} GPUs: "
+        "{:.1f} % more than on the mean one.",
+        job.instance_gpus(),
+        100 * job.part_spread * streams::expected_largest(job.instance_gpus())));
   if (job.independent_choices)
     list.push_back(
         "Tokens choose experts independently of each other; the expected rows of the heaviest rank "

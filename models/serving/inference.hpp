@@ -10,6 +10,7 @@
 #include "models/gpu/kernel_timer.hpp"
 #include "models/serving/memory.hpp"
 #include "models/streams/network_timer.hpp"
+#include "models/streams/slowest_part.hpp"
 #include "models/workload/architecture.hpp"
 #include "models/workload/inference_lowering.hpp"
 #include "models/workload/routing.hpp"
@@ -69,8 +70,11 @@ struct InferenceJob {
   /// Servers that `host_overhead` was fitted to, for people; "": it was given.
   std::string host_overhead_of;
   /// What those leave unexplained beside their kernels: half-width of the 90 % interval of
-  /// log(measured / predicted) of an iteration. 0: no servers of the engine were measured.
+  /// log(measured / predicted) of an iteration.
   double unexplained = 0;
+  /// Standard deviation, over the mean, of how long GPUs of one kind take at their power limit. The
+  /// GPUs of an instance wait for the slowest of them.
+  double part_spread = streams::kPartSpread;
   Speculation speculation;
   std::int64_t kv_block = 64;  ///< Tokens of a page of the cache.
   /// Part of the GPU's memory that weights, workspace and cache may fill.

@@ -77,12 +77,9 @@ const streams::KernelCost& IterationCosts::kernel(const workload::Work& work, in
   const gpu::KernelResult& r = cost.result;
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
   cost.time = {r.time, r.lower, r.upper, streams::family_of(op)};
+  streams::wait_for_slowest(cost, job_.device, job_.part_spread, job_.instance_gpus());
   cost.beside = work.beside;
-  if (work.beside) {
-    const double share = added_share(op, r, job_.device);
-    for (core::Time* time : {&cost.time.value, &cost.time.lower, &cost.time.upper})
-      *time = core::Time{std::llround(share * static_cast<double>(time->value()))};
-  }
+  if (work.beside) cost.time.scale(added_share(op, r, job_.device));
   return kernels_.emplace(key, std::move(cost)).first->second;
 }
 

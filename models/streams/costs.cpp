@@ -1,6 +1,7 @@
 #include "models/streams/costs.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace tessera::streams {
@@ -25,6 +26,16 @@ core::Time TimeRange::at(const Variation& variation) const {
     return variation.side == Variation::Side::lower ? parts->first : parts->second;
   if (variation.family != family) return value;
   return variation.side == Variation::Side::lower ? lower : upper;
+}
+
+void TimeRange::scale(double factor) {
+  const auto scaled = [factor](core::Time time) {
+    return core::Time{std::llround(factor * static_cast<double>(time.value()))};
+  };
+  value = scaled(value);
+  lower = scaled(lower);
+  upper = scaled(upper);
+  if (parts) parts = {scaled(parts->first), scaled(parts->second)};
 }
 
 ExchangeCost exchange_cost(const NetworkCost& network, gpu::KernelResult kernel) {

@@ -44,6 +44,8 @@ struct TimeRange {
   std::optional<std::pair<core::Time, core::Time>> parts{};
 
   [[nodiscard]] core::Time at(const Variation& variation) const;
+  /// Makes all of it `factor` times as long.
+  void scale(double factor);
 };
 
 /// One kernel on a given number of SMs.

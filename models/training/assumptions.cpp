@@ -4,8 +4,6 @@
 
 #include <cmath>
 
-#include "models/training/slowest_part.hpp"
-
 namespace tessera::training {
 namespace {
 
@@ -134,7 +132,7 @@ void of_kernels(const TrainingJob& job, Sentences& list) {
     list.push_back(fmt::format(
         "Kernels at the power limit take as long as on the slowest of {} GPUs: {:.1f} % more than "
         "on the mean one.",
-        job.gpus, 100 * job.part_spread * expected_largest(job.gpus)));
+        job.gpus, 100 * job.part_spread * streams::expected_largest(job.gpus)));
   }
   if (job.unexplained > 0) {
     list.push_back(fmt::format(

@@ -4,7 +4,7 @@
 #include <cassert>
 #include <cmath>
 
-#include "models/training/slowest_part.hpp"
+#include "models/streams/slowest_part.hpp"
 #include "models/workload/lowering.hpp"
 
 namespace tessera::training {
@@ -32,26 +32,6 @@ namespace {
 /// Hopper's kernel that promotes sums of per-tensor FP8 products.
 constexpr const char* kPromoting = "cublas_split_accumulation_hopper";
 
-/// The most that GPUs of one cluster differ, over the mean of clusters: 22 of 8 % (arXiv
-/// 2208.11035).
-constexpr double kWidestSpread = 22.0 / 8;
-
-core::Time times(core::Time time, double factor) {
-  return core::Time{std::llround(static_cast<double>(time.value()) * factor)};
-}
-
-/// Of a mean GPU's kernel, as the slowest of the job's GPUs runs it.
-void slow_down(KernelCost& cost, const TrainingJob& job) {
-  gpu::KernelResult& result = cost.result;
-  const bool limited = result.clock.value() > 0 && result.clock < job.device.clock.boost;
-  const double spread = job.part_spread * expected_largest(job.gpus);
-  if (!limited || spread == 0) return;
-  cost.time.parts = {result.time, times(result.time, 1 + kWidestSpread * spread)};
-  for (core::Time* time : {&result.time, &result.lower, &result.upper})
-    *time = times(*time, 1 + spread);
-  result.clock = result.clock / (1 + spread);
-}
-
 }  // namespace
 
 const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool promoted) {
@@ -61,10 +41,10 @@ const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool 
   if (found != kernels_.end()) return found->second;
   KernelCost cost{.op = op, .sms = sms, .result = {}, .time = {}};
   cost.result = timer_.run(op, {.sms = sms}, narrow ? kPromoting : "");
-  slow_down(cost, job_);
   const gpu::KernelResult& r = cost.result;
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
-  cost.time = {r.time, r.lower, r.upper, family_of(op), cost.time.parts};
+  cost.time = {r.time, r.lower, r.upper, family_of(op)};
+  streams::wait_for_slowest(cost, job_.device, job_.part_spread, job_.gpus);
   return kernels_.emplace(key, std::move(cost)).first->second;
 }
 

@@ -10,7 +10,7 @@
 #include <queue>
 #include <random>
 
-#include "models/training/slowest_part.hpp"
+#include "models/streams/slowest_part.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::training {
@@ -56,7 +56,9 @@ Pace draw_pace(const ReliabilitySpec& spec, const TrainingRun& run, Random& rand
   // The largest of n uniform values is u^(1/n); so its tail is 1 - u^(1/n).
   const double tail = -std::expm1(std::log(random.uniform()) / std::max(run.gpus, 1));
   const double slowest =
-      spec.straggler_spread > 0 ? 1 + spec.straggler_spread * std::max(0.0, normal_upper(tail)) : 1;
+      spec.straggler_spread > 0
+          ? 1 + spec.straggler_spread * std::max(0.0, streams::normal_upper(tail))
+          : 1;
   return {step, slowest};
 }
 

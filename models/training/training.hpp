@@ -8,6 +8,7 @@
 #include "models/device/device_spec.hpp"
 #include "models/gpu/kernel_timer.hpp"
 #include "models/streams/network_timer.hpp"
+#include "models/streams/slowest_part.hpp"
 #include "models/training/rank_grid.hpp"
 #include "models/training/schedule_kind.hpp"
 #include "models/workload/architecture.hpp"
@@ -98,10 +99,7 @@ struct TrainingJob {
   workload::KernelChoice framework;
   /// Standard deviation, over the mean, of how long GPUs of one kind take at their power limit.
   /// Every GPU of a step waits for the slowest.
-  // derived: 8 % between GPUs of a cluster (arXiv 2208.11035, 5 clusters, mean; 22 % at most),
-  // taken as the 5.4 deviations between the whiskers of normal values; work that the limit does not
-  // bind varies little there
-  double part_spread = 0.015;
+  double part_spread = streams::kPartSpread;
   /// What frameworks leave unexplained beside their kernels: half-width of the 90 % interval of
   /// log(measured / predicted) of a step.
   double unexplained = 0;

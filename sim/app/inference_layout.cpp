@@ -103,14 +103,18 @@ void read_speculation(const ConfigNode& node, InferenceJob& job) {
   job.speculation.acceptance = node.number("acceptance", 0, 1);
 }
 
-/// That of the version, where it was measured; else the one over all versions.
+/// That of the version, where it was measured; else the one over all versions; of no `framework`,
+/// the middle of those that were measured.
 void take_overhead(const std::string& framework, const std::string& version, InferenceJob& job) {
   static const auto overheads = calibrate::load_host_overheads(device::kFitFolder);
   const std::string named = version.empty() ? "" : framework + " " + version;
-  const calibrate::HostOverhead& overhead = calibrate::overhead_of(overheads, framework, named);
+  const calibrate::HostOverhead overhead =
+      framework.empty() ? calibrate::unmeasured_overhead(overheads)
+                        : calibrate::overhead_of(overheads, framework, named);
   job.host_overhead = core::Time{std::llround(overhead.milliseconds * 1e9)};  // ms to ps
-  job.host_overhead_of =
-      overheads.contains(named) ? named : fmt::format("{}, all versions", framework);
+  job.host_overhead_of = overheads.contains(named) ? named
+                         : framework.empty()       ? "three engines, in their middle"
+                                                   : fmt::format("{}, all versions", framework);
   job.unexplained = overhead.spread;
 }
 
@@ -120,6 +124,7 @@ void read_engine(const ConfigNode& node, InferenceJob& job) {
     if (node.has("engine_version"))
       node.fail("engine_version",
                 "found without an engine; expected engine: trtllm, vllm or sglang");
+    take_overhead("", "", job);
     return;
   }
   const std::string framework = node.choice<std::string>(
@@ -133,7 +138,8 @@ void read_engine(const ConfigNode& node, InferenceJob& job) {
                            .architecture = job.architecture.name,
                            .linear = job.precision.linear,
                            .experts = job.precision.experts,
-                           .replicas = job.split.attention_ranks() > 1});
+                           .replicas = job.split.attention_ranks() > 1,
+                           .tensor = job.split.tensor});
   take_overhead(framework, node.text_or("engine_version", ""), job);
   job.reduce_by = calibrate::reduces_in(framework);
   job.engine = std::make_shared<calibrate::ServedEngine>(std::move(kernels), job.device, maps);
@@ -174,6 +180,7 @@ void read_serving(const ConfigNode& node, InferenceJob& job) {
     job.host_overhead = node.quantity<core::Time>("host_overhead", core::Time{0}, 1000_ms);
     job.host_overhead_of.clear();
   }
+  job.part_spread = node.number_or("part_spread", 0, 0.2, job.part_spread);
   read_speculation(node.optional_object("speculation"), job);
   job.kv_block = node.integer_or("kv_block", 1, kMaxBlock, job.kv_block);
   job.memory_utilisation = node.number_or("memory_utilisation", 0.01, 1, job.memory_utilisation);

@@ -126,17 +126,11 @@ workload::RecomputeChoice read_recompute(const ConfigNode& root) {
   return choice;
 }
 
-/// What measured servers of inference leave unexplained beside their kernels, in the middle of
-/// three engines: no training framework was measured.
+/// What engines of inference leave unexplained beside their kernels: no training framework was
+/// measured.
 double unexplained_by_engines() {
-  static const double spread = [] {
-    const calibrate::HostOverheads overheads = calibrate::load_host_overheads(device::kFitFolder);
-    std::vector<double> spreads;
-    for (const auto& [name, overhead] : overheads)
-      if (name.starts_with("any ")) spreads.push_back(overhead.spread);
-    std::sort(spreads.begin(), spreads.end());
-    return spreads.empty() ? 0.0 : spreads[spreads.size() / 2];
-  }();
+  static const double spread =
+      calibrate::unmeasured_overhead(calibrate::load_host_overheads(device::kFitFolder)).spread;
   return spread;
 }
 

@@ -50,6 +50,7 @@ class GpuServers {
       const calibrate::ServedJobs& jobs = asked_.back().jobs;
       serving::require_legal(jobs.decode);
       serving::require_legal(jobs.prefill);
+      if (jobs.drafting) serving::require_legal(*jobs.drafting);
       row.mixes = jobs.mixes;
       row.architecture = jobs.decode.architecture.name;
       row.can_speculate = jobs.decode.architecture.mtp_modules > 0;
@@ -89,6 +90,10 @@ class GpuServers {
       const serving::IterationModel decode(asked.jobs.decode, kernels, network_);
       row.decode = time_of(decode);
       row.weights_ms = milliseconds(serving::weight_bytes(decode) / device_.hbm.peak_rate.value());
+      if (asked.jobs.drafting) {
+        row.drafting = time_of(serving::IterationModel(*asked.jobs.drafting, kernels, network_));
+        row.drafted_tokens = asked.jobs.drafting->speculation.tokens_per_iteration();
+      }
       row.prefill = time_of(serving::IterationModel(asked.jobs.prefill, kernels, network_));
     } catch (const core::Refusal& refusal) {
       row.refused = refusal.what();
@@ -118,11 +123,11 @@ calibrate::ClosedLoopTimes TimedRow::at(double overhead_ms) const {
   return at(overhead_ms, decode.ms, prefill.ms);
 }
 
-calibrate::ClosedLoopTimes TimedRow::at(double overhead_ms, double decode_ms,
-                                        double prefill_ms) const {
+calibrate::ClosedLoopTimes TimedRow::at(double overhead_ms, double decode_ms, double prefill_ms,
+                                        double tokens) const {
   return calibrate::closed_loop({.requests = static_cast<int>(row.batch()),
                                  .output = row.mean_output(),
-                                 .decode = core::Seconds{(decode_ms + overhead_ms) / 1000},
+                                 .decode = core::Seconds{(decode_ms + overhead_ms) / 1000 / tokens},
                                  .prefill = core::Seconds{(prefill_ms + overhead_ms) / 1000},
                                  .mixes = mixes});
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,15 +21,19 @@ struct TimedRow {
   calibrate::ServedRow row;
   std::string refused;  ///< Why there are no times.
   ServedTime decode, prefill;
+  /// An iteration of a server that drafts tokens, and what it brings each request; none: nobody
+  /// said how many such servers draft.
+  std::optional<ServedTime> drafting;
+  double drafted_tokens = 1;
   double weights_ms = 0;  ///< Weights of a decode alone at the HBM's peak rate.
   bool mixes = false;
   std::string architecture;
   bool can_speculate = false;  ///< The model has modules that predict further tokens.
 
-  /// Times at a host overhead; per attention replica.
+  /// Times at a host overhead; per attention replica. `tokens`: of each request and iteration.
   [[nodiscard]] calibrate::ClosedLoopTimes at(double overhead_ms) const;
   [[nodiscard]] calibrate::ClosedLoopTimes at(double overhead_ms, double decode_ms,
-                                              double prefill_ms) const;
+                                              double prefill_ms, double tokens = 1) const;
 };
 
 struct ServedTimesOptions {

@@ -56,7 +56,7 @@ Twin twin_of(const TimedRow& timed) {
 /// repeated differ up to so many times (its README, p95).
 constexpr double kAlike = 1.8;
 
-/// A server's rows: it speculates in all of them or in none.
+/// Rows that may be one server's.
 using Series = std::tuple<std::string, std::string, std::string, std::string, std::string>;
 Series series_of(const TimedRow& timed) {
   const calibrate::ServedRow& r = timed.row;
@@ -74,22 +74,23 @@ std::string unexplained(const TimedRow& row, double slowest) {
   return "";
 }
 
-/// By row, why it cannot be explained without speculation; empty where it can. Only of models that
-/// bring modules for it. A row that can is not, where another of its series cannot.
-std::vector<std::string> speculations(const std::vector<const TimedRow*>& rows) {
+struct Speculations {
+  /// By row, why it alone cannot be explained without; empty where it can.
+  std::vector<std::string> reasons;
+  std::set<Series> series;  ///< Of those that cannot.
+};
+
+/// Only of models that bring modules for it.
+Speculations speculations(const std::vector<const TimedRow*>& rows) {
   std::map<Twin, double> slowest;
   for (const TimedRow* row : rows)
     slowest[twin_of(*row)] = std::max(slowest[twin_of(*row)], row->row.tpot_ms);
-  std::vector<std::string> reasons;
-  std::set<Series> speculating;
+  Speculations found;
   for (const TimedRow* row : rows) {
-    reasons.push_back(row->can_speculate ? unexplained(*row, slowest[twin_of(*row)]) : "");
-    if (!reasons.back().empty()) speculating.insert(series_of(*row));
+    found.reasons.push_back(row->can_speculate ? unexplained(*row, slowest[twin_of(*row)]) : "");
+    if (!found.reasons.back().empty()) found.series.insert(series_of(*row));
   }
-  for (std::size_t i = 0; i < rows.size(); ++i)
-    if (reasons[i].empty() && speculating.contains(series_of(*rows[i])))
-      reasons[i] = "other rows of this server do";
-  return reasons;
+  return found;
 }
 
 /// One measurement, whatever its rows call the model (DeepSeek-R1 is a DeepSeek-V3) and have in
@@ -110,11 +111,11 @@ HostOverheads fit_to(const std::vector<TimedRow>& rows) {
     if (row.row.half == calibrate::Half::test) seen.insert(measurement_of(row));
     if (row.row.half == calibrate::Half::fit && row.refused.empty()) own.push_back(&row);
   }
-  const std::vector<std::string> speculating = speculations(own);
+  const std::set<Series> speculating = speculations(own).series;
   std::vector<calibrate::OverheadRow> fitted;
-  for (std::size_t i = 0; i < own.size(); ++i) {
-    const TimedRow& row = *own[i];
-    if (speculating[i].empty() && seen.insert(measurement_of(row)).second)
+  for (const TimedRow* each : own) {
+    const TimedRow& row = *each;
+    if (!speculating.contains(series_of(row)) && seen.insert(measurement_of(row)).second)
       fitted.push_back(
           {.framework = row.row.framework,
            .version = row.row.version_name(),
@@ -135,12 +136,15 @@ void predict(ValidatedServer& server, const HostOverheads& overheads) {
   const TimedRow& timed = server.timed;
   const calibrate::HostOverhead& overhead =
       calibrate::overhead_of(overheads, timed.row.framework, timed.row.version_name());
-  const auto at = [&](double decode, double prefill) {
-    return timed.at(overhead.milliseconds, decode, prefill);
+  const bool drafts = !server.speculation.empty() && timed.drafting;
+  const ServedTime& decode = drafts ? *timed.drafting : timed.decode;
+  const auto at = [&](double decode_ms, double prefill_ms) {
+    return timed.at(overhead.milliseconds, decode_ms, prefill_ms,
+                    drafts ? timed.drafted_tokens : 1);
   };
-  const auto middle = at(timed.decode.ms, timed.prefill.ms);
-  const auto low = at(timed.decode.lower_ms, timed.prefill.lower_ms);
-  const auto high = at(timed.decode.upper_ms, timed.prefill.upper_ms);
+  const auto middle = at(decode.ms, timed.prefill.ms);
+  const auto low = at(decode.lower_ms, timed.prefill.lower_ms);
+  const auto high = at(decode.upper_ms, timed.prefill.upper_ms);
   server.tpot = estimate(middle.tpot.value() * 1000, low.tpot.value() * 1000,
                          high.tpot.value() * 1000, overhead.spread);
   server.ttft = estimate(middle.ttft.value() * 1000, low.ttft.value() * 1000,
@@ -166,11 +170,19 @@ ServingValidation validate_serving(const ServingValidationOptions& options) {
       known.push_back(&server);
       timed.push_back(&server.timed);
     }
-  const std::vector<std::string> speculating = speculations(timed);
-  for (std::size_t i = 0; i < known.size(); ++i) known[i]->speculation = speculating[i];
+  const Speculations speculating = speculations(timed);
   validation.overheads =
       calibrate::load_host_overheads(options.fits.empty() ? device::kFitFolder : options.fits);
-  for (ValidatedServer* server : known) predict(*server, validation.overheads);
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    ValidatedServer& server = *known[i];
+    predict(server, validation.overheads);
+    server.speculation = speculating.reasons[i];
+    if (server.speculation.empty() && speculating.series.contains(series_of(server.timed)) &&
+        server.timed.row.tpot_ms < server.tpot.lower)
+      server.speculation = fmt::format(
+          "it would take {:.2f} ms at least, as other rows of this server", server.tpot.lower);
+    if (!server.speculation.empty()) predict(server, validation.overheads);
+  }
   return validation;
 }
 

@@ -60,6 +60,8 @@ TEST_CASE("inference scenarios are read with their defaults", "[config][scenario
   CHECK(decode.inference().sequences == 128);
   CHECK(decode.inference().split.path == workload::ExpertPath::low_latency);
   CHECK(decode.inference().precision.dispatch == core::DataType::fp8_block);
+  CHECK(decode.inference().host_overhead > core::Time{});  // of no engine: as measured ones have
+  CHECK(decode.inference().unexplained > 0);
   const Scenario prefill = read_scenario("deepseek_v3_prefill_h800");
   CHECK(prefill.inference().split.path == workload::ExpertPath::normal);
   CHECK(prefill.inference().communication_sms == 24);

@@ -51,6 +51,15 @@ TEST_CASE("a version without rows takes its framework's", "[host_overhead]") {
   CHECK_THROWS_AS(overhead_of(fitted, "sglang", "sglang 1"), core::Refusal);
 }
 
+TEST_CASE("an engine that nobody measured takes the middle of those that were", "[host_overhead]") {
+  const HostOverheads measured = {{"any a", {.milliseconds = 2, .spread = 0.3}},
+                                  {"any b", {.milliseconds = 1, .spread = 0.2}},
+                                  {"any c", {.milliseconds = 5, .spread = 0.1}},
+                                  {"c 1.0", {.milliseconds = 9, .spread = 0.9}}};
+  CHECK(unmeasured_overhead(measured).milliseconds == 2);
+  CHECK(unmeasured_overhead(measured).spread == 0.2);
+}
+
 TEST_CASE("the fit that ships names every framework", "[host_overhead]") {
   const HostOverheads shipped = load_host_overheads("calibrate/fits");
   for (const char* framework : {"vllm", "sglang", "trtllm"}) {

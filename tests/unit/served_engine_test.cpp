@@ -180,6 +180,29 @@ TEST_CASE("few tokens load the heaviest rank with more than its share", "[served
   CHECK(hit(share) < 12);
 }
 
+TEST_CASE("a layout for any choice of experts holds more blocks than the experts fill",
+          "[served_engine]") {
+  static const auto maps = ServedMaps::load();
+  const auto products = [](int tensor) {
+    ServedRow row = row_of("Qwen/Qwen3-235B-A22B-FP8", "vllm", "fp8_block",
+                           {.tensor = tensor, .expert_tensor = tensor}, "h200_sxm");
+    row.version = "0.12.0";
+    const Steps decode = steps(served_jobs(row, device::load_device(row.gpu), maps).decode);
+    return *kernels(decode, "expert_down").front();
+  };
+  const auto sizes_of = [](const Work& work) {
+    return std::get<workload::GroupedGemm>(work.op).sizes;
+  };
+  const std::vector<std::int64_t> sizes = sizes_of(products(2));
+  REQUIRE(sizes.size() == 128 + 1);
+  const auto filled =
+      std::count_if(sizes.begin(), sizes.end() - 1, [](std::int64_t rows) { return rows > 0; });
+  // Four tokens with eight of 128 experts each: 32 rows and 127 for every expert, in blocks of 128.
+  CHECK(sizes.back() + 128 * filled == (32 + 128 * 127 + 127) / 128 * 128);
+  CHECK(products(2).implementation == "deepgemm_grouped_hopper");
+  CHECK(sizes_of(products(8)).size() == 128);  // Triton
+}
+
 TEST_CASE("a gate's limit on groups loads the heaviest rank more", "[served_engine]") {
   serving::InferenceJob job =
       jobs("deepseek-ai/DeepSeek-R1", "sglang", "fp8", {.tensor = 8, .expert = 8}, "b200_sxm")

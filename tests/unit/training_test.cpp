@@ -10,7 +10,6 @@
 #include "models/training/cost_table.hpp"
 #include "models/training/layout.hpp"
 #include "models/training/memory_advice.hpp"
-#include "models/training/slowest_part.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "tests/unit/fake_timers.hpp"
 
@@ -100,10 +99,10 @@ TEST_CASE("what frameworks leave unexplained widens the step's interval alone", 
 
 TEST_CASE("a step waits for the slowest of its GPUs at the power limit", "[training]") {
   // Expected largest of n normal values: 0.564, 1.424 and 2.508 (Harter 1961, table 1).
-  CHECK(expected_largest(1) == 0);
-  CHECK(expected_largest(2) == Catch::Approx(0.564).epsilon(0.05));
-  CHECK(expected_largest(8) == Catch::Approx(1.424).epsilon(0.01));
-  CHECK(expected_largest(100) == Catch::Approx(2.508).epsilon(0.01));
+  CHECK(streams::expected_largest(1) == 0);
+  CHECK(streams::expected_largest(2) == Catch::Approx(0.564).epsilon(0.05));
+  CHECK(streams::expected_largest(8) == Catch::Approx(1.424).epsilon(0.01));
+  CHECK(streams::expected_largest(100) == Catch::Approx(2.508).epsilon(0.01));
 
   struct LimitedTimer : RooflineTimer {
     double clock = 0;
@@ -127,7 +126,7 @@ TEST_CASE("a step waits for the slowest of its GPUs at the power limit", "[train
     using Side = Variation::Side;
     if (spread > 0 && clock < boost) {  // from no difference to 22 / 8 of it
       CHECK(cost.time.at({Side::lower, Family::parts}) < cost.time.value);
-      const double slower = spread * expected_largest(job.gpus);
+      const double slower = spread * streams::expected_largest(job.gpus);
       const core::Time range =
           cost.time.at({Side::upper, Family::parts}) - cost.time.at({Side::lower, Family::parts});
       CHECK(core::to_seconds(range).value() ==
@@ -141,7 +140,7 @@ TEST_CASE("a step waits for the slowest of its GPUs at the power limit", "[train
   CHECK(seconds_of(boost, 0) == mean);
   CHECK(seconds_of(0.9 * boost, 0) == mean);
   CHECK(seconds_of(0.9 * boost, 0.02) ==
-        Catch::Approx(mean * (1 + 0.02 * expected_largest(job.gpus))));
+        Catch::Approx(mean * (1 + 0.02 * streams::expected_largest(job.gpus))));
 }
 
 TEST_CASE("every parameter is updated exactly once", "[training]") {
