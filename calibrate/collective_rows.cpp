@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "models/device/cluster_file.hpp"
+#include "models/device/device_file.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::calibrate {
@@ -45,7 +46,8 @@ int domain_gpus(const device::NodeSpec& node) {
 }
 
 /// The described node of a measured GPU or server: hgx_h100 of h100_sxm, gb200_nvl72 of gb200.
-std::string node_of(const std::string& gpu) {
+std::string node_of(const std::string& name) {
+  const std::string gpu = device::usual_device_name(name);
   const std::vector<std::string> known = core::names_in("hw_configs/nodes");
   const std::string bare = gpu.substr(0, gpu.find("_s"));  // h100_sxm, rtx_pro_6000_server
   for (const std::string& name : {gpu, "hgx_" + bare, "hgx_" + gpu, gpu + "_nvl72", bare + "_pcie"})
@@ -111,6 +113,7 @@ void add_direct(const CsvTable& table, std::size_t row, CollectiveRow base,
   request.ranks = first(integer(table, row, "ranks"));
   request.bytes = core::Bytes{table.number(row, "elements").value_or(0) * kElementBytes};
   request.eager = std::string{table.text(row, "kernel")}.ends_with("_eager");
+  base.shape += "|" + library;
   base.group = library + (request.eager ? " eager" : " graph");
   if (request.eager) base.family += "_eager";
   base.measured_us = measured.value_or(0);

@@ -21,7 +21,7 @@ struct CollectiveRow {
                         ///< comm_vidur "vidur_send", "vidur_pcie" (in a node) and "vidur"
   std::string harness;  ///< Key of FabricParameters::harness_us.
   std::string group;    ///< What errors are quoted by: "all_reduce half", "dispatch 2 nodes".
-  std::string shape;    ///< Of rows that differ in type, GPU or library at most: one and the same.
+  std::string shape;    ///< The same of rows that differ in type or GPU alone.
   Half half;
   double measured_us;
   int nodes;
