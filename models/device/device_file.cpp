@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
+#include <string_view>
 
 #include "sim/core/spelling.hpp"
 
@@ -184,12 +186,22 @@ DeviceSpec read_device(const core::ConfigDocument& document) {
   return device;
 }
 
+std::string usual_device_name(const std::string& name) {
+  constexpr std::string_view kModule = "_sxm";
+  std::vector<std::string> meant = {name, name + std::string{kModule}};
+  if (name.ends_with(kModule)) meant.push_back(name.substr(0, name.size() - kModule.size()));
+  const std::vector<std::string> known = core::names_in("hw_configs/devices");
+  for (const std::string& device : meant)
+    if (std::find(known.begin(), known.end(), device) != known.end()) return device;
+  return name;
+}
+
 DeviceSpec load_device(const std::string& name_or_path, const core::LoadOptions& options) {
   return read_device(core::ConfigDocument::load(name_or_path, options));
 }
 
 DeviceSpec load_device(const std::string& name_or_path, std::vector<core::Override> overrides) {
-  return load_device(name_or_path, device_options(std::move(overrides)));
+  return load_device(usual_device_name(name_or_path), device_options(std::move(overrides)));
 }
 
 }  // namespace tessera::device

@@ -11,7 +11,12 @@ namespace tessera::device {
 /// Options under which a bare name is a device of hw_configs/devices.
 [[nodiscard]] core::LoadOptions device_options(std::vector<core::Override> overrides = {});
 
-/// Reads a device file, by bare name or path. Throws core::ConfigError with all its mistakes.
+/// The device of hw_configs/devices that a name means: h20 is h20_sxm, gb200_sxm is gb200. Other
+/// names, and paths, are given back as they are.
+[[nodiscard]] std::string usual_device_name(const std::string& name);
+
+/// Reads a device file, by bare name (usual_device_name) or path. Throws core::ConfigError with all
+/// its mistakes.
 [[nodiscard]] DeviceSpec load_device(const std::string& name_or_path,
                                      std::vector<core::Override> overrides = {});
 /// The same for a device that another document names.

@@ -23,6 +23,13 @@ TEST_CASE("every device file is read whole, under the names of the design", "[co
   }
 }
 
+TEST_CASE("devices are found by the names that other tools give them", "[config][device]") {
+  CHECK(load_device("h20").name == "h20_sxm");
+  CHECK(load_device("gb200_sxm").name == "gb200");
+  CHECK(load_device("gb200").name == "gb200");
+  CHECK_THROWS_AS(load_device("gb200_sxm_sxm"), core::ConfigError);
+}
+
 TEST_CASE("peaks at the quoted clock are the vendors'", "[config][device]") {
   struct Row {
     std::string device;
