@@ -1,6 +1,7 @@
 #include "reports/bill.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "reports/aggregate.hpp"

@@ -1,6 +1,7 @@
 #include "models/device/generated_cluster.hpp"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <charconv>

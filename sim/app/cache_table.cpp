@@ -1,6 +1,7 @@
 #include "sim/app/cache_table.hpp"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

@@ -1,6 +1,7 @@
 #include "sim/app/scenario.hpp"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <map>

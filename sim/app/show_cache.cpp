@@ -1,6 +1,7 @@
 #include "sim/app/show_cache.hpp"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

@@ -1,5 +1,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "models/device/device_file.hpp"
 #include "reports/export_check.hpp"

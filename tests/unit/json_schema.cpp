@@ -1,6 +1,7 @@
 #include "tests/unit/json_schema.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 namespace tessera::testing {

@@ -1,6 +1,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "reports/csv.hpp"
 #include "reports/json.hpp"
