@@ -15,7 +15,6 @@
 namespace tessera::calibrate {
 namespace {
 
-/// The columns that make a shape, in the order in which they enter the hash.
 constexpr std::array kShapeColumns = {"M",
                                       "N",
                                       "K",
@@ -165,6 +164,8 @@ std::string CsvTable::to_text() const {
   for (const auto& row : rows_) text += csv_record(row);
   return text;
 }
+
+std::span<const char* const> shape_columns() { return kShapeColumns; }
 
 std::string shape_key(const CsvTable& table, std::size_t row) {
   const std::string_view op = table.text(row, "op");

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,8 @@ class CsvTable {
 /// One line of a CSV file, quoted where RFC 4180 asks for it, with its line end.
 [[nodiscard]] std::string csv_record(const std::vector<std::string>& fields);
 
+/// The columns that make a shape, in the order in which they enter its key.
+[[nodiscard]] std::span<const char* const> shape_columns();
 /// A row's op and shape alone: one and the same on every GPU, in every framework and type.
 [[nodiscard]] std::string shape_key(const CsvTable& table, std::size_t row);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "calibrate/neighbours.hpp"
 #include "models/gpu/gpu.hpp"
 #include "reports/validation_page.hpp"
 #include "sim/app/validation.hpp"
@@ -66,7 +67,7 @@ reports::HtmlTable worst_table(const Validation& validation) {
       .caption = "Worst rows of each family",
       .sortable = true,
       .tall = true,
-      .heads = {"Family", "Row", "Bound by", "Measured", "Predicted", "Error"}};
+      .heads = {"Family", "Row", "Bound by", "Near shapes", "Measured", "Predicted", "Error"}};
   for (const ValidatedFile& file : validation.files)
     for (const Scored& n : worst_of(file, kWorstRows)) {
       const calibrate::CsvTable& rows = file.scored.table;
@@ -77,6 +78,7 @@ reports::HtmlTable worst_table(const Validation& validation) {
                                           rows.text(n.row, "framework"), rows.text(n.row, "dtype"),
                                           shape_of(rows, n.row))),
            reports::text_cell(file.binding[n.row]),
+           reports::text_cell(calibrate::company(file.scored, n)),
            reports::quantity_cell(power ? n.measured : n.measured * 1e-6, power ? "W" : "s"),
            reports::quantity_cell(power ? *n.predicted : *n.predicted * 1e-6, power ? "W" : "s"),
            reports::error_cell(n.error())});

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "calibrate/neighbours.hpp"
 #include "models/gpu/gpu.hpp"
 #include "sim/app/percent_text.hpp"
 #include "sim/app/validation.hpp"
@@ -90,14 +91,15 @@ std::string worst_rows(const ValidatedFile& file) {
   std::string text;
   const calibrate::CsvTable& table = file.scored.table;
   for (const Scored& n : worst_of(file, kWorstRows))
-    text += fmt::format(
-        "  {:>10} {:>12.2f} {:>12.2f}  {:<9} {} {} {} {}{}\n", signed_percent(n.error()),
-        n.measured, *n.predicted, file.binding[n.row].empty() ? "-" : file.binding[n.row],
-        table.text(n.row, "gpu"), table.text(n.row, "framework"), table.text(n.row, "dtype"),
-        shape_of(table, n.row), n.part.empty() ? "" : " (" + n.part + ")");
+    text += fmt::format("  {:>10} {:>12.2f} {:>12.2f}  {:<9} {:<22} {} {} {} {}{}\n",
+                        signed_percent(n.error()), n.measured, *n.predicted,
+                        file.binding[n.row].empty() ? "-" : file.binding[n.row],
+                        calibrate::company(file.scored, n), table.text(n.row, "gpu"),
+                        table.text(n.row, "framework"), table.text(n.row, "dtype"),
+                        shape_of(table, n.row), n.part.empty() ? "" : " (" + n.part + ")");
   if (text.empty()) return "";
-  return fmt::format("{}\n  {:>10} {:>12} {:>12}  {:<9} row\n", file.scored.file, "error",
-                     "measured", "predicted", "bound by") +
+  return fmt::format("{}\n  {:>10} {:>12} {:>12}  {:<9} {:<22} row\n", file.scored.file, "error",
+                     "measured", "predicted", "bound by", "near shapes") +
          text;
 }
 
@@ -165,7 +167,10 @@ std::string title(const Validation& validation) {
 
 std::string to_text(const Validation& validation) {
   std::string text = title(validation) + family_table(validation) +
-                     heading("Worst rows of each family, by predicted / measured");
+                     heading(
+                         "Worst rows of each family, by predicted / measured; near shapes err "
+                         "alike (with others: the model misses a pattern) or not (alone: the "
+                         "library's choice for one shape, or the measurement)");
   for (const ValidatedFile& file : validation.files) text += worst_rows(file);
   text += heading("All rows, worst group first") + group_table(validation, 0, Use::score) +
           heading("Rows above twice the smallest of their group") +

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "calibrate/fitted_roofline.hpp"
+#include "calibrate/neighbours.hpp"
 #include "sim/core/diagnostics.hpp"
 
 namespace tessera::calibrate {
@@ -26,6 +27,21 @@ ScoredFile scored(const CsvTable& table) {
 }
 
 }  // namespace
+
+TEST_CASE("a row is far off alone or with those of nearly its shape", "[scoreboard]") {
+  const ScoredFile file =
+      scored(rows("h100_sxm,trtllm,gemm,bfloat16,k,,64,256,512,10,15,,\n"     // +50 %
+                  "h100_sxm,trtllm,gemm,bfloat16,k,,128,256,512,10,14,,\n"    // +40 %
+                  "h100_sxm,trtllm,gemm,bfloat16,k,,64,512,512,10,13,,\n"     // +30 %
+                  "h100_sxm,trtllm,gemm,bfloat16,k,,64,256,1024,10,14.5,,\n"  // +45 %
+                  "h100_sxm,trtllm,gemm,bfloat16,k,,64,128,512,10,6,,\n"      // -40 %
+                  "h100_sxm,trtllm,gemm,bfloat16,other,,64,256,512,10,30,,\n"
+                  "h100_sxm,trtllm,gemm,bfloat16,k,,8192,256,512,10,30,,\n"));
+  CHECK(error_of_neighbours(file, file.numbers[0]).value() == Approx(0.35));
+  CHECK(company(file, file.numbers[0]) == "with others (+35 %)");
+  CHECK(company(file, file.numbers[4]) == "alone (+42 %)");
+  CHECK(company(file, file.numbers[6]) == "-");  // more than a factor of 4 from all
+}
 
 TEST_CASE("a group's errors, interval and coverage", "[scoreboard]") {
   const ScoredFile file =
