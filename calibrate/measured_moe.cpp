@@ -194,6 +194,13 @@ class Chain {
     }
     return false;
   }
+  /// Whether its first product activates what it stores: only that for Ampere does, of 16-bit types
+  /// (the same folder, supportsFusedGatedActivation).
+  [[nodiscard]] bool activates_in_product() const {
+    constexpr std::int64_t kWhole = 64;  // columns and depth
+    return !multiplies_by_tma() && !quantised() && work_.gated && work_.width % kWhole == 0 &&
+           work_.hidden % kWhole == 0;
+  }
   [[nodiscard]] bool quantised() const { return core::activation_bits(work_.type) < 16; }
   /// What rows are stored in for the products.
   [[nodiscard]] DataType stored() const { return quantised() ? work_.type : DataType::bf16; }
@@ -230,7 +237,8 @@ void cutlass_flow(Chain& chain) {
   chain.stream(StreamKind::permute, work.total(), work.hidden, chain.stored(), chain.stored());
   if (chain.multiplies_by_tma())
     chain.stream(StreamKind::copy, static_cast<std::int64_t>(work.rows.size()), 64);
-  chain.products(chain.activation(), work.total(), chain.stored(), false, true);
+  chain.products(chain.activates_in_product() ? std::nullopt : std::optional{chain.activation()},
+                 work.total(), chain.stored(), false, true);
   chain.finalise(work.total());
 }
 

@@ -79,7 +79,7 @@ std::vector<FreeParameter> implementation_parameters(
                           1.0, 5.0, prior_file("tensor_scale")});
   // Layouts are known, and what arithmetic issues cannot be told from what every element does.
   static const std::set<std::string> kKnown = {
-      "keys_of_part",   "group_alignment", "scaled_tile_rows", "widened_tile_rows",
+      "keys_of_part",   "group_alignment", "scaled_tile_rows", "instruction_rows",
       "issue_per_fp32", "overhead_blocks", "least_blocks",     "mma_tokens",
       "lone_share",     "all_places",      "candidates"};
   for (const auto& [name, value] : implementation.parameters)

@@ -246,7 +246,9 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
     const double stage = tile.m * step_k * a_bytes + tile.n * step_k * b_bytes;
     const auto smem = static_cast<double>(device.sm.shared_memory_per_cta.value());
     if (2 * stage * tile.ctas_per_sm > smem - static_cast<double>(kBarrierBytes)) continue;
-    if (tile.cluster > 1 && gemm.m <= tile.m) continue;  // the other CTAs would have no rows
+    // The other CTAs would have no part.
+    const bool alone = tile.side == ClusterSide::rows ? gemm.m <= tile.m : gemm.n <= tile.n;
+    if (tile.cluster > 1 && alone) continue;
     for (const int split : implementation.splits) {
       if (split > 1 && (promotes(implementation, gemm.type) || gemm.accumulate)) continue;
       if (split > 1 && static_cast<double>(gemm.k) < 4 * split * step_k) continue;

@@ -73,9 +73,17 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
       static_cast<std::int64_t>((smem / resident - kBarrierBytes) / smem_stage), 2, kMaxStages);
   if (tile_.stages > 0) stages_ = std::min<std::int64_t>(stages_, tile_.stages);
 
-  const double multiplied = costs.tensor_scale * mma_cycles(device, gemm.type, tile_.m, tile_.n,
-                                                            static_cast<double>(step_k_)) +
-                            costs.step_cycles;
+  // A library whose instructions have fewer rows than its promoted tiles multiplies them as slowly
+  // as so small tiles (mma_cycles).
+  constexpr double kRowsAtFullRate = 128;
+  const double rows = promotes(implementation_, gemm.type)
+                          ? parameter_or(implementation_, "instruction_rows", kRowsAtFullRate)
+                          : kRowsAtFullRate;
+  const double slowness = rows < kRowsAtFullRate ? 2 : 1;
+  const double multiplied =
+      slowness * costs.tensor_scale *
+          mma_cycles(device, gemm.type, tile_.m, tile_.n, static_cast<double>(step_k_)) +
+      costs.step_cycles;
   mma_cycles_ = std::llround(std::ceil(multiplied));
   const double chain = tile_.chain_cycles > 0 ? tile_.chain_cycles : costs.chain_cycles;
   if (chain > multiplied) chain_cycles_ = std::llround(chain);

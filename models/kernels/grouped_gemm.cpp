@@ -265,12 +265,8 @@ std::vector<GemmConfiguration> grouped_gemm_configurations(const GroupedGemm& gr
   // Scales of block-scaled rows lie in atoms that a tile takes whole.
   const bool scaled = core::activation_scale_bytes(grouped.type) > 0;
   const double least_rows = scaled ? parameter_or(implementation, "scaled_tile_rows", 1) : 1;
-  // Widened weights take the room of accumulators and stages.
-  const bool widened = core::weight_bits(grouped.type) < core::activation_bits(grouped.type) &&
-                       core::activation_bits(grouped.type) >= 16;
-  const double most_rows = widened ? parameter_or(implementation, "widened_tile_rows", 1e6) : 1e6;
   std::erase_if(configurations, [&](const GemmConfiguration& c) {
-    return c.split > 1 || c.tile.m < least_rows || c.tile.m > most_rows ||
+    return c.split > 1 || c.tile.m < least_rows ||
            (contiguous && alignment(implementation) % c.tile.m != 0 &&
             alignment(implementation) > 1);
   });

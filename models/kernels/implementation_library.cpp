@@ -52,6 +52,8 @@ const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fewest_waves", TileChoice::fewest_waves},
     {"paired_waves", TileChoice::paired_waves},
     {"near_planned", TileChoice::near_planned}};
+const std::vector<std::pair<std::string, ClusterSide>> kSides = {{"rows", ClusterSide::rows},
+                                                                 {"columns", ClusterSide::columns}};
 const std::vector<std::pair<std::string, Pairing>> kPairings = {{"columns", Pairing::columns},
                                                                 {"longer", Pairing::longer}};
 const std::vector<std::pair<std::string, KeySplit>> kKeySplits = {
@@ -89,6 +91,7 @@ TileShape read_tile(const ConfigNode& node, int k_bytes, int ctas_per_sm) {
   tile.n = static_cast<int>(node.integer("n", 8, 1024));
   tile.k_bytes = static_cast<int>(node.integer_or("k_bytes", 32, 1024, k_bytes));
   tile.cluster = static_cast<int>(node.integer_or("cluster", 1, 16, 1));
+  if (node.has("side")) tile.side = node.choice("side", kSides);
   tile.swapped = node.boolean_or("swapped", false);
   tile.stages = static_cast<int>(node.integer_or("stages", 0, 64, 0));
   tile.consumers = static_cast<int>(node.integer_or("consumers", 0, 8, 0));

@@ -97,16 +97,16 @@ GemmConfiguration paired_waves(const Gemm& gemm, std::int64_t products, int sms,
 }
 
 /// Of the heights of tiles, the first that holds the planned rows (else the highest), the one below
-/// it and the two above.
-std::vector<GemmConfiguration> near_planned(const Gemm& gemm,
+/// it and the two above; where nobody `times` them, the lowest of these.
+std::vector<GemmConfiguration> near_planned(const Gemm& gemm, bool times,
                                             const std::vector<GemmConfiguration>& configurations) {
   std::set<int> heights;
   for (const GemmConfiguration& each : configurations) heights.insert(each.tile.m);
   auto middle = std::find_if(heights.begin(), heights.end(), [&](int m) { return m >= gemm.m; });
   if (middle == heights.end()) --middle;
   const auto lowest = middle == heights.begin() ? middle : std::prev(middle);
-  auto highest = middle;
-  for (int i = 0; i < 2 && std::next(highest) != heights.end(); ++i) ++highest;
+  auto highest = times ? middle : lowest;
+  for (int i = 0; times && i < 2 && std::next(highest) != heights.end(); ++i) ++highest;
   std::vector<GemmConfiguration> near;
   for (const GemmConfiguration& each : configurations)
     if (each.tile.m >= *lowest && each.tile.m <= *highest) near.push_back(each);
@@ -127,7 +127,7 @@ std::vector<GemmConfiguration> choose_tiles(const Gemm& gemm, std::int64_t produ
     case TileChoice::paired_waves:
       return {paired_waves(gemm, products, sms, configurations)};
     case TileChoice::near_planned:
-      return near_planned(gemm, configurations);
+      return near_planned(gemm, parameter_or(implementation, "times_tiles", 1) > 0, configurations);
   }
   return configurations;
 }

@@ -6,6 +6,7 @@
 #include "models/gpu/gpu.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/gemm_kernel.hpp"
+#include "models/kernels/grouped_gemm.hpp"
 #include "models/kernels/stream.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -157,6 +158,24 @@ TEST_CASE("4-bit weights are widened for BF16 products on CUDA cores, not for 8-
   };
   CHECK(time(DataType::w4a16_mxfp4, 12) > 2.0 * time(DataType::w4a16_mxfp4, 3));
   CHECK(time(DataType::w4a8_mxfp4_mxfp8, 12) == time(DataType::w4a8_mxfp4_mxfp8, 3));
+}
+
+TEST_CASE("instructions of 64 rows halve the rate of promoted tiles alone", "[grouped_gemm]") {
+  const auto tensor_cycles = [](DataType type, double rows) {
+    kernels::Implementation generated = *library().find("trtllm_gen_grouped_blackwell");
+    generated.parameters["instruction_rows"] = rows;
+    const GroupedGemm grouped{
+        .sizes = std::vector<std::int64_t>(8, 128), .n = 1024, .fixed = 1024, .type = type};
+    const device::DeviceSpec device = device::load_device("b200_sxm");
+    const auto tiles = kernels::grouped_gemm_configurations(grouped, device, generated, 148);
+    REQUIRE_FALSE(tiles.empty());
+    return kernels::make_grouped_gemm(grouped, device, generated, tiles.back(), {}, {148})
+               ->plan()
+               .step.tensor -
+           generated.costs.step_cycles;
+  };
+  CHECK(tensor_cycles(DataType::fp8_block, 64) == 2 * tensor_cycles(DataType::fp8_block, 128));
+  CHECK(tensor_cycles(DataType::nvfp4, 64) == tensor_cycles(DataType::nvfp4, 128));
 }
 
 TEST_CASE("rows of padding cost time and move nothing", "[stream]") {

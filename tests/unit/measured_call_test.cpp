@@ -22,10 +22,12 @@ MeasuredCall gemm_call(const std::string& framework, const std::string& dtype,
 
 /// The fused MoE of 1,024 tokens, top 8 of 256 experts, on each of 8 ranks.
 MeasuredCall moe_call(const std::string& kernel, const std::string& dtype,
-                      const std::string& routing, const std::string& gpu = "h100_sxm") {
+                      const std::string& routing, const std::string& gpu = "h100_sxm",
+                      const std::string& framework = "trtllm") {
   const CsvTable table = CsvTable::parse(
-      "gpu,framework,op,dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,routing\n" + gpu +
-          ",trtllm,moe," + dtype + "," + kernel + ",1024,4096,2048,8,256,2,8," + routing + "\n",
+      "gpu,framework,op,dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,routing\n" + gpu + "," +
+          framework + ",moe," + dtype + "," + kernel + ",1024,4096,2048,8,256,2,8," + routing +
+          "\n",
       "moe.csv");
   return MeasurementMap::load().call("moe", table, 0, device::load_device(gpu));
 }
@@ -126,6 +128,40 @@ TEST_CASE("libraries quantise what they gather in kernels of their own, or not",
         count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
   CHECK(count(moe_call("moe_torch_flow", "w4a8_mxfp4_mxfp8", "balanced", "b200_sxm")) <
         count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
+}
+
+TEST_CASE("sglang's experts were collected without tuning, as no server runs generated ones",
+          "[measured]") {
+  const auto implementation = [](const std::string& kernel, const std::string& gpu) {
+    const MeasuredCall call = moe_call(kernel, "bfloat16", "balanced", gpu, "sglang");
+    for (const KernelQuery& query : call.kernels)
+      if (std::holds_alternative<workload::GroupedGemm>(query.op)) return query.implementation;
+    return std::string{};
+  };
+  CHECK(implementation("sglang_flashinfer_trtllm_moe", "b200_sxm") ==
+        "flashinfer_untuned_grouped_blackwell");
+  CHECK(implementation("sglang_flashinfer_trtllm_moe_tuned", "b200_sxm") ==
+        "trtllm_gen_grouped_blackwell");
+  CHECK(implementation("sglang_flashinfer_cutlass_moe", "h200_sxm") ==
+        "flashinfer_untuned_grouped_hopper");
+  CHECK(implementation("sglang_flashinfer_cutlass_moe", "rtx_pro_6000_server") ==
+        "flashinfer_untuned_grouped_client");
+}
+
+TEST_CASE("CUTLASS's product of 16-bit experts for Ampere activates what it stores", "[measured]") {
+  const auto activates_apart = [](const std::string& kernel, const std::string& dtype,
+                                  const std::string& gpu) {
+    const auto rows = all_of<workload::Stream>(moe_call(kernel, dtype, "balanced", gpu));
+    return std::any_of(rows.begin(), rows.end(), [](const workload::Stream& stream) {
+      return stream.kind == workload::StreamKind::swiglu;
+    });
+  };
+  const std::string cutlass = "moe_torch_flow_cutlass";
+  CHECK_FALSE(activates_apart(cutlass, "bfloat16", "rtx_pro_6000_server"));
+  CHECK_FALSE(activates_apart("moe_torch_flow", "bfloat16", "a100_sxm"));
+  CHECK(activates_apart(cutlass, "bfloat16", "h100_sxm"));
+  CHECK(activates_apart(cutlass, "fp8", "rtx_pro_6000_server"));
+  CHECK(activates_apart(cutlass, "nvfp4", "rtx_pro_6000_server"));
 }
 
 TEST_CASE("what DeepGEMM's experts activate is started for tokens that they lack", "[calibrate]") {

@@ -1,5 +1,6 @@
 #include <catch2/catch_test_macros.hpp>
 
+#include "models/device/device_file.hpp"
 #include "models/kernels/tile_choice.hpp"
 
 namespace tessera::kernels {
@@ -90,6 +91,31 @@ TEST_CASE("tiles about the rows that the host plans for are timed", "[tile_choic
   CHECK(heights(TileChoice::near_planned, 1) == std::vector{8, 16, 32});
   CHECK(heights(TileChoice::near_planned, 5000) == std::vector{128, 256});
   CHECK(heights(TileChoice::fastest, 17).size() == all.size());
+  // Where nobody times them, the lowest of these runs.
+  implementation.parameters["times_tiles"] = 0;
+  CHECK(heights(TileChoice::near_planned, 17) == std::vector{16});
+  CHECK(heights(TileChoice::near_planned, 16) == std::vector{8});
+  CHECK(heights(TileChoice::near_planned, 1) == std::vector{8});
+  CHECK(heights(TileChoice::near_planned, 5000) == std::vector{128});
+}
+
+TEST_CASE("tiles side by side pair up however few rows there are", "[tile_choice]") {
+  Implementation implementation;
+  implementation.tiles = {{.m = 64,
+                           .n = 128,
+                           .cluster = 2,
+                           .side = ClusterSide::columns,
+                           .schedule = GemmSchedule::tmem},
+                          {.m = 64, .n = 128, .cluster = 2, .schedule = GemmSchedule::tmem}};
+  const auto sides = [&](std::int64_t m, std::int64_t n) {
+    std::vector<ClusterSide> found;
+    for (const auto& each : gemm_configurations({.m = m, .n = n, .k = 1024},
+                                                device::load_device("b200_sxm"), implementation))
+      found.push_back(each.tile.side);
+    return found;
+  };
+  CHECK(sides(64, 256) == std::vector{ClusterSide::columns});
+  CHECK(sides(65, 128) == std::vector{ClusterSide::rows});
 }
 
 }  // namespace tessera::kernels
