@@ -33,12 +33,11 @@ constexpr auto kSharding = static_cast<std::size_t>(Lane::sharding);
 /// All lanes of one GPU, advanced from one node's end to the next.
 class Lanes {
  public:
-  Lanes(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation, int sms,
-        Time enqueue)
+  Lanes(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation, int sms)
       : plan_(plan),
         hbm_per_ps_(hbm_rate.value() / core::kPicosecondsPerSecond),
         sms_(sms),
-        enqueue_(static_cast<double>(enqueue.value())) {
+        launched_(plan.nodes.size(), 0.0) {
     run_.spans.resize(plan.nodes.size());
     exposed_.resize(plan.nodes.size(), 0.0);
     done_.resize(plan.nodes.size(), false);
@@ -53,10 +52,11 @@ class Lanes {
   ChunkRun finish() {
     double now = 0;
     while (true) {
+      launch();
       for (std::size_t lane = 0; lane < kLanes; ++lane) start(lane, now);
       const bool idle =
           std::all_of(active_.begin(), active_.end(), [](int node) { return node < 0; });
-      if (idle && !waits_for_host(now)) break;
+      if (idle && !next_launch()) break;
       now = advance(now);
       if (plan_.sharding_trails && !ended_ && drained(kCompute) && drained(kCommunication)) {
         ended_ = now;
@@ -87,26 +87,44 @@ class Lanes {
     return node < 0 || done_[static_cast<std::size_t>(node)];
   }
 
+  /// Everything that the host comes to before it has to wait for what a node computes.
+  void launch() {
+    for (; next_launch_ < plan_.nodes.size(); ++next_launch_) {
+      const Node& node = plan_.nodes[next_launch_];
+      if (node.lane == Lane::sharding) continue;
+      if (!ended(node.host_after)) return;
+      const double read = static_cast<double>(end_of(node.host_after).value());
+      const double took = next_launch_ == 0 ? 0 : static_cast<double>(node.host.value());
+      launched_[next_launch_] = host_now_ = std::max(host_now_, read) + took;
+    }
+  }
+
+  /// The lane's next node, if it waits for nothing but its launch.
+  [[nodiscard]] std::optional<std::size_t> ready(std::size_t lane) const {
+    if (active_[lane] >= 0 || next_[lane] == queue_[lane].size()) return std::nullopt;
+    const auto index = static_cast<std::size_t>(queue_[lane][next_[lane]]);
+    const Node& node = plan_.nodes[index];
+    const bool known = lane == kSharding || index < next_launch_;
+    if (!known || !ended(node.after) || !ended(node.gathered)) return std::nullopt;
+    return index;
+  }
+
   void start(std::size_t lane, double now) {
-    if (active_[lane] >= 0 || next_[lane] == queue_[lane].size()) return;
-    const int node = queue_[lane][next_[lane]];
-    const Node& starting = plan_.nodes[static_cast<std::size_t>(node)];
-    if (!ended(starting.after) || !ended(starting.gathered)) return;
-    if (lane == kCompute && now < enqueued()) return;
-    active_[lane] = node;
-    left_[lane] = length_[static_cast<std::size_t>(node)];
-    run_.spans[static_cast<std::size_t>(node)].first = Time{std::llround(now)};
+    const std::optional<std::size_t> node = ready(lane);
+    if (!node || now < launched_[*node]) return;
+    active_[lane] = static_cast<int>(*node);
+    left_[lane] = length_[*node];
+    run_.spans[*node].first = Time{std::llround(now)};
     ++next_[lane];
   }
 
-  /// When the host has launched the next kernel: one after the other from the chunk's start.
-  [[nodiscard]] double enqueued() const { return static_cast<double>(next_[kCompute]) * enqueue_; }
-
-  /// Whether nothing but the host keeps the next kernel.
-  [[nodiscard]] bool waits_for_host(double now) const {
-    if (active_[kCompute] >= 0 || next_[kCompute] == queue_[kCompute].size()) return false;
-    const Node& next = plan_.nodes[static_cast<std::size_t>(queue_[kCompute][next_[kCompute]])];
-    return ended(next.after) && ended(next.gathered) && now < enqueued();
+  /// When the host launches the first of what waits for nothing else.
+  [[nodiscard]] std::optional<double> next_launch() const {
+    std::optional<double> when;
+    for (std::size_t lane = 0; lane < kLanes; ++lane)
+      if (const auto node = ready(lane))
+        when = std::min(when.value_or(launched_[*node]), launched_[*node]);
+    return when;
   }
 
   [[nodiscard]] const Node* running(std::size_t lane) const {
@@ -151,10 +169,9 @@ class Lanes {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       if (active_[lane] >= 0) passed = std::min(passed, left_[lane] / rate(lane));
     }
-    if (waits_for_host(now)) {
-      passed = std::min(passed, enqueued() - now);
-      host_ += passed;
-    }
+    const std::optional<double> launch = next_launch();
+    if (launch) passed = std::min(passed, *launch - now);
+    if (active_[kCompute] < 0 && ready(kCompute)) host_ += passed;
     account(passed, passed * (1 - hbm), active_[kCompute] < 0 ? 0 : passed * hbm * (1 - sms));
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       if (active_[lane] < 0) continue;
@@ -199,10 +216,12 @@ class Lanes {
   const ChunkPlan& plan_;
   double hbm_per_ps_;
   int sms_;
-  std::optional<double> ended_;  ///< When a chunk whose sharding trails ended.
-  double enqueue_;               ///< Picoseconds.
-  std::vector<double> length_;   ///< Picoseconds of every node alone.
-  std::vector<double> exposed_;  ///< Picoseconds of every node without a kernel beside it.
+  std::optional<double> ended_;   ///< When a chunk whose sharding trails ended.
+  std::vector<double> launched_;  ///< By node: when the host has launched it, once it has.
+  std::size_t next_launch_ = 0;   ///< Node that the host launches next.
+  double host_now_ = 0;           ///< When it is done with the one before.
+  std::vector<double> length_;    ///< Picoseconds of every node alone.
+  std::vector<double> exposed_;   ///< Picoseconds of every node without a kernel beside it.
   std::vector<bool> done_;
   std::array<std::vector<int>, kLanes> queue_;
   std::array<std::size_t, kLanes> next_{};
@@ -216,8 +235,8 @@ class Lanes {
 }  // namespace
 
 ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate, const Variation& variation,
-                   int sms, Time enqueue) {
-  return Lanes(plan, hbm_rate, variation, sms, enqueue).finish();
+                   int sms) {
+  return Lanes(plan, hbm_rate, variation, sms).finish();
 }
 
 }  // namespace tessera::streams

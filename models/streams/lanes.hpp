@@ -32,8 +32,11 @@ struct Node {
   const NetworkCost* network = nullptr;       ///< Of a collective.
   workload::Exchange::Direction direction{};  ///< Of an exchange.
   workload::Pass pass = workload::Pass::forward;
-  int after = -1;     ///< Node of another lane that must have ended; -1: none.
-  int gathered = -1;  ///< Node of the sharding lane that brings this node's weights; -1: none.
+  int after = -1;       ///< Node of another lane that must have ended; -1: none.
+  int gathered = -1;    ///< Node of the sharding lane that brings this node's weights; -1: none.
+  core::Time host{};    ///< The host takes this long to launch it; 0: it is replayed from a graph.
+  int host_after = -1;  ///< Node that must have ended before the host goes on to this one, as it
+                        ///< reads what that one computed; -1: none.
 
   [[nodiscard]] TimeRange time() const;
   [[nodiscard]] double hbm_bytes() const;
@@ -68,16 +71,15 @@ struct ChunkRun {
   std::vector<core::Time> exposed;  ///< By node, of those above: while no kernel ran.
   core::Time stretched{};           ///< Added to kernels and exchanges by sharing HBM.
   core::Time ceded{};               ///< Added to kernels by SMs that collectives took.
-  core::Time host{};                ///< Kernels waited for nothing but their launch.
+  core::Time host{};                ///< No kernel ran, and the next waited only for its launch.
 };
 
 /// Runs all lanes in order. While nodes run together and ask more of HBM than `hbm_rate`, all slow
 /// down to what it gives. A kernel that was timed on all of the device's `sms` slows down while
 /// collectives take some of them, unless HBM binds it; 0: no collective takes any. The host
-/// launches kernels one after the other from the chunk's start and takes `enqueue` for each; 0:
-/// they are replayed from a graph.
+/// launches what is not on the sharding lane in the order of the plan, one after the other; the
+/// first is there when the chunk starts.
 [[nodiscard]] ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate,
-                                 const Variation& variation = {}, int sms = 0,
-                                 core::Time enqueue = {});
+                                 const Variation& variation = {}, int sms = 0);
 
 }  // namespace tessera::streams

@@ -18,23 +18,27 @@ using Direction = workload::Exchange::Direction;
 struct Item {
   const PartWork* part;
   const Step* step;
-  bool again = false;  ///< Of a forward pass that is computed again.
+  bool again = false;      ///< Of a forward pass that is computed again.
+  bool attention = false;  ///< Of attention and router: HostCost::Graphs::attention_and_router.
 };
 
 void append(std::vector<Item>& to, const PartWork& part, const Steps& steps, bool again = false) {
-  for (const Step& step : steps) to.push_back({&part, &step, again});
+  const bool attention = &steps == &part.before_dispatch || &steps == &part.finish_weight_gradient;
+  for (const Step& step : steps) to.push_back({&part, &step, again, attention});
 }
 
 /// Steps [from, until) of `gradients`, counted with the steps before them, and between them those
 /// of `weights` that are ready; `rest`: whatever is left of them too. Moves `next` on.
 void merge(std::vector<Item>& to, const PartWork& part, const Steps& gradients, int before,
            const Steps& weights, std::size_t& next, bool rest) {
+  const bool attention = &gradients == &part.finish_gradient;
+  const auto take = [&](const Step& step) { to.push_back({&part, &step, false, attention}); };
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     for (; next < weights.size() && weights[next].ready <= before + static_cast<int>(i); ++next)
-      to.push_back({&part, &weights[next]});
-    to.push_back({&part, &gradients[i]});
+      take(weights[next]);
+    take(gradients[i]);
   }
-  for (; rest && next < weights.size(); ++next) to.push_back({&part, &weights[next]});
+  for (; rest && next < weights.size(); ++next) take(weights[next]);
 }
 
 Pass pass_of(const Step& step) { return step.work() ? step.work()->pass : step.transfer()->pass; }
@@ -47,10 +51,12 @@ struct ChunkPlanner::Segment {
   std::vector<Item> trailing;  ///< Weight gradients: run while the exchange does.
   std::optional<Direction> exchange;
   std::string exchange_part, exchange_name;
+  bool exchange_counts = false;  ///< How many rows it moves was computed just before it.
   Pass pass = Pass::forward;
 
-  void close(Direction direction, const PartWork& part, std::string name) {
+  void close(Direction direction, const PartWork& part, std::string name, bool counts) {
     exchange = direction;
+    exchange_counts = counts;
     exchange_part = part.name;
     exchange_name = std::move(name);
   }
@@ -61,7 +67,7 @@ void ChunkPlanner::append_forward(std::vector<Segment>& segments, const PartWork
   const std::string suffix = again ? " recompute" : "";
   const auto exchange = [&](Direction direction, const char* name) {
     if (!part.exchanges) return;
-    segments.back().close(direction, part, name + suffix);
+    segments.back().close(direction, part, name + suffix, direction == Direction::dispatch);
     segments.emplace_back();
   };
   append(segments.back().main, part, part.before_dispatch, again);
@@ -86,7 +92,7 @@ void ChunkPlanner::append_backward(std::vector<Segment>& segments, const PartWor
   const Steps& finish = in_place ? part.finish_weight_gradient : kNone;
   const auto exchange = [&](Direction direction, const char* name) {
     if (!part.exchanges) return;
-    segments.back().close(direction, part, name);
+    segments.back().close(direction, part, name, false);
     segments.emplace_back();
   };
   const auto trail = [&](const Steps& list) {
@@ -133,7 +139,8 @@ class ChunkPlanner::Writer {
     std::vector<Arrival> weight_arrivals;
   };
 
-  Writer(CostTable& costs, int shared_sms) : costs_(costs), shared_sms_(shared_sms) {}
+  Writer(CostTable& costs, int shared_sms, const HostCost& host)
+      : costs_(costs), shared_sms_(shared_sms), host_(host) {}
 
   void write(const Segment& segment, Chain& chain, bool main_beside_exchange) {
     for (const Item& item : segment.main) {
@@ -149,12 +156,12 @@ class ChunkPlanner::Writer {
   void step(const Item& item, Chain& chain, int sms, Pass direction) {
     const bool weight = pass_of(*item.step) == Pass::weight_gradient;
     std::vector<Arrival>& arrivals = weight ? chain.weight_arrivals : chain.arrivals;
+    plan_.nodes.push_back(node_of(item, direction));
+    plan_.nodes.back().host = launch(item);
     if (const workload::Transfer* transfer = item.step->transfer()) {
-      plan_.nodes.push_back(node_of(item, direction));
       plan_.nodes.back().after = chain.kernel;
       arrivals.push_back({index(), transfer->behind});
     } else {
-      plan_.nodes.push_back(node_of(item, direction));
       Node& node = plan_.nodes.back();
       node.kernel = &costs_.kernel(item.step->work()->op, sms, item.step->work()->promoted);
       node.after = await(arrivals);
@@ -196,7 +203,23 @@ class ChunkPlanner::Writer {
     return node;
   }
 
+  /// What the host takes for an item; a graph is launched as one module.
+  core::Time launch(const Item& item) {
+    const bool replays = item.attention && host_.graphs == HostCost::Graphs::attention_and_router;
+    const bool begins = replays && !replaying_;
+    replaying_ = replays;
+    if (begins) return host_.launch + host_.module;
+    if (replays) return {};
+    const workload::Work* work = item.step->work();
+    if (!work) return host_.launch;
+    return host_.launch * work->launches + (work->module ? host_.module : core::Time{});
+  }
+
+  /// The host that launches kernel by kernel has to know how many rows come from whom before it can
+  /// ask for them; backward it knows from before.
   void exchange(const Segment& segment, Chain& chain) {
+    const bool counts = segment.exchange_counts && host_.launch > core::Time{};
+    replaying_ = false;
     plan_.nodes.push_back({.part = segment.exchange_part,
                            .name = segment.exchange_name,
                            .category = "communication",
@@ -204,26 +227,31 @@ class ChunkPlanner::Writer {
                            .exchange = &costs_.exchange(*segment.exchange),
                            .direction = *segment.exchange,
                            .pass = segment.pass,
-                           .after = chain.kernel});
+                           .after = chain.kernel,
+                           .host = host_.launch,
+                           .host_after = counts ? chain.kernel : -1});
     chain.last = index();
     chain.arrivals.push_back({index(), 0});
   }
 
   CostTable& costs_;
   int shared_sms_;
+  const HostCost& host_;
+  bool replaying_ = false;  ///< The item before was of the same graph.
   ChunkPlan plan_;
 };
 
 ChunkPlanner::ChunkPlanner(CostTable& costs, int communication_sms, int device_sms,
-                           bool weights_beside_exchanges)
+                           bool weights_beside_exchanges, const HostCost& host)
     : costs_(costs),
       shared_sms_(device_sms - communication_sms),
-      weights_beside_exchanges_(weights_beside_exchanges) {
+      weights_beside_exchanges_(weights_beside_exchanges),
+      host_(host) {
   assert(shared_sms_ > 0 && "communication must leave SMs to computation");
 }
 
 ChunkPlan ChunkPlanner::forward(const StageWork& stage) {
-  Writer writer(costs_, shared_sms_);
+  Writer writer(costs_, shared_sms_, host_);
   Writer::Chain chain;
   for (const Segment& segment : forward_segments(stage)) writer.write(segment, chain, false);
   writer.plan().forward_output = chain.last;
@@ -231,7 +259,7 @@ ChunkPlan ChunkPlanner::forward(const StageWork& stage) {
 }
 
 ChunkPlan ChunkPlanner::backward(const StageWork& stage, bool with_weight_gradient) {
-  Writer writer(costs_, shared_sms_);
+  Writer writer(costs_, shared_sms_, host_);
   Writer::Chain chain;
   const Weights weights = !with_weight_gradient       ? Weights::none
                           : weights_beside_exchanges_ ? Weights::beside_exchanges
@@ -244,7 +272,7 @@ ChunkPlan ChunkPlanner::backward(const StageWork& stage, bool with_weight_gradie
 }
 
 ChunkPlan ChunkPlanner::weight_gradient(const StageWork& stage) {
-  Writer writer(costs_, shared_sms_);
+  Writer writer(costs_, shared_sms_, host_);
   Writer::Chain chain;
   for (auto part = stage.rbegin(); part != stage.rend(); ++part) {
     std::vector<Item> items;
@@ -264,7 +292,7 @@ ChunkPlan ChunkPlanner::overlapped(const StageWork& forward_stage,
   const std::vector<Segment> backward =
       backward_segments(backward_stage, Weights::beside_exchanges);
   const bool shared = forward.size() > 1 || backward.size() > 1;
-  Writer writer(costs_, shared_sms_);
+  Writer writer(costs_, shared_sms_, host_);
   Writer::Chain forward_chain, backward_chain;
   for (std::size_t i = 0; i < std::max(forward.size(), backward.size()); ++i) {
     if (i < backward.size()) writer.write(backward[i], backward_chain, shared);

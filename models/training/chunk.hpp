@@ -33,7 +33,7 @@ class ChunkPlanner {
   /// input gradient do, as DualPipe's do; otherwise each follows its input gradient, as autograd
   /// runs them, and exchanges are exposed. A pair of chunks always does the first.
   ChunkPlanner(CostTable& costs, int communication_sms, int device_sms,
-               bool weights_beside_exchanges = true);
+               bool weights_beside_exchanges = true, const HostCost& host = {});
 
   /// Exchanges are exposed.
   [[nodiscard]] ChunkPlan forward(const StageWork& stage);
@@ -62,6 +62,7 @@ class ChunkPlanner {
   CostTable& costs_;
   int shared_sms_;  ///< Left to kernels beside an exchange.
   bool weights_beside_exchanges_;
+  HostCost host_;
 };
 
 }  // namespace tessera::training

@@ -94,7 +94,8 @@ StepModel::StepModel(const TrainingJob& job, gpu::KernelTimer& kernels, NetworkT
               .expert_tensor = layout_.grid().expert_tensor_group(0, 0)},
              kernels, network),
       planner_(costs_, job.communication_sms, job.device.sm.count,
-               job.schedule == ScheduleKind::dualpipe || job.schedule == ScheduleKind::dualpipev),
+               job.schedule == ScheduleKind::dualpipe || job.schedule == ScheduleKind::dualpipev,
+               job.host),
       traffic_(job, layout_, network, costs_),
       hbm_rate_(job.device.hbm.peak_rate.value() * job.device.hbm.reachable),
       stages_(lower_stages(job, layout_, load_)) {
@@ -192,8 +193,7 @@ const ChunkRun& StepModel::chunk(const Instruction& instruction, const Variation
   const auto found = chunks_.find(wanted);
   if (found != chunks_.end()) return found->second;
   return chunks_
-      .emplace(wanted, run_chunk(plan(instruction), hbm_rate_, variation, job_.device.sm.count,
-                                 job_.enqueue))
+      .emplace(wanted, run_chunk(plan(instruction), hbm_rate_, variation, job_.device.sm.count))
       .first->second;
 }
 

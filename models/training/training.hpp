@@ -90,6 +90,19 @@ enum class Prefetch {
   both,     ///< Beside the computation of the layer before (BACKWARD_PRE).
 };
 
+/// What the host takes to launch what no graph replays.
+struct HostCost {
+  enum class Graphs {
+    none,
+    attention_and_router,  ///< What comes before tokens are sent to experts, and its gradients, is
+                           ///< replayed from a graph a layer (Megatron-Core's cuda_graph_scope
+                           ///< attn, moe_router, moe_preprocess).
+  };
+  core::Time launch{};  ///< Of a kernel, collective or message; 0: graphs replay everything.
+  core::Time module{};  ///< Of entering a module, beside the launches of its kernels.
+  Graphs graphs = Graphs::none;
+};
+
 /// One training run of one model on one cluster. Plain values; the scenario reader fills it.
 struct TrainingJob {
   std::string name;
@@ -103,8 +116,7 @@ struct TrainingJob {
   /// What frameworks leave unexplained beside their kernels: half-width of the 90 % interval of
   /// log(measured / predicted) of a step.
   double unexplained = 0;
-  core::Time
-      enqueue{};  ///< Of the host for each kernel that it launches; 0: replayed from a graph.
+  HostCost host;
   workload::RoutingSpec routing;
   device::DeviceSpec device;
 

@@ -88,9 +88,25 @@ void PartBuilder::qk_norms(Steps& list, Pass pass, const GroupedQueryAttention& 
       norm_gradient(list, name, rows, columns);
     else
       norm(list, pass, name, rows, columns, DataType::bf16);
+    enter_module(list);
   };
   one("q_norm", heads.queries);
   one("k_norm", heads.keys);
+}
+
+/// In pieces: x cos, halves that swap places, one of them negated, that times sin, the sum, and a
+/// concatenation with what is not rotated; the gradient's as many.
+void PartBuilder::rotary(Steps& list, Pass pass, const std::string& name, int64_t columns) {
+  if (columns == 0) return;
+  const auto write = [&](const char* piece, StreamKind kind) {
+    stream(list, pass, name + piece, kind, tokens_, columns, DataType::bf16, DataType::bf16);
+  };
+  if (job_.kernels.fused_rotary) return write("", StreamKind::rotary);
+  write(" cosine product", StreamKind::copy);
+  write(" halves", StreamKind::copy);
+  write(" sine product", StreamKind::copy);
+  write(" sum", StreamKind::add);
+  write(" concatenation", StreamKind::copy);
 }
 
 void PartBuilder::grouped_query_forward(const GroupedQueryAttention& attention) {
@@ -102,9 +118,7 @@ void PartBuilder::grouped_query_forward(const GroupedQueryAttention& attention) 
   cast_input(list, kPass, projection, Producer::norm);
   multiply(list, kPass, projection);
   qk_norms(list, kPass, attention, false);
-  if (attention.rotary_dim > 0)
-    stream(list, kPass, "rotary", StreamKind::rotary, tokens_,
-           (heads.queries + heads.keys) * attention.rotary_dim, DataType::bf16, DataType::bf16);
+  rotary(list, kPass, "rotary", (heads.queries + heads.keys) * attention.rotary_dim);
   core_forward(list, kPass, heads, "");
 
   if (!recompute_.rms_norm) save_input(projection);
@@ -121,9 +135,8 @@ void PartBuilder::grouped_query_gradient(const GroupedQueryAttention& attention)
   const Heads heads = heads_of(attention);
   const Linear projection = qkv(attention);
   core_gradient(g.inputs, heads);
-  if (attention.rotary_dim > 0)
-    stream(g.inputs, Pass::input_gradient, "rotary gradient", StreamKind::rotary, tokens_,
-           (heads.queries + heads.keys) * attention.rotary_dim, DataType::bf16, DataType::bf16);
+  rotary(g.inputs, Pass::input_gradient, "rotary gradient",
+         (heads.queries + heads.keys) * attention.rotary_dim);
   qk_norms(g.inputs, Pass::input_gradient, attention, true);
   if (job_.kernels.eager)
     stream(g.inputs, Pass::input_gradient, "qkv gradient assembly", StreamKind::copy, tokens_,

@@ -78,7 +78,10 @@ Attention PartBuilder::core(Pass pass, const Heads& heads, int64_t queries, int6
 void PartBuilder::whole_core(Steps& list, Pass pass, const std::string& name, const Heads& heads) {
   Attention whole = core(pass, heads, job_.sequence_length, job_.sequence_length);
   whole.window = heads.window;
-  if (!heads.chunked || heads.window == 0) return kernel(list, pass, name, whole);
+  if (!heads.chunked || heads.window == 0) {
+    kernel(list, pass, name, whole);
+    return enter_module(list);
+  }
   // Chunks are sequences of their own, the last one perhaps shorter.
   const int64_t rest = job_.sequence_length % heads.window;
   Attention chunk = whole;
@@ -86,6 +89,7 @@ void PartBuilder::whole_core(Steps& list, Pass pass, const std::string& name, co
   chunk.batch = job_.sequences * (job_.sequence_length / heads.window);
   chunk.q_length = chunk.kv_length = heads.window;
   kernel(list, pass, name, chunk);
+  enter_module(list);
   if (rest == 0) return;
   chunk.batch = job_.sequences;
   chunk.q_length = chunk.kv_length = rest;
@@ -143,6 +147,7 @@ void PartBuilder::ring_core(Steps& list, Pass pass, const std::string& name, con
                           step == 0 || !earlier ? local : local / 2);
     part.causal = step == 0;
     kernel(list, pass, name, part);
+    if (step == 0) enter_module(list);
     if (step > 0) ring_corrections(list, pass, name, heads, part);
   }
 }

@@ -128,11 +128,29 @@ void PartBuilder::dense_gradient(const DenseFeedForward& dense) {
   add(g.inputs, Pass::input_gradient, "mlp_residual gradient");
 }
 
+namespace {
+
+// What the host launches beside the kernels that are timed; they are so short that only it notices.
+// Megatron-Core 0.15, moe/router.py with fused top-k and balanced by force: random logits (2),
+// scores, counts, loss, its scaling and logging (5); their gradients.
+constexpr int kRouterOperations = 7;
+constexpr int kRouterGradientOperations = 5;
+// moe/token_dispatcher.py, MoEAlltoAllTokenDispatcher: counts of rows by rank and expert (7),
+// copies of them to the host (4), maps of rows for two permutations (4), an exchange of
+// probabilities (1).
+constexpr int kAllToAllOperations = 16;
+// MoEFlexTokenDispatcher: ids and probabilities of the chosen experts (4), counts to the host (1).
+constexpr int kFlexOperations = 5;
+
+}  // namespace
+
 void PartBuilder::gate(const MixtureOfExperts& moe) {
-  kernel(part_.before_dispatch, Pass::forward, "gate",
-         Gemm{.m = shard_rows(), .n = moe.experts, .k = a_.hidden});
-  stream(part_.before_dispatch, Pass::forward, "gate_top_k", StreamKind::gate_top_k, shard_rows(),
-         moe.experts, DataType::bf16, DataType::bf16, static_cast<int>(moe.top_k));
+  Steps& list = part_.before_dispatch;
+  kernel(list, Pass::forward, "gate", Gemm{.m = shard_rows(), .n = moe.experts, .k = a_.hidden});
+  stream(list, Pass::forward, "gate_top_k", StreamKind::gate_top_k, shard_rows(), moe.experts,
+         DataType::bf16, DataType::bf16, static_cast<int>(moe.top_k));
+  const bool sorted = job_.kernels.dispatcher == Dispatcher::all_to_all;
+  launch(list, 1 + kRouterOperations + (sorted ? kAllToAllOperations : kFlexOperations));
   save("gate scores", shard_rows(), moe.experts, DataType::bf16);
   save("gate choice", shard_rows(), 2 * moe.top_k, DataType::fp32);  // ids and weights
 }
@@ -146,107 +164,12 @@ void PartBuilder::sort_tokens(Steps& list, Pass pass, const std::string& name,
          a_.hidden, DataType::bf16, DataType::bf16, static_cast<int>(moe.top_k));
 }
 
-void PartBuilder::grouped(Steps& list, Pass pass, const std::string& name, int64_t n, int64_t k) {
-  swizzle_scales(list, pass, name, routed_ + n * static_cast<int64_t>(job_.expert_rows.size()), k);
-  kernel(list, pass, name,
-         GroupedGemm{.sizes = job_.expert_rows, .n = n, .fixed = k, .type = linear_});
-}
-
-void PartBuilder::grouped_weight_gradient(const std::string& name, int64_t n, int64_t k) {
-  const Gradients g = experts();
-  swizzle_scales(g.weights, Pass::weight_gradient, name + " weight_gradient", n + k, routed_,
-                 g.ready());
-  weight_kernel(g, name + " weight_gradient",
-                GroupedGemm{.varying = GroupedGemm::Varying::depth,
-                            .sizes = job_.expert_rows,
-                            .n = k,
-                            .fixed = n,
-                            .type = linear_,
-                            .output = p_.gradients,
-                            .accumulate = true,
-                            .both_operands_row_scaled = block()});
-}
-
-/// Rows of the experts between the ranks that share their matrices.
-void PartBuilder::expert_transfer(Steps& list, Pass pass, const std::string& name, Kind kind,
-                                  DataType type) {
-  transfer(list, pass, name, kind, Group::expert_tensor,
-           static_cast<double>(routed_) * static_cast<double>(a_.hidden) * activation_bytes(type));
-}
-
-void PartBuilder::routed_forward(const MixtureOfExperts& moe) {
-  constexpr Pass kPass = Pass::forward;
-  const int64_t intermediate = moe.intermediate / split_.expert_tensor;
-  const int64_t columns = (moe.gated ? 2 : 1) * intermediate;
-  const std::string activation = moe.gated ? "expert_swiglu" : "expert_gelu";
-  Steps& list = part_.experts;
-  expert_transfer(list, kPass, "expert_input gather", Kind::all_gather, p_.dispatch);
-  stream(list, kPass, "permute", StreamKind::permute, routed_, a_.hidden, p_.dispatch, p_.dispatch);
-  if (casts_apart())
-    cast_input(list, kPass, "expert_input", routed_, a_.hidden, Producer::activation, false);
-  else if (p_.dispatch != linear_)
-    stream(list, kPass, "expert_input cast", StreamKind::quantize, routed_, a_.hidden, p_.dispatch,
-           linear_);
-  grouped(list, kPass, moe.gated ? "expert_gate_up" : "expert_up", columns, a_.hidden);
-  activate(list, kPass, activation, routed_, moe.gated, intermediate, DataType::bf16,
-           activation_output());
-  cast_input(list, kPass, activation, routed_, intermediate, Producer::activation, false);
-  grouped(list, kPass, "expert_down", a_.hidden, intermediate);
-  stream(list, kPass, "unpermute", StreamKind::unpermute, routed_, a_.hidden, DataType::bf16,
-         DataType::bf16);
-  expert_transfer(list, kPass, "expert_output sum", Kind::reduce_scatter, DataType::bf16);
-  save("expert input", routed_, a_.hidden, linear_);
-  save(activation + " input", routed_, columns, activation_output());
-  if (!recompute_.swiglu) save(activation, routed_, intermediate, linear_);
-}
-
-void PartBuilder::routed_gradient(const MixtureOfExperts& moe) {
-  constexpr Pass kPass = Pass::input_gradient;
-  const int64_t intermediate = moe.intermediate / split_.expert_tensor;
-  const int64_t columns = (moe.gated ? 2 : 1) * intermediate;
-  const std::string up = moe.gated ? "expert_gate_up" : "expert_up";
-  Steps& list = part_.experts_gradient;
-  expert_transfer(list, kPass, "expert_output gradient gather", Kind::all_gather, p_.dispatch);
-  stream(list, kPass, "permute gradient", StreamKind::permute, routed_, a_.hidden, p_.dispatch,
-         p_.dispatch);
-  if (casts_apart())
-    cast_gradient(list, "expert_output gradient", routed_, a_.hidden, false);
-  else if (p_.dispatch != linear_)
-    stream(list, kPass, "expert_output gradient cast", StreamKind::quantize, routed_, a_.hidden,
-           p_.dispatch, linear_);
-  grouped(list, kPass, "expert_down input_gradient", intermediate, a_.hidden);
-  const Gradients down = experts();
-  if (recompute_.swiglu)
-    weight_stream(down, "expert_swiglu recompute",
-                  moe.gated ? StreamKind::swiglu : StreamKind::gelu, routed_, intermediate,
-                  activation_output(), activation_output());
-  transpose_input(down, "expert_swiglu", routed_, intermediate, Producer::activation, false);
-  transpose_input(down, "expert_output gradient", routed_, a_.hidden, Producer::activation, false);
-  grouped_weight_gradient("expert_down", a_.hidden, intermediate);
-  activate_gradient(list, moe.gated ? "expert_swiglu" : "expert_gelu", routed_, moe.gated,
-                    intermediate);
-  if (linear_ != DataType::bf16) cast_gradient(list, up + " gradient", routed_, columns, false);
-  grouped(list, kPass, up + " input_gradient", a_.hidden, columns);
-  const Gradients upper = experts();
-  transpose_input(upper, "expert_input", routed_, a_.hidden, Producer::activation, false);
-  grouped_weight_gradient(up, columns, a_.hidden);
-  if (moe.bias && linear_ == DataType::bf16)
-    weight_stream(upper, "expert bias_gradient", StreamKind::column_sum, routed_,
-                  a_.hidden + columns, DataType::bf16, DataType::bf16);
-  stream(list, kPass, "unpermute gradient", StreamKind::unpermute, routed_, a_.hidden,
-         DataType::bf16, DataType::bf16);
-  expert_transfer(list, kPass, "expert_input gradient sum", Kind::reduce_scatter, DataType::bf16);
-  defer("expert gradient", routed_, a_.hidden, linear_);
-  defer(up + " gradient", routed_, columns, linear_);
-  defer("expert swiglu", routed_, intermediate, linear_);
-  defer("expert input", routed_, a_.hidden, linear_);
-}
-
 void PartBuilder::moe_forward(const MixtureOfExperts& moe) {
   part_.exchanges = true;
   // The gate and the dispatch read BF16 beside the copy in FP8; casts of their own come later.
   norm(part_.before_dispatch, Pass::forward, "mlp_norm", shard_rows(), a_.hidden,
        casts_apart() ? DataType::bf16 : norm_output());
+  enter_module(part_.before_dispatch);
   gate(moe);
   sort_tokens(part_.before_dispatch, Pass::forward, "token permute", moe, true);
   sort_tokens(part_.after_combine, Pass::forward, "token unpermute", moe, false);
@@ -286,6 +209,7 @@ void PartBuilder::moe_gradient(const MixtureOfExperts& moe) {
   sort_tokens(list, Pass::input_gradient, "token permute gradient", moe, false);
   kernel(list, Pass::input_gradient, "gate input_gradient",
          Gemm{.m = shard_rows(), .n = a_.hidden, .k = moe.experts});
+  launch(list, 1 + kRouterGradientOperations);
   weight_kernel(finish(), "gate weight_gradient",
                 Gemm{.m = moe.experts,
                      .n = a_.hidden,

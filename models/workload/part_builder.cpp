@@ -134,28 +134,44 @@ void PartBuilder::swizzle_scales(Steps& list, Pass pass, const std::string& name
                   ready});
 }
 
+/// The maximum of a tensor that is gathered is that of all its parts (Transformer Engine,
+/// module/linear.py, _customize_quantizers_float8_current_scaling: with_amax_reduction under
+/// sequence parallelism, of what column-cut layers read and of gradients of row-cut ones).
+void PartBuilder::find_maximum(Steps& list, Pass pass, const std::string& name, int64_t rows,
+                               int64_t columns, bool gathered) {
+  stream(list, pass, name + " amax", StreamKind::compute_scale, rows, columns, DataType::bf16,
+         linear_);
+  launch(list, 2);  // after its result is set to zero
+  if (gathered)
+    transfer(list, pass, name + " amax maximum", Kind::all_reduce, Group::tensor,
+             activation_bytes(DataType::fp32));
+  if (linear_ == DataType::fp8)  // recipe/current_scaling.cu, compute_scale_from_amax
+    stream(list, pass, name + " scale", StreamKind::copy, 1, 1, DataType::fp32, DataType::fp32);
+}
+
 void PartBuilder::cast_input(Steps& list, Pass pass, const std::string& name, int64_t rows,
                              int64_t columns, Producer producer, bool gathered) {
-  const auto read = [&](const char* what, StreamKind kind) {
-    stream(list, pass, name + what, kind, rows, columns, DataType::bf16, linear_);
+  const auto cast = [&](StreamKind kind) {
+    stream(list, pass, name + " cast", kind, rows, columns, DataType::bf16, linear_);
   };
   switch (linear_) {
     case DataType::fp8_block:
-      if (producer == Producer::attention) read(" cast", StreamKind::quantize);
+      if (producer == Producer::attention) cast(StreamKind::quantize);
       return;
     case DataType::fp8:
       if (producer == Producer::norm && norm_output() == linear_) return;
-      if (p_.scaling == TensorScaling::current) read(" amax", StreamKind::compute_scale);
+      if (p_.scaling == TensorScaling::current)
+        find_maximum(list, pass, name, rows, columns, gathered);
       // What is gathered is transposed afterwards: rows of other ranks belong to it.
-      read(" cast", p_.transposed_copies && !gathered ? StreamKind::quantize_transpose
-                                                      : StreamKind::quantize);
+      cast(p_.transposed_copies && !gathered ? StreamKind::quantize_transpose
+                                             : StreamKind::quantize);
       return;
-    case DataType::nvfp4:
-      read(" amax", StreamKind::compute_scale);  // of the FP32 scale of the whole tensor
-      read(" cast", StreamKind::quantize_transpose);
+    case DataType::nvfp4:  // for the FP32 scale of the whole tensor
+      find_maximum(list, pass, name, rows, columns, gathered);
+      cast(StreamKind::quantize_transpose);
       return;
     case DataType::mxfp8:
-      read(" cast", StreamKind::quantize_transpose);
+      cast(StreamKind::quantize_transpose);
       return;
     default:
       return;
@@ -164,15 +180,16 @@ void PartBuilder::cast_input(Steps& list, Pass pass, const std::string& name, in
 
 void PartBuilder::cast_gradient(Steps& list, const std::string& name, int64_t rows, int64_t columns,
                                 bool gathered) {
-  const auto read = [&](const char* what, StreamKind kind) {
-    stream(list, Pass::input_gradient, name + what, kind, rows, columns, DataType::bf16, linear_);
-  };
+  constexpr Pass kPass = Pass::input_gradient;
   const bool current = linear_ == DataType::fp8 && p_.scaling == TensorScaling::current;
-  if (current || linear_ == DataType::nvfp4) read(" amax", StreamKind::compute_scale);
+  if (current || linear_ == DataType::nvfp4)
+    find_maximum(list, kPass, name, rows, columns, gathered);
   const bool later = gathered && (linear_ == DataType::fp8 || block());
   const bool both = linear_ != DataType::fp8 || p_.transposed_copies;
   if (linear_ != DataType::bf16)
-    read(" cast", both && !later ? StreamKind::quantize_transpose : StreamKind::quantize);
+    stream(list, kPass, name + " cast",
+           both && !later ? StreamKind::quantize_transpose : StreamKind::quantize, rows, columns,
+           DataType::bf16, linear_);
 }
 
 void PartBuilder::transpose_input(Gradients g, const std::string& name, int64_t rows,
@@ -192,6 +209,7 @@ void PartBuilder::multiply(Steps& list, Pass pass, const Linear& l, const std::s
              elements(rows, l.k) * activation_bytes(l.type));
   if (l.type == linear_) swizzle_scales(list, pass, l.name + suffix, rows + l.n, l.k);
   kernel(list, pass, l.name + suffix, Gemm{.m = rows, .n = l.n, .k = l.k, .type = l.type});
+  enter_module(list);
   if (l.cut == Linear::Cut::rows)
     transfer(list, pass, l.name + suffix + " sum",
              gathers() ? Kind::reduce_scatter : Kind::all_reduce, Group::tensor,
@@ -215,6 +233,7 @@ void PartBuilder::overlapped_multiply(Steps& list, Pass pass, const Linear& l,
   for (int64_t piece = 0; piece < split_.tensor; ++piece) {
     if (columns && piece + 1 < split_.tensor) send();
     kernel(list, pass, l.name + suffix, Gemm{.m = rows, .n = l.n, .k = l.k, .type = l.type});
+    if (piece == 0) enter_module(list);
     if (!columns && piece + 1 < split_.tensor) send();
   }
   // Every rank's sums of this one's rows have come; they are added at the end (Transformer Engine,
@@ -239,6 +258,7 @@ void PartBuilder::ring_input_gradient(Gradients g, const Linear& l) {
     kernel(g.inputs, Pass::input_gradient, l.name + " input_gradient",
            Gemm{.m = rows, .n = l.k, .k = l.n, .type = l.type});
     promote(g.inputs);
+    if (piece == 0) enter_module(g.inputs);
   }
   if (!has_swizzled_scales(l.type)) return;
   g.weights.push_back({Transfer{.name = l.name + " gradient gather again",
@@ -279,6 +299,7 @@ void PartBuilder::multiply_gradients(Gradients g, const Linear& l, Producer prod
     kernel(g.inputs, Pass::input_gradient, l.name + " input_gradient",
            Gemm{.m = rows, .n = l.k, .k = l.n, .type = l.type});
     promote(g.inputs);
+    enter_module(g.inputs);
   }
   if (columns) {  // beside the weight gradient's product
     transfer(g.inputs, Pass::input_gradient, l.name + " input_gradient sum",

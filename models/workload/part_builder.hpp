@@ -135,6 +135,12 @@ class PartBuilder {
                   .output = output,
                   .fan = fan});
   }
+  /// The last kernel written is the first of a module's pass.
+  static void enter_module(Steps& list) { std::get<Work>(list.back().what).module = true; }
+  /// The last kernel written stands for so many that the host launches.
+  static void launch(Steps& list, std::int64_t kernels) {
+    std::get<Work>(list.back().what).launches = static_cast<int>(kernels);
+  }
   /// Nothing when the group has one rank.
   void transfer(Steps& list, Pass pass, std::string name, Transfer::Kind kind,
                 Transfer::Group group, double bytes, int behind = 0);
@@ -162,6 +168,8 @@ class PartBuilder {
   void defer(const std::string& name, std::int64_t rows, std::int64_t columns, DataType type);
 
   // Linear layers.
+  void find_maximum(Steps& list, Pass pass, const std::string& name, std::int64_t rows,
+                    std::int64_t columns, bool gathered);
   /// Casts the input where its producer has not; `rows` of `columns`.
   void cast_input(Steps& list, Pass pass, const std::string& name, std::int64_t rows,
                   std::int64_t columns, Producer producer, bool gathered);
@@ -193,6 +201,7 @@ class PartBuilder {
 
   // Attention.
   [[nodiscard]] Heads heads_of(const AttentionKind& attention) const;
+  void rotary(Steps& list, Pass pass, const std::string& name, std::int64_t columns);
   void grouped_query_forward(const GroupedQueryAttention& attention);
   void grouped_query_gradient(const GroupedQueryAttention& attention);
   void latent_forward(const LatentAttention& attention);
@@ -252,6 +261,14 @@ class PartBuilder {
   void routed_forward(const MixtureOfExperts& moe);
   void routed_gradient(const MixtureOfExperts& moe);
   void routed_weight_gradient(const MixtureOfExperts& moe);
+  /// Rows that are cast by one kernel: those of every expert with any, or all.
+  [[nodiscard]] std::vector<std::int64_t> cast_rows() const;
+  [[nodiscard]] std::int64_t products() const;  ///< Kernels that multiply all experts.
+  void cast_experts(Steps& list, const std::string& name, std::int64_t columns);
+  void cast_expert_gradients(Steps& list, const std::string& name, std::int64_t columns);
+  void pad_experts(Steps& list, Pass pass, const std::string& name);
+  void add_expert_bias(const MixtureOfExperts& moe);
+  void expert_bias_gradient(Gradients g, const MixtureOfExperts& moe, std::int64_t columns);
   void grouped(Steps& list, Pass pass, const std::string& name, std::int64_t n, std::int64_t k);
   void grouped_weight_gradient(const std::string& name, std::int64_t n, std::int64_t k);
   void expert_transfer(Steps& list, Pass pass, const std::string& name, Transfer::Kind kind,

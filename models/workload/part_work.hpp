@@ -22,6 +22,8 @@ struct Work {
   bool beside = false;
   /// It runs when the micro-batch's activations are gone.
   bool after_backward = false;
+  int launches = 1;     ///< Kernels that the host launches for it.
+  bool module = false;  ///< The first kernel of a module's forward or backward pass.
 };
 
 /// One collective or message that every GPU of a group takes part in.

@@ -75,12 +75,25 @@ enum class Dispatcher {
                ///< token dispatcher over NCCL).
 };
 
+/// How the experts of a GPU are multiplied, and their inputs cast.
+enum class ExpertLaunches {
+  together,  ///< By one kernel for all of them.
+  each,      ///< By one each: products on four streams, casts one after the other (Transformer
+             ///< Engine, nvte_multi_stream_cublas_gemm; cast.cpp, multi_tensor_quantize_impl, which
+             ///< joins tensors only under delayed scaling).
+};
+
 /// Choices of a training framework that change which kernels run.
 struct KernelChoice {
   /// FlashAttention; otherwise batched products and a softmax that keeps its output (Megatron
   /// before FlashAttention: arXiv 2205.05198, figure 3).
   bool flash_attention = true;
   Dispatcher dispatcher = Dispatcher::once_a_place;
+  ExpertLaunches experts = ExpertLaunches::together;
+  /// Rotary positions by one kernel; otherwise by PyTorch's multiplications, sums and
+  /// concatenations (Megatron-Core, rope_utils.py, under YaRN, whose factor Transformer Engine's
+  /// kernel does not know).
+  bool fused_rotary = true;
   /// Dropout after softmax, attention and MLP, as models of 2022 had: its masks are kept.
   bool dropout = false;
   /// PyTorch's own kernels, neither fused nor compiled, with FSDP's flat parameters: a norm's

@@ -141,6 +141,7 @@ void read_framework(const ConfigNode& node, training::TrainingJob& job) {
   choice.flash_attention = node.boolean_or("flash_attention", choice.flash_attention);
   choice.dropout = node.boolean_or("dropout", choice.dropout);
   choice.eager = node.boolean_or("eager", choice.eager);
+  choice.fused_rotary = node.boolean_or("fused_rotary", choice.fused_rotary);
   choice.train_metrics = node.integer_or("train_metrics", 0, 16, choice.train_metrics);
   using workload::Dispatcher;
   choice.dispatcher = node.choice_or<Dispatcher>(
@@ -149,7 +150,16 @@ void read_framework(const ConfigNode& node, training::TrainingJob& job) {
       choice.dispatcher);
   job.unexplained = node.number_or("unexplained", 0, 2, unexplained_by_engines());
   job.part_spread = node.number_or("part_spread", 0, 0.2, job.part_spread);
-  job.enqueue = node.quantity_or<core::Time>("enqueue", core::Time{0}, 1_ms, job.enqueue);
+  job.host.launch = node.quantity_or<core::Time>("enqueue", core::Time{0}, 1_ms, job.host.launch);
+  job.host.module = node.quantity_or<core::Time>("module", core::Time{0}, 1_ms, job.host.module);
+  using Graphs = training::HostCost::Graphs;
+  job.host.graphs = node.choice_or<Graphs>(
+      "graphs", {{"none", Graphs::none}, {"attention_and_router", Graphs::attention_and_router}},
+      job.host.graphs);
+  using workload::ExpertLaunches;
+  choice.experts = node.choice_or<ExpertLaunches>(
+      "experts", {{"together", ExpertLaunches::together}, {"each", ExpertLaunches::each}},
+      choice.experts);
 }
 
 std::vector<std::string> read_kernels(const ConfigNode& root) {

@@ -345,19 +345,43 @@ TEST_CASE_METHOD(TensorFixture, "weight gradients follow their input gradients",
 }
 
 TEST_CASE_METHOD(TensorFixture, "kernels wait for the host that launches them", "[chunk]") {
-  const ChunkPlan plan = planner.forward(stage({}));
+  ChunkPlan plan = planner.forward(stage({}));
   const auto kernels = static_cast<std::int64_t>(
       std::count_if(plan.nodes.begin(), plan.nodes.end(),
                     [](const Node& node) { return node.lane == Lane::compute; }));
+  const auto take = [&](Time host) {
+    for (Node& node : plan.nodes)
+      if (node.lane == Lane::compute) node.host = host;
+  };
   const ChunkRun graph = run_chunk(plan, kWide);
   CHECK(graph.host.value() == 0);
   // A host that is slower than every kernel sets the pace: the last kernel starts when it comes.
   const Time slow = graph.duration;
-  const ChunkRun paced = run_chunk(plan, kWide, {}, 0, slow);
+  take(slow);
+  const ChunkRun paced = run_chunk(plan, kWide);
   CHECK(paced.spans.back().first.value() == (slow * (kernels - 1)).value());
   CHECK(paced.host.value() > 0);
   // One that is faster than all of them costs nothing.
-  CHECK(run_chunk(plan, kWide, {}, 0, Time{1}).duration.value() == graph.duration.value());
+  take(Time{1});
+  CHECK(run_chunk(plan, kWide).duration.value() == graph.duration.value());
+}
+
+TEST_CASE("a host that reads what a kernel computed launches nothing before it ends", "[chunk]") {
+  Costs costs;
+  const KernelCost kernel = costs.kernel(10_us);
+  const ExchangeCost exchange = costs.exchange(25_us);
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), communicate(exchange, 0), compute(kernel)};
+  plan.nodes[1].host = 2_us;
+  plan.nodes[2].host = 3_us;
+  CHECK(run_chunk(plan, kRate).spans[1].first.value() == (10_us).value());  // launched before
+  CHECK(run_chunk(plan, kRate).spans[2].first.value() == (10_us).value());
+  plan.nodes[1].host_after = 0;
+  const ChunkRun run = run_chunk(plan, kRate);
+  CHECK(run.spans[1].first.value() == (12_us).value());
+  CHECK(run.spans[2].first.value() == (15_us).value());
+  CHECK(run.host.value() == (5_us).value());
+  CHECK(run.duration.value() == (37_us).value());
 }
 
 }  // namespace

@@ -161,6 +161,7 @@ TEST_CASE("per-tensor scales: maxima when current, transposes where k alone is r
   recipe.scaling = TensorScaling::current;
   const auto current = names(lowering(a, recipe).layer(0));
   CHECK(count(current, " amax") == 8);
+  CHECK(count(current, " scale") == 8);
   CHECK(count(current, " cast") == 8);
   CHECK(count(current, " transpose") == 0);
   recipe.transposed_copies = false;
@@ -245,6 +246,74 @@ TEST_CASE("eager PyTorch reads norms twice and puts gradients together", "[lower
     CHECK(stream_bytes(fused.layer(0), ending) == 0);
     CHECK(stream_bytes(fused.head(), ending) == 0);
   }
+}
+
+const Work& named(const std::vector<const Work*>& all, const std::string& name) {
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const Work* work) { return work->name == name; });
+  REQUIRE(found != all.end());
+  return **found;
+}
+
+TEST_CASE("experts that a library multiplies one by one are cast and padded so", "[lowering]") {
+  const Architecture qwen = load_architecture("qwen3_30b_a3b");
+  const ParallelSplit split{.expert = 32};
+  const auto layer = [&](ExpertLaunches experts) {
+    return Lowering{qwen,    PrecisionRecipe::mxfp8(),
+                    {},      1,
+                    kTokens, even_rows(),
+                    split,   {.dispatcher = Dispatcher::all_to_all, .experts = experts}}
+        .layer(0);
+  };
+  const PartWork each = layer(ExpertLaunches::each), together = layer(ExpertLaunches::together);
+  for (const char* cast : {"expert_input cast", "expert_swiglu cast", "expert_output gradient cast",
+                           "expert_gate_up gradient cast"}) {
+    CAPTURE(cast);
+    const auto casts = [&](const PartWork& part) {
+      const auto all = works(part);
+      return std::count_if(all.begin(), all.end(),
+                           [&](const Work* work) { return work->name == cast; });
+    };
+    CHECK(casts(each) == 4);
+    CHECK(casts(together) == 1);
+    CHECK(stream_bytes(each, cast) == Approx(stream_bytes(together, cast)));
+  }
+  const Work& product = named(works(each), "expert_gate_up");
+  CHECK(product.launches == 4);
+  CHECK(product.module);
+  CHECK(named(works(each), "expert_gate_up weight_gradient").launches == 4);
+  CHECK_FALSE(named(works(each), "expert_gate_up weight_gradient").module);
+  CHECK(named(works(together), "expert_gate_up").launches == 1);
+  // Rows in and out, forward and backward, read and written in BF16.
+  CHECK(stream_bytes(each, " padding") == 4 * 4 * 4 * 8192.0 * 2048);
+  CHECK(stream_bytes(together, " padding") == 0);
+}
+
+TEST_CASE("PyTorch adds the biases of experts that are multiplied one by one", "[lowering]") {
+  const Architecture oss = load_architecture("gpt_oss_120b");
+  const auto bytes = [&](ExpertLaunches experts, const std::string& name) {
+    const Lowering job{oss, {}, {}, 1, kTokens, even_rows(), {.expert = 32}, {.experts = experts}};
+    return stream_bytes(job.layer(0), name) / (4 * 8192.0 * 2880);
+  };
+  CHECK(bytes(ExpertLaunches::each, "expert bias cast") == 6);
+  CHECK(bytes(ExpertLaunches::each, "expert bias concatenation") == 8);
+  CHECK(bytes(ExpertLaunches::each, "expert bias gradient of bias product") == 8);
+  CHECK(bytes(ExpertLaunches::together, "expert bias cast") == 0);
+}
+
+TEST_CASE("rotary positions in pieces read and write queries and keys five times", "[lowering]") {
+  const Architecture oss = load_architecture("gpt_oss_120b");
+  const auto pieces = [&](bool fused) {
+    const Lowering job{
+        oss, {}, {}, 1, kTokens, even_rows(), {.expert = 32}, {.fused_rotary = fused}};
+    const PartWork layer = job.layer(0);
+    const auto all = works(layer);
+    return std::count_if(all.begin(), all.end(), [](const Work* work) {
+      return work->pass == Pass::forward && work->name.starts_with("rotary");
+    });
+  };
+  CHECK(pieces(true) == 1);
+  CHECK(pieces(false) == 5);
 }
 
 TEST_CASE("an MLP is computed again from its norm", "[lowering]") {
