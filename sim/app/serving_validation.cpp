@@ -179,8 +179,8 @@ ServingValidation validate_serving(const ServingValidationOptions& options) {
     server.speculation = speculating.reasons[i];
     if (server.speculation.empty() && speculating.series.contains(series_of(server.timed)) &&
         server.timed.row.tpot_ms < server.tpot.lower)
-      server.speculation = fmt::format(
-          "it would take {:.2f} ms at least, as other rows of this server", server.tpot.lower);
+      server.speculation = fmt::format("without, {:.2f} ms at least; other rows of this server do",
+                                       server.tpot.lower);
     if (!server.speculation.empty()) predict(server, validation.overheads);
   }
   return validation;
