@@ -24,6 +24,9 @@ constexpr int kSteps = 60;        ///< Of golden sections: kLongest shrinks belo
 /// differ by, as the kernels alone err (calibrate's residuals). // assumed
 constexpr double kUsualError = 0.2;
 
+/// All servers without graphs; and what their versions' names end with.
+const std::string kAllEager = "eager";
+
 double mean_error(const std::vector<const OverheadRow*>& rows, double ms) {
   double sum = 0;
   for (const OverheadRow* row : rows)
@@ -83,19 +86,23 @@ HostOverhead fit(const std::vector<const OverheadRow*>& rows) {
 HostOverheads fit_host_overheads(const std::vector<OverheadRow>& rows) {
   std::map<std::string, std::vector<const OverheadRow*>> groups;
   for (const OverheadRow& row : rows) {
-    groups["any " + row.framework].push_back(&row);
-    groups[row.version].push_back(&row);
+    groups[row.eager ? kAllEager : "any " + row.framework].push_back(&row);
+    groups[overhead_name(row.version, row.eager)].push_back(&row);
   }
   HostOverheads overheads;
   for (const auto& [name, members] : groups) overheads[name] = fit(members);
   return overheads;
 }
 
+std::string overhead_name(const std::string& version, bool eager) {
+  return eager ? version + ", " + kAllEager : version;
+}
+
 const HostOverhead& overhead_of(const HostOverheads& overheads, const std::string& framework,
-                                const std::string& version) {
-  if (const auto found = overheads.find(version); found != overheads.end()) return found->second;
-  if (const auto found = overheads.find("any " + framework); found != overheads.end())
-    return found->second;
+                                const std::string& version, bool eager) {
+  for (const std::string& name :
+       {overhead_name(version, eager), eager ? kAllEager : "any " + framework})
+    if (const auto found = overheads.find(name); found != overheads.end()) return found->second;
   refuse_row(fmt::format("no host overhead was fitted for {}", framework));
 }
 
@@ -114,16 +121,18 @@ std::string overhead_text(const HostOverheads& overheads) {
       "# Host time of one iteration by framework version, fitted to the fit half of "
       "e2e_serving.csv "
       "(NVIDIA aiconfigurator,\n# Apache-2.0, commit 095f58a51c4c). Written by `tessera calibrate "
-      "serving`. A version without rows takes `any FRAMEWORK`.\nparameters:\n";
+      "serving`. A version without rows takes `any FRAMEWORK`.\n# Of eager servers, which launch "
+      "kernels one by one: host time of a layer, while the GPU works.\nparameters:\n";
   for (const auto& [name, overhead] : overheads)
     text += fmt::format(
-        "  {}: {{value: {:.5g}, unit: \"ms\", standard_error: {:.3g}, grade: fitted, source: "
+        "  \"{}\": {{value: {:.5g}, unit: \"ms\", standard_error: {:.3g}, grade: fitted, source: "
         "\"e2e_serving, {} rows\"}}\n",
         name, overhead.milliseconds, overhead.standard_error, overhead.rows);
   text += "# |log(predicted / measured)| of TPOT on the rows fitted.\nresiduals:\n";
   for (const auto& [name, overhead] : overheads)
-    text += fmt::format("  - {{group: {}, rows: {}, median: {:.4f}, p90: {:.4f}, bias: {:.4f}}}\n",
-                        name, overhead.rows, overhead.median, overhead.spread, overhead.bias);
+    text +=
+        fmt::format("  - {{group: \"{}\", rows: {}, median: {:.4f}, p90: {:.4f}, bias: {:.4f}}}\n",
+                    name, overhead.rows, overhead.median, overhead.spread, overhead.bias);
   return text;
 }
 

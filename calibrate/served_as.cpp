@@ -73,6 +73,7 @@ ServedMap::Server ServedMap::read_server(const core::ConfigNode& node) {
                 .generation = node.text_or("generation", ""),
                 .architecture = node.text_or("architecture", ""),
                 .versions = versions_of(node),
+                .replicas = node.boolean_or("replicas", false),
                 .sum_normalises = said(node, "sum_normalises"),
                 .sum_casts = types_of(node, "sum_casts"),
                 .norm_casts = types_of(node, "norm_casts"),
@@ -80,7 +81,8 @@ ServedMap::Server ServedMap::read_server(const core::ConfigNode& node) {
                 .joint_qk_norm = said(node, "joint_qk_norm"),
                 .rotation_apart = said(node, "rotation_apart"),
                 .shared_beside_tokens = {},
-                .prefill_with_decode = said(node, "prefill_with_decode")};
+                .prefill_with_decode = said(node, "prefill_with_decode"),
+                .eager = said(node, "eager")};
   if (node.has("shared_beside_tokens"))
     server.shared_beside_tokens = node.integer("shared_beside_tokens", 0, kMostTokens);
   return server;
@@ -95,6 +97,7 @@ void ServedMap::Server::complete(const Server& later) {
   take(rotation_apart, later.rotation_apart);
   take(shared_beside_tokens, later.shared_beside_tokens);
   take(prefill_with_decode, later.prefill_with_decode);
+  take(eager, later.eager);
 }
 
 ServedMap ServedMap::load() {
@@ -184,7 +187,7 @@ ServedMap::Server ServedMap::habits(const ServerQuestion& q) const {
   for (const Server& row : servers_) {
     if (row.framework == q.framework && is_one_of(version, row.versions) &&
         matches(row.generation, device::to_string(q.generation)) &&
-        matches(row.architecture, q.architecture))
+        matches(row.architecture, q.architecture) && (!row.replicas || q.replicas))
       all.complete(row);
   }
   return all;
@@ -199,7 +202,8 @@ std::optional<ServedDrafts> ServedMap::drafts(const ServerQuestion& q) const {
 ServerKernels ServedMap::server(const ServerQuestion& q) const {
   const Server h = habits(q);
   if (!h.sum_normalises || !h.sum_casts || !h.norm_casts || !h.activation_casts ||
-      !h.joint_qk_norm || !h.rotation_apart || !h.shared_beside_tokens || !h.prefill_with_decode)
+      !h.joint_qk_norm || !h.rotation_apart || !h.shared_beside_tokens || !h.prefill_with_decode ||
+      !h.eager)
     refuse_row(fmt::format("no server named {} is known", q.framework));
   const Asking asking{.framework = q.framework,
                       .version = q.version,
@@ -220,6 +224,7 @@ ServerKernels ServedMap::server(const ServerQuestion& q) const {
                       .rotation_apart = *h.rotation_apart,
                       .shared_beside_tokens = *h.shared_beside_tokens},
           .prefill_with_decode = *h.prefill_with_decode,
+          .eager = *h.eager,
           .drafts = drafts(q)};
 }
 

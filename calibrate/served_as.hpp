@@ -59,6 +59,7 @@ struct ServerKernels {
   NamedKernel attention, latent_attention, latent_prefill, experts;
   workload::EngineFusions fusions;
   bool prefill_with_decode = false;    ///< An iteration holds prompts and decoding requests.
+  bool eager = false;                  ///< The host launches kernels one by one, not as graphs.
   std::optional<ServedDrafts> drafts;  ///< Where it speculates; none: nobody said how.
 };
 
@@ -101,11 +102,12 @@ class ServedMap {
   struct Server {
     std::string framework, generation, architecture;
     std::vector<std::string> versions;  ///< Empty: any; "unstated": a blank one.
+    bool replicas = false;              ///< Only where attention is replicated.
     std::optional<bool> sum_normalises;
     std::optional<std::vector<core::DataType>> sum_casts, norm_casts, activation_casts;
     std::optional<bool> joint_qk_norm, rotation_apart;
     std::optional<std::int64_t> shared_beside_tokens;
-    std::optional<bool> prefill_with_decode;
+    std::optional<bool> prefill_with_decode, eager;
 
     /// Takes what it does not state from a later row.
     void complete(const Server& later);

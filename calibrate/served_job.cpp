@@ -59,6 +59,7 @@ ServedJobs served_jobs(const ServedRow& row, const device::DeviceSpec& device,
                                               .replicas = row.layout.attention_ranks > 1,
                                               .tensor = row.layout.tensor});
   const std::optional<ServedDrafts> drafts = server.drafts;
+  job.eager = server.eager;
   ServedJobs jobs{
       .decode = job, .drafting = {}, .prefill = {}, .mixes = server.prefill_with_decode};
   jobs.decode.engine = std::make_shared<ServedEngine>(std::move(server), device, maps);

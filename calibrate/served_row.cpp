@@ -20,8 +20,8 @@ ReadLayout read_layout(const LayoutColumns& c) {
   const auto replicas = [](int gpus) {
     return ServedLayout{.attention_ranks = gpus, .tensor = 1, .expert = gpus};
   };
-  const bool squared =
-      c.expert_tensor > 1 && c.expert_tensor == c.expert && c.gpus == c.expert_tensor * c.expert;
+  const bool squared = c.states_ranks && c.expert_tensor > 1 && c.expert_tensor == c.expert &&
+                       c.gpus == c.expert_tensor * c.expert;
   if (squared && c.attention_ranks == c.gpus)
     return {replicas(c.expert),
             fmt::format("{0} GPUs read as {1} attention replicas on {1} GPUs", c.gpus, c.expert)};
@@ -80,7 +80,8 @@ ServedRow read_served_row(const CsvTable& table, std::size_t row) {
                                  .tensor = count("tp"),
                                  .attention_ranks = count("attn_dp"),
                                  .expert_tensor = count("moe_tp"),
-                                 .expert = count("moe_ep")});
+                                 .expert = count("moe_ep"),
+                                 .states_ranks = !columns.text("attn_dp").empty()});
   const std::int64_t concurrency = columns.size("concurrency"), batch = columns.size("batch");
   if (columns.text("attn_dp").empty() && batch > 0 && concurrency == batch * read.layout.tensor &&
       read.layout.tensor > 1) {

@@ -24,13 +24,14 @@ struct ServedLayout {
 /// The layout columns of a row as they stand; attn_dp is 1 where empty.
 struct LayoutColumns {
   int gpus = 1, tensor = 1, attention_ranks = 1, expert_tensor = 1, expert = 1;
+  bool states_ranks = true;  ///< attn_dp is not empty.
 };
 
 /// The layout that the columns mean, and why where it is not what they say:
 /// - n_gpus = moe_tp x moe_ep with equal factors above 1 counts a server of moe_ep GPUs once for
 ///   its tensor and once for its expert parallelism (fourteen such rows are in the file a second
-///   time, equal in TTFT and TPOT, with moe_tp 1 and n_gpus = moe_ep); attention replicas as many
-///   as n_gpus then mean one a GPU;
+///   time, equal in TTFT and TPOT, with moe_tp 1 and n_gpus = moe_ep), in the collection that
+///   states attn_dp; attention replicas as many as n_gpus then mean one a GPU;
 /// - the same with n_gpus = tp x attn_dp = moe_ep and tp = attn_dp: one attention replica a GPU;
 /// - moe_tp x moe_ep above n_gpus: as many GPUs as experts are cut over.
 struct ReadLayout {

@@ -85,8 +85,9 @@ std::vector<std::string> assumptions(const InferenceJob& job) {
       job.instance_gpus(), job.split.attention_ranks(),
       job.split.attention_ranks() > 1 ? "s" : ""));
   list.push_back(
-      "Kernels are replayed from a graph, one after the other; residuals are added by the norms "
-      "that read them, casts to narrower types are kernels of their own.");
+      fmt::format("Kernels are {}, one after the other; residuals are added by the norms that read "
+                  "them, casts to narrower types are kernels of their own.",
+                  job.eager ? "launched by the host" : "replayed from a graph"));
   if (job.engine)
     list.push_back(fmt::format(
         "Kernels of products, attention and experts that need no exchange, and what they fuse, are "
@@ -94,8 +95,8 @@ std::vector<std::string> assumptions(const InferenceJob& job) {
         job.engine->name()));
   if (job.host_overhead > core::Time{})
     list.push_back(fmt::format(
-        "The host takes {:.3g} ms of an iteration{}.",
-        core::to_microseconds(job.host_overhead) / 1000,
+        "The host takes {:.3g} ms {}{}.", core::to_microseconds(job.host_overhead) / 1000,
+        job.eager ? "to launch an iteration, which takes no less" : "of an iteration",
         job.host_overhead_of.empty()
             ? ""
             : fmt::format(", as fitted to measured servers of {}", job.host_overhead_of)));

@@ -66,7 +66,10 @@ struct InferenceJob {
   ReduceBy reduce_by = ReduceBy::vllm;
   /// Whose kernels run; null: the usual ones of open engines.
   std::shared_ptr<const workload::EngineKernels> engine;
-  core::Time host_overhead{};  ///< Of an iteration, while the GPU waits.
+  /// Of an iteration: while the GPU waits, or, `eager`, what launching its kernels takes while the
+  /// GPU works on those launched.
+  core::Time host_overhead{};
+  bool eager = false;  ///< The host launches kernels one by one, not as a graph.
   /// Servers that `host_overhead` was fitted to, for people; "": it was given.
   std::string host_overhead_of;
   /// What those leave unexplained beside their kernels: half-width of the 90 % interval of

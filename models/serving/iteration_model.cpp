@@ -58,8 +58,10 @@ IterationRun IterationModel::run(const streams::Variation& variation) const {
   for (const IterationPlan& plan : plans_) {
     run.chunks.push_back(streams::run_chunk(plan.chunk, hbm, variation, job_.device.sm.count));
     add_stretches(plan, run.chunks.back(), run.stretches);
-    run.time += run.chunks.back().duration + job_.host_overhead;
-    run.host += job_.host_overhead;
+    const Time gpu = run.chunks.back().duration;
+    const Time host = job_.eager ? std::max(Time{}, job_.host_overhead - gpu) : job_.host_overhead;
+    run.time += gpu + host;
+    run.host += host;
   }
   if (run.host > Time{}) run.stretches["host"] += run.host;
   return run;

@@ -103,18 +103,23 @@ void read_speculation(const ConfigNode& node, InferenceJob& job) {
   job.speculation.acceptance = node.number("acceptance", 0, 1);
 }
 
-/// That of the version, where it was measured; else the one over all versions; of no `framework`,
-/// the middle of those that were measured.
+/// That of the version, where it was measured; else the one over all versions, or all eager
+/// engines; of no `framework`, the middle of those that were measured.
 void take_overhead(const std::string& framework, const std::string& version, InferenceJob& job) {
   static const auto overheads = calibrate::load_host_overheads(device::kFitFolder);
   const std::string named = version.empty() ? "" : framework + " " + version;
   const calibrate::HostOverhead overhead =
-      framework.empty() ? calibrate::unmeasured_overhead(overheads)
-                        : calibrate::overhead_of(overheads, framework, named);
-  job.host_overhead = core::Time{std::llround(overhead.milliseconds * 1e9)};  // ms to ps
-  job.host_overhead_of = overheads.contains(named) ? named
-                         : framework.empty()       ? "three engines, in their middle"
-                                                   : fmt::format("{}, all versions", framework);
+      framework.empty() && !job.eager
+          ? calibrate::unmeasured_overhead(overheads)
+          : calibrate::overhead_of(overheads, framework, named, job.eager);
+  const double milliseconds =
+      overhead.milliseconds * (job.eager ? static_cast<double>(job.architecture.layers) : 1);
+  job.host_overhead = core::Time{std::llround(milliseconds * 1e9)};  // ms to ps
+  const std::string own = calibrate::overhead_name(named, job.eager);
+  job.host_overhead_of = overheads.contains(own) ? own
+                         : job.eager             ? "all eager engines, by layers"
+                         : framework.empty()     ? "three engines, in their middle"
+                                                 : fmt::format("{}, all versions", framework);
   job.unexplained = overhead.spread;
 }
 
@@ -124,6 +129,7 @@ void read_engine(const ConfigNode& node, InferenceJob& job) {
     if (node.has("engine_version"))
       node.fail("engine_version",
                 "found without an engine; expected engine: trtllm, vllm or sglang");
+    job.eager = node.boolean_or("eager", false);
     take_overhead("", "", job);
     return;
   }
@@ -140,6 +146,7 @@ void read_engine(const ConfigNode& node, InferenceJob& job) {
                            .experts = job.precision.experts,
                            .replicas = job.split.attention_ranks() > 1,
                            .tensor = job.split.tensor});
+  job.eager = node.boolean_or("eager", kernels.eager);
   take_overhead(framework, node.text_or("engine_version", ""), job);
   job.reduce_by = calibrate::reduces_in(framework);
   job.engine = std::make_shared<calibrate::ServedEngine>(std::move(kernels), job.device, maps);

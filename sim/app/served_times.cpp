@@ -1,5 +1,6 @@
 #include "sim/app/served_times.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -52,6 +53,8 @@ class GpuServers {
       serving::require_legal(jobs.prefill);
       if (jobs.drafting) serving::require_legal(*jobs.drafting);
       row.mixes = jobs.mixes;
+      row.eager = jobs.decode.eager;
+      row.layers = jobs.decode.architecture.layers;
       row.architecture = jobs.decode.architecture.name;
       row.can_speculate = jobs.decode.architecture.mtp_modules > 0;
     } catch (const core::Refusal& refusal) {
@@ -125,10 +128,15 @@ calibrate::ClosedLoopTimes TimedRow::at(double overhead_ms) const {
 
 calibrate::ClosedLoopTimes TimedRow::at(double overhead_ms, double decode_ms, double prefill_ms,
                                         double tokens) const {
+  const auto iteration = [&](double gpu_ms) {
+    const double ms =
+        eager ? std::max(gpu_ms, overhead_ms * static_cast<double>(layers)) : gpu_ms + overhead_ms;
+    return core::Seconds{ms / 1000};
+  };
   return calibrate::closed_loop({.requests = static_cast<int>(row.batch()),
                                  .output = row.mean_output(),
-                                 .decode = core::Seconds{(decode_ms + overhead_ms) / 1000 / tokens},
-                                 .prefill = core::Seconds{(prefill_ms + overhead_ms) / 1000},
+                                 .decode = iteration(decode_ms) / tokens,
+                                 .prefill = iteration(prefill_ms),
                                  .mixes = mixes});
 }
 

@@ -27,10 +27,13 @@ struct TimedRow {
   double drafted_tokens = 1;
   double weights_ms = 0;  ///< Weights of a decode alone at the HBM's peak rate.
   bool mixes = false;
+  bool eager = false;
+  std::int64_t layers = 0;
   std::string architecture;
   bool can_speculate = false;  ///< The model has modules that predict further tokens.
 
-  /// Times at a host overhead; per attention replica. `tokens`: of each request and iteration.
+  /// Times at a host overhead, of a layer where eager; per attention replica. `tokens`: of each
+  /// request and iteration.
   [[nodiscard]] calibrate::ClosedLoopTimes at(double overhead_ms) const;
   [[nodiscard]] calibrate::ClosedLoopTimes at(double overhead_ms, double decode_ms,
                                               double prefill_ms, double tokens = 1) const;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <tuple>
 
@@ -36,10 +37,32 @@ CsvTable load(const ServingValidationOptions& options) {
   return table;
 }
 
-std::vector<TimedRow> timed_rows(const CsvTable& table, const ServingValidationOptions& options) {
+std::string version_of(const CsvTable& table, std::size_t row) {
+  return fmt::format("{} {}", table.text(row, "framework"), table.text(row, "version"));
+}
+
+/// The covered rows; of versions that have none of them in the fit half, its rows of any batch too.
+std::vector<std::size_t> rows_to_fit(const CsvTable& table,
+                                     const ServingValidationOptions& options) {
+  std::vector<std::size_t> rows = covered_rows(table, options);
+  std::set<std::string> covered, fitted;
+  for (const std::size_t row : rows) {
+    covered.insert(version_of(table, row));
+    if (calibrate::half(table, row) == calibrate::Half::fit) fitted.insert(version_of(table, row));
+  }
+  for (std::size_t row = 0; row < table.size(); ++row)
+    if (calibrate::covered(table, row, std::numeric_limits<double>::infinity()) &&
+        calibrate::half(table, row) == calibrate::Half::fit &&
+        covered.contains(version_of(table, row)) && !fitted.contains(version_of(table, row)))
+      rows.push_back(row);
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+std::vector<TimedRow> timed_rows(const CsvTable& table, const std::vector<std::size_t>& rows,
+                                 const ServingValidationOptions& options) {
   return time_served_rows(
-      table, covered_rows(table, options),
-      {.fits = options.fits, .fidelity = options.fidelity, .jobs = options.jobs});
+      table, rows, {.fits = options.fits, .fidelity = options.fidelity, .jobs = options.jobs});
 }
 
 /// Rows equal to this many in everything but speed.
@@ -119,6 +142,7 @@ HostOverheads fit_to(const std::vector<TimedRow>& rows) {
       fitted.push_back(
           {.framework = row.row.framework,
            .version = row.row.version_name(),
+           .eager = row.eager,
            .measured_ms = row.row.tpot_ms,
            .predicted_ms = [&row](double ms) { return row.at(ms).tpot.value() * 1000; }});
   }
@@ -135,7 +159,7 @@ ServedEstimate estimate(double value, double lower, double upper, double spread)
 void predict(ValidatedServer& server, const HostOverheads& overheads) {
   const TimedRow& timed = server.timed;
   const calibrate::HostOverhead& overhead =
-      calibrate::overhead_of(overheads, timed.row.framework, timed.row.version_name());
+      calibrate::overhead_of(overheads, timed.row.framework, timed.row.version_name(), timed.eager);
   const bool drafts = !server.speculation.empty() && timed.drafting;
   const ServedTime& decode = drafts ? *timed.drafting : timed.decode;
   const auto at = [&](double decode_ms, double prefill_ms) {
@@ -156,12 +180,14 @@ std::string digits(double value) { return fmt::format("{:.4f}", value); }
 }  // namespace
 
 HostOverheads fit_serving(const ServingValidationOptions& options) {
-  return fit_to(timed_rows(load(options), options));
+  const CsvTable table = load(options);
+  return fit_to(timed_rows(table, rows_to_fit(table, options), options));
 }
 
 ServingValidation validate_serving(const ServingValidationOptions& options) {
   ServingValidation validation{.options = options, .table = load(options)};
-  for (TimedRow& row : timed_rows(validation.table, options))
+  for (TimedRow& row :
+       timed_rows(validation.table, covered_rows(validation.table, options), options))
     validation.rows.push_back({.timed = std::move(row)});
   std::vector<ValidatedServer*> known;
   std::vector<const TimedRow*> timed;

@@ -1,5 +1,6 @@
 #include "calibrate/host_overhead.hpp"
 
+#include <algorithm>
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 
@@ -49,6 +50,18 @@ TEST_CASE("a version without rows takes its framework's", "[host_overhead]") {
   const HostOverheads fitted = fit_host_overheads({row("vllm 1", 5, 7), row("vllm 2", 5, 7)});
   CHECK(overhead_of(fitted, "vllm", "vllm 3").milliseconds == Approx(2).epsilon(1e-4));
   CHECK_THROWS_AS(overhead_of(fitted, "sglang", "sglang 1"), core::Refusal);
+}
+
+TEST_CASE("eager servers are fitted apart, by layer", "[host_overhead]") {
+  OverheadRow eager = row("vllm 1", 5, 61);
+  eager.eager = true;
+  eager.predicted_ms = [](double ms) { return std::max(5.0, 61 * ms); };
+  const HostOverheads fitted = fit_host_overheads({row("vllm 1", 5, 7), eager});
+  CHECK(fitted.at("vllm 1").milliseconds == Approx(2).epsilon(1e-4));
+  CHECK(fitted.at("any vllm").rows == 1);
+  CHECK(fitted.at("vllm 1, eager").milliseconds == Approx(1).epsilon(1e-4));
+  CHECK(overhead_of(fitted, "trtllm", "trtllm 2", true).milliseconds == Approx(1).epsilon(1e-4));
+  CHECK(unmeasured_overhead(fitted).milliseconds == Approx(2).epsilon(1e-4));
 }
 
 TEST_CASE("an engine that nobody measured takes the middle of those that were", "[host_overhead]") {

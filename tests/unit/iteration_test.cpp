@@ -6,6 +6,7 @@
 
 #include "models/serving/inference.hpp"
 #include "models/serving/iteration_model.hpp"
+#include "models/streams/slowest_part.hpp"
 #include "models/workload/architecture_file.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "tests/unit/fake_timers.hpp"
@@ -187,6 +188,44 @@ TEST_CASE("the host's overhead is added to each iteration", "[serving]") {
   const double before = value(run(job), "iteration_time");
   job.host_overhead = core::Time{1'000'000'000};  // 1 ms
   CHECK(value(run(job), "iteration_time") == Catch::Approx(before + 1e-3).epsilon(1e-9));
+}
+
+/// Kernels that the power limit holds below the boost clock.
+struct LimitedTimer : RooflineTimer {
+  core::Hertz clock;
+  gpu::KernelResult run(const workload::Operator& op, const gpu::ExecutionContext& context,
+                        const std::string& name) override {
+    gpu::KernelResult result = RooflineTimer::run(op, context, name);
+    result.clock = clock;
+    return result;
+  }
+};
+
+TEST_CASE("an instance waits for the slowest of its GPUs at the power limit", "[serving]") {
+  InferenceJob job = decode_job();
+  const auto seconds_of = [&](double clock) {
+    LimitedTimer gpu;
+    gpu.clock = clock * job.device.clock.boost;
+    FixedRateNetwork network;
+    network.rate = 1e18;
+    return value(simulate_inference(job, gpu, network).result, "iteration_time");
+  };
+  const double alike = (job.part_spread = 0, seconds_of(0.8));
+  job.part_spread = 0.02;
+  CHECK(seconds_of(1) == Catch::Approx(alike).epsilon(1e-9));  // the limit does not bind
+  CHECK(job.instance_gpus() == 128);
+  CHECK(seconds_of(0.8) ==
+        Catch::Approx(alike * (1 + 0.02 * streams::expected_largest(128))).epsilon(1e-3));
+}
+
+TEST_CASE("an eager iteration takes as long as the slower of host and GPU", "[serving]") {
+  InferenceJob job = decode_job();
+  const double gpu = value(run(job), "iteration_time");
+  job.eager = true;
+  job.host_overhead = core::Time{1'000'000};  // 1 us
+  CHECK(value(run(job), "iteration_time") == Catch::Approx(gpu).epsilon(1e-9));
+  job.host_overhead = core::Time{90'000'000'000};  // 90 ms
+  CHECK(value(run(job), "iteration_time") == Catch::Approx(90e-3).epsilon(1e-9));
 }
 
 TEST_CASE("more context is slower, and a larger batch serves more", "[serving]") {

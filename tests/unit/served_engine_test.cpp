@@ -318,6 +318,9 @@ TEST_CASE("a version that was not measured takes the overhead over all versions"
   const auto [unknown, of_unknown] = overhead({"serving.engine_version=9.9"});
   CHECK(unknown == unstated);
   CHECK(of_unknown == of_unstated);
+  const auto [eager, of_eager] = overhead({"serving.eager=true"});
+  CHECK(eager == Approx(80 * overheads.at("eager").milliseconds));  // its layers
+  CHECK(of_eager == "all eager engines, by layers");
   const auto [given, of_given] = overhead({"serving.host_overhead=2 ms"});
   CHECK(given == Approx(2));
   CHECK(of_given.empty());

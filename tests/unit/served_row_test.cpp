@@ -39,6 +39,10 @@ TEST_CASE("GPUs counted once for tensor and once for expert parallelism are one 
   CHECK(squared.note == "64 GPUs read as TP8 EP8");
   CHECK(read_layout({.gpus = 4, .tensor = 4, .expert_tensor = 2, .expert = 2}).layout ==
         ServedLayout{.tensor = 2, .expert = 2});
+  // Only where attn_dp is stated: else the columns are what they say.
+  CHECK(
+      read_layout({.gpus = 4, .tensor = 4, .expert_tensor = 2, .expert = 2, .states_ranks = false})
+          .layout == ServedLayout{.tensor = 4, .expert = 2, .expert_tensor = 2});
   CHECK(read_layout({.gpus = 64, .attention_ranks = 64, .expert_tensor = 8, .expert = 8}).layout ==
         ServedLayout{.attention_ranks = 8, .expert = 8});
   CHECK(read_layout({.gpus = 16, .tensor = 4, .attention_ranks = 4, .expert = 16}).layout ==
