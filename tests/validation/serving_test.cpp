@@ -26,12 +26,11 @@ TEST_CASE("time per output token of measured servers, on the half that no fit ha
     ++all;
     inside += server.inside() ? 1 : 0;
   }
-  std::size_t within = 0;
-  for (const auto& [name, sizes] : errors)
-    if (calibrate::quantile(sizes, 0.5) <= 0.2) ++within;
-  // One row of DeepSeek-R1-NVFP4 on B200 (tests/validation/deviations.md, S3).
-  CHECK(within + 1 >= errors.size());
-  CHECK(static_cast<double>(inside) >= 0.8 * static_cast<double>(all));
+  for (const auto& [name, sizes] : errors) {
+    INFO(name);
+    CHECK(calibrate::quantile(sizes, 0.5) <= 0.2);
+  }
+  CHECK(static_cast<double>(inside) >= 0.85 * static_cast<double>(all));
 }
 
 }  // namespace tessera::app
