@@ -138,9 +138,10 @@ void PartBuilder::grouped_query_gradient(const GroupedQueryAttention& attention)
   rotary(g.inputs, Pass::input_gradient, "rotary gradient",
          (heads.queries + heads.keys) * attention.rotary_dim);
   qk_norms(g.inputs, Pass::input_gradient, attention, true);
-  if (job_.kernels.eager)
-    stream(g.inputs, Pass::input_gradient, "qkv gradient assembly", StreamKind::copy, tokens_,
-           projection.n, DataType::bf16, DataType::bf16);
+  // Gradients of what was split are put together by a copy (PyTorch's SplitBackward; Transformer
+  // Engine's _SplitAlongDim, unless they lie in one tensor already).
+  stream(g.inputs, Pass::input_gradient, "qkv gradient assembly", StreamKind::copy, tokens_,
+         projection.n, DataType::bf16, DataType::bf16);
   enter_gradient(g.inputs, projection, "qkv gradient");
   if (recompute_.rms_norm)
     weight_norm(g, "attention_norm recompute", shard_rows(), a_.hidden, norm_output());

@@ -150,10 +150,14 @@ void PartBuilder::ring_core(Steps& list, Pass pass, const std::string& name, con
     if (step == 0) enter_module(list);
     if (step > 0) ring_corrections(list, pass, name, heads, part);
   }
+  if (!gradient)  // the first step's output by the last log-sum-exp
+                  // (flash_attn_fwd_out_correction_init)
+    stream(list, pass, name + " rescale", StreamKind::copy, tokens_, heads.output_columns(),
+           DataType::bf16, DataType::bf16);
 }
 
-/// Forward, outputs are rescaled by their log-sum-exp and added; backward, gradients of queries and
-/// of keys and values are added.
+/// Forward, outputs of a later step are rescaled by their log-sum-exp and added; backward,
+/// gradients of queries and of keys and values are added.
 void PartBuilder::ring_corrections(Steps& list, Pass pass, const std::string& name,
                                    const Heads& heads, const Attention& step) {
   const auto sum = [&](const char* what, int64_t rows, int64_t columns) {

@@ -98,11 +98,11 @@ struct KernelChoice {
   bool dropout = false;
   /// PyTorch's own kernels, neither fused nor compiled, with FSDP's flat parameters: a norm's
   /// weight gradient reads both tensors again (aten/src/ATen/native/cuda/layer_norm_kernel.cu);
-  /// gradients of what was split are put together by copies (SplitBackward is a concatenation):
-  /// those of queries, keys and values, and those of a layer's weights; weight gradients are BF16
-  /// tensors of their own, cast to the type they are reduced in and divided before the reduction,
-  /// on a stream beside the backward pass (torch/distributed/fsdp/_runtime_utils.py,
-  /// _post_backward_hook, and algorithms/_comm_hooks/default_hooks.py).
+  /// gradients of a layer's weights are put together by a copy (SplitBackward is a concatenation);
+  /// weight gradients are BF16 tensors of their own, cast to the type they are reduced in and
+  /// divided before the reduction, on a stream beside the backward pass
+  /// (torch/distributed/fsdp/_runtime_utils.py, _post_backward_hook, and
+  /// algorithms/_comm_hooks/default_hooks.py).
   bool eager = false;
   /// Cross-entropies that the trainer computes again from a micro-batch's logits after its backward
   /// pass, each by PyTorch's log_softmax, which autocasting runs in FP32.

@@ -242,10 +242,27 @@ TEST_CASE("eager PyTorch reads norms twice and puts gradients together", "[lower
   const double logits = 2048.0 * static_cast<double>(mpt.vocabulary);
   CHECK(stream_bytes(eager.head(), "metric logits cast") == 2 * 6 * logits);
   CHECK(stream_bytes(eager.head(), "metric log_softmax") == 2 * 8 * logits);
-  for (const char* ending : {"norm weight gradient", "assembly", "cast", "log_softmax"}) {
+  CHECK(stream_bytes(fused.layer(0), "qkv gradient assembly") == 4 * 2048.0 * 3 * 4096);
+  for (const char* ending : {"norm weight gradient", "s assembly", "cast", "log_softmax"}) {
     CHECK(stream_bytes(fused.layer(0), ending) == 0);
     CHECK(stream_bytes(fused.head(), ending) == 0);
   }
+}
+
+TEST_CASE("a ring's first output is rescaled whole, its later halves as they are added",
+          "[lowering]") {
+  const Architecture mpt = load_architecture("mpt_7b");
+  const auto rescaled = [&](std::int64_t ranks, const char* name) {
+    const PartWork layer = Lowering(mpt, {}, {}, 1, 2048, {}, {.context = ranks}).layer(0);
+    double rows = 0;
+    for (const Work* work : works(layer))
+      if (work->name == name) rows += static_cast<double>(std::get<Stream>(work->op).rows);
+    return rows;
+  };
+  CHECK(rescaled(1, "attention rescale") == 0);
+  CHECK(rescaled(2, "attention rescale") == 1024);
+  CHECK(rescaled(4, "attention rescale") == 512);
+  CHECK(rescaled(2, "attention correction") == 512);
 }
 
 const Work& named(const std::vector<const Work*>& all, const std::string& name) {
