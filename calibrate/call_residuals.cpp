@@ -30,12 +30,22 @@ double middle(std::vector<double> values) {
   return *at;
 }
 
-/// The ends of the 90 % interval of ordered values.
+/// The ends of the 90 % interval of ordered values. The next value lies below the least of n with
+/// odds of one in n + 1: where those are more than kTail, the interval goes on beyond the values as
+/// far as tails of a Laplace distribution do, which is what errors with outliers have.
 std::pair<double, double> ends(const std::vector<double>& ordered) {
   const auto n = static_cast<double>(ordered.size());
   const double low = std::max(1.0, std::floor(kTail * (n + 1)));
   const double high = std::min(n, std::ceil((1 - kTail) * (n + 1)));
-  return {ordered[static_cast<std::size_t>(low) - 1], ordered[static_cast<std::size_t>(high) - 1]};
+  double beyond = 0;
+  if (kTail * (n + 1) < 1) {
+    const double centre = ordered[ordered.size() / 2];
+    double scale = 0;  // mean distance from the middle
+    for (const double value : ordered) scale += std::abs(value - centre) / n;
+    beyond = -scale * std::log(kTail * (n + 1));
+  }
+  return {ordered[static_cast<std::size_t>(low) - 1] - beyond,
+          ordered[static_cast<std::size_t>(high) - 1] + beyond};
 }
 
 /// Share of each second value inside the interval of the others, and the reverse: what the interval

@@ -30,10 +30,13 @@ TEST_CASE("an interval leaves out the extreme ranks on either side", "[residuals
   CHECK(lines[0].rows == 99);
 }
 
-TEST_CASE("few rows give the extremes that were seen", "[residuals]") {
+TEST_CASE("an interval of few rows goes on beyond what they show", "[residuals]") {
+  // Of 19 the least stands for one in twenty itself.
+  CHECK(residual_lines("g", "stage", ladder(19, -0.9, 0.1))[0].lower == Approx(-0.9));
+  // Of five for one in six: 20/6 times less often, at a mean distance of 0.12 from the middle.
   const auto lines = residual_lines("g", "stage", ladder(5, -0.2, 0.1));
-  CHECK(lines[0].lower == Approx(-0.2));
-  CHECK(lines[0].upper == Approx(0.2));
+  CHECK(lines[0].lower == Approx(-0.2 - 0.12 * std::log(20.0 / 6)));
+  CHECK(lines[0].upper == Approx(0.2 + 0.12 * std::log(20.0 / 6)));
 }
 
 TEST_CASE("durations with enough rows have an interval of their own", "[residuals]") {
