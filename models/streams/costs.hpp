@@ -48,13 +48,23 @@ struct TimeRange {
   void scale(double factor);
 };
 
+/// Tiles that are dealt out before a launch to CTAs that fill an SM each: Hopper's persistent
+/// GEMMs. CTAs that find their SM taken begin when one is free, with all their tiles before them
+/// ("the matmuls take 2x as long", pytorch issue 143988; CUTLASS issue 2471).
+struct DealtTiles {
+  int ctas = 0;
+  double alone = 1;  ///< Time of a CTA's tiles when few others run, at boost clock, over its time
+                     ///< beside all of them.
+};
+
 /// One kernel on a given number of SMs.
 struct KernelCost {
   workload::Operator op;
   int sms = 0;  ///< As asked; 0: all.
   gpu::KernelResult result;
   TimeRange time;
-  bool beside = false;  ///< `time` is what it adds to kernels that it runs beside.
+  std::optional<DealtTiles> dealt{};  ///< None: SMs take tiles as they come free.
+  bool beside = false;                ///< `time` is what it adds to kernels that it runs beside.
 };
 
 /// One dispatch or combine: SMs and wire work at the same time, the slower one decides. The kernel

@@ -53,10 +53,11 @@ class Lanes {
     double now = 0;
     while (true) {
       launch();
-      for (std::size_t lane = 0; lane < kLanes; ++lane) start(lane, now);
+      // Collectives are enqueued before the kernels that they run beside, at a higher priority.
+      for (const std::size_t lane : {kCommunication, kSharding, kCompute}) start(lane, now);
       const bool idle =
           std::all_of(active_.begin(), active_.end(), [](int node) { return node < 0; });
-      if (idle && !next_launch()) break;
+      if (idle && !next_launch(now)) break;
       now = advance(now);
       if (plan_.sharding_trails && !ended_ && drained(kCompute) && drained(kCommunication)) {
         ended_ = now;
@@ -112,17 +113,24 @@ class Lanes {
   void start(std::size_t lane, double now) {
     const std::optional<std::size_t> node = ready(lane);
     if (!node || now < launched_[*node]) return;
+    const int taken = taken_sms();
+    if (lane == kCompute)
+      late_ctas_ = lacks_sms(plan_.nodes[*node].kernel, taken);
+    else if (const int more = plan_.nodes[*node].sms_taken(); more > 0 && !late_ctas_) {
+      const Node* kernel = running(kCompute);
+      if (kernel && lacks_sms(kernel->kernel, taken + more)) return;
+    }
     active_[lane] = static_cast<int>(*node);
     left_[lane] = length_[*node];
     run_.spans[*node].first = Time{std::llround(now)};
     ++next_[lane];
   }
 
-  /// When the host launches the first of what waits for nothing else.
-  [[nodiscard]] std::optional<double> next_launch() const {
+  /// When, after `now`, the host launches the first of what waits for nothing else.
+  [[nodiscard]] std::optional<double> next_launch(double now) const {
     std::optional<double> when;
     for (std::size_t lane = 0; lane < kLanes; ++lane)
-      if (const auto node = ready(lane))
+      if (const auto node = ready(lane); node && launched_[*node] > now)
         when = std::min(when.value_or(launched_[*node]), launched_[*node]);
     return when;
   }
@@ -138,16 +146,36 @@ class Lanes {
     return length > 0 ? running(lane)->hbm_bytes() / length : 0;
   }
 
+  /// SMs that collectives hold.
+  [[nodiscard]] int taken_sms() const {
+    int taken = 0;
+    for (const std::size_t lane : {kCommunication, kSharding})
+      if (const Node* node = running(lane)) taken += node->sms_taken();
+    return taken;
+  }
+
+  /// Whether tiles of `kernel` were dealt to more CTAs than `taken` SMs leave room for.
+  [[nodiscard]] bool lacks_sms(const KernelCost* kernel, int taken) const {
+    return kernel && kernel->dealt && sms_ > 0 && taken > 0 && kernel->dealt->ctas + taken > sms_;
+  }
+
   /// Part of its rate that the running kernel keeps beside collectives on some of its SMs.
   [[nodiscard]] double kept_sms() const {
     const Node* kernel = running(kCompute);
     if (!kernel || !kernel->kernel || sms_ == 0 || kernel->kernel->sms > 0) return 1;
-    if (kernel->kernel->result.binding == gpu::Resource::hbm) return 1;
-    int taken = 0;
-    for (const std::size_t lane : {kCommunication, kSharding}) {
-      if (const Node* node = running(lane)) taken += node->sms_taken();
-    }
-    return static_cast<double>(std::max(1, sms_ - taken)) / sms_;
+    if (kernel->kernel->dealt || kernel->kernel->result.binding == gpu::Resource::hbm) return 1;
+    return static_cast<double>(std::max(1, sms_ - taken_sms())) / sms_;
+  }
+
+  /// CTAs that found no SM begin: what the others have done lies before them, and when those have
+  /// ended they run alone.
+  void begin_late_ctas() {
+    const auto node = static_cast<std::size_t>(active_[kCompute]);
+    const double behind =
+        (length_[node] - left_[kCompute]) * plan_.nodes[node].kernel->dealt->alone;
+    left_[kCompute] += behind;
+    ceded_ += behind;
+    late_ctas_ = false;
   }
 
   /// Part of the asked rates that HBM gives.
@@ -169,7 +197,7 @@ class Lanes {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       if (active_[lane] >= 0) passed = std::min(passed, left_[lane] / rate(lane));
     }
-    const std::optional<double> launch = next_launch();
+    const std::optional<double> launch = next_launch(now);
     if (launch) passed = std::min(passed, *launch - now);
     if (active_[kCompute] < 0 && ready(kCompute)) host_ += passed;
     account(passed, passed * (1 - hbm), active_[kCompute] < 0 ? 0 : passed * hbm * (1 - sms));
@@ -177,9 +205,13 @@ class Lanes {
       if (active_[lane] < 0) continue;
       // The node that decided the stretch ends with it, whatever rounding leaves.
       const bool last = left_[lane] / rate(lane) <= passed;
-      left_[lane] -= passed * rate(lane);
-      if (last) end(lane, now + passed);
+      left_[lane] = last ? 0 : left_[lane] - passed * rate(lane);
+      if (last && lane == kCompute && late_ctas_)
+        begin_late_ctas();
+      else if (last)
+        end(lane, now + passed);
     }
+    if (late_ctas_ && !lacks_sms(running(kCompute)->kernel, taken_sms())) begin_late_ctas();
     return now + passed;
   }
 
@@ -227,6 +259,7 @@ class Lanes {
   std::array<std::size_t, kLanes> next_{};
   std::array<int, kLanes> active_;
   std::array<double, kLanes> left_{};
+  bool late_ctas_ = false;  ///< Of the running kernel, some wait for SMs that collectives hold.
   double exposed_dispatch_ = 0, exposed_combine_ = 0, exposed_collectives_ = 0;
   double exposed_sharding_ = 0, stretched_ = 0, ceded_ = 0, host_ = 0;
   ChunkRun run_;

@@ -76,7 +76,9 @@ struct ChunkRun {
 
 /// Runs all lanes in order. While nodes run together and ask more of HBM than `hbm_rate`, all slow
 /// down to what it gives. A kernel that was timed on all of the device's `sms` slows down while
-/// collectives take some of them, unless HBM binds it; 0: no collective takes any. The host
+/// collectives take some of them, unless HBM binds it; 0: no collective takes any. One whose tiles
+/// were dealt to all SMs finishes the CTAs that found one taken after the others, and lets no
+/// collective begin while it holds all SMs: NCCL's CTAs share none (nccl issue 689). The host
 /// launches what is not on the sharding lane in the order of the plan, one after the other; the
 /// first is there when the chunk starts.
 [[nodiscard]] ChunkRun run_chunk(const ChunkPlan& plan, core::BytesPerSecond hbm_rate,

@@ -32,6 +32,20 @@ namespace {
 /// Hopper's kernel that promotes sums of per-tensor FP8 products.
 constexpr const char* kPromoting = "cublas_split_accumulation_hopper";
 
+/// Hopper's GEMMs are persistent and deal their tiles out before they start (pytorch issue 143988);
+/// Ampere's launch a CTA a tile, and Blackwell's CTAs ask for the next one (CUTLASS issue 2471).
+std::optional<streams::DealtTiles> dealt_tiles(const KernelCost& cost,
+                                               const device::DeviceSpec& device) {
+  const bool product = std::holds_alternative<workload::Gemm>(cost.op) ||
+                       std::holds_alternative<workload::GroupedGemm>(cost.op);
+  if (!product || cost.sms > 0 || device.generation != device::Generation::hopper) return {};
+  const auto tiles = cost.result.counters.find("launch__grid_size");
+  if (tiles == cost.result.counters.end()) return {};
+  return streams::DealtTiles{
+      .ctas = static_cast<int>(std::min<double>(tiles->second, device.sm.count)),
+      .alone = cost.result.clock / device.clock.boost};
+}
+
 }  // namespace
 
 const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool promoted) {
@@ -45,6 +59,7 @@ const KernelCost& CostTable::kernel(const workload::Operator& op, int sms, bool 
   assert(r.lower <= r.time && r.time <= r.upper && "a kernel's interval must hold its time");
   cost.time = {r.time, r.lower, r.upper, family_of(op)};
   streams::wait_for_slowest(cost, job_.device, job_.part_spread, job_.gpus);
+  cost.dealt = dealt_tiles(cost, job_.device);
   return kernels_.emplace(key, std::move(cost)).first->second;
 }
 

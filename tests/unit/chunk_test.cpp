@@ -105,6 +105,42 @@ TEST_CASE("a collective takes SMs from a kernel while it runs", "[chunk]") {
   CHECK(run_chunk(plan, kRate).duration.value() == (10_us).value());
 }
 
+TEST_CASE("CTAs whose tiles were dealt out wait for SMs that a collective holds", "[chunk]") {
+  Costs costs;
+  KernelCost kernel = costs.kernel(10_us);
+  kernel.dealt = streams::DealtTiles{.ctas = 132, .alone = 0.75};
+  NetworkCost gather;
+  gather.sms = 2;
+  ChunkPlan plan;
+  plan.nodes = {compute(kernel), collective(gather, Lane::sharding)};
+  const auto beside = [&](Time time) {
+    gather.time = time;
+    return run_chunk(plan, kRate, {}, 132).duration.value();
+  };
+  CHECK(beside(4_us) == (13_us).value());   // what the others did in 4 us, alone in 3
+  CHECK(beside(40_us) == (40_us).value());  // begun when the others ended, done before the gather
+  CHECK(beside(12_us) == (17500_ns).value());
+  kernel.dealt->ctas = 130;
+  CHECK(beside(4_us) == (10_us).value());  // an SM for each
+}
+
+TEST_CASE("a collective waits while dealt tiles hold all SMs", "[chunk]") {
+  Costs costs;
+  KernelCost first = costs.kernel(10_us), second = costs.kernel(10_us);
+  first.dealt = second.dealt = streams::DealtTiles{.ctas = 132, .alone = 1};
+  NetworkCost gather;
+  gather.time = 4_us;
+  gather.sms = 2;
+  ChunkPlan plan;
+  plan.nodes = {compute(first), collective(gather, Lane::communication, 0), compute(second),
+                collective(gather, Lane::sharding, 2)};
+  const ChunkRun run = run_chunk(plan, kRate, {}, 132);
+  CHECK(run.spans[1].first.value() == (10_us).value());
+  CHECK(run.spans[2].second.value() == (24_us).value());  // 10 us, and 4 us behind the gather
+  CHECK(run.spans[3].first.value() == (24_us).value());
+  CHECK(run.ceded.value() == (4_us).value());
+}
+
 TEST_CASE("an exchange by a collective takes SMs as any other does", "[chunk]") {
   Costs costs;
   const KernelCost kernel = costs.kernel(10_us);
