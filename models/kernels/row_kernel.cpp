@@ -14,6 +14,7 @@ constexpr std::uint32_t kOutput = 2;
 /// few enough to simulate at once.
 constexpr double kBoxesPerCta = 6;
 constexpr double kLeastBox = 4096;  ///< 256 threads with one 16 B vector each. // assumed
+constexpr double kWarps = 32;       ///< Of a CTA, which stands for half of an SM's 2048 threads.
 constexpr Barrier kLoaded = 0;
 constexpr Barrier kStored = 1;
 
@@ -72,6 +73,8 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   const double wanted =
       std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta), std::min(least, most), most);
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));
+  if (facts.row_a_warp)  // as many as it has warps, unless another box is to come meanwhile
+    tile_units_ = std::max(tile_units_, std::min(kWarps, std::ceil(work_.units / (2 * slots))));
   // Kernels that only move bytes do it in wide vectors, many elements an instruction.
   const auto beside = implementation.parameters.find(facts.whole_tensor ? "amax_issue_per_element"
                                                                         : "issue_per_element");

@@ -32,6 +32,15 @@ double pack(core::DataType type) { return type == core::DataType::fp32 ? 0 : 1; 
 /// Lane operations before a block-scaled value is packed: |x|, maximum, times 1/scale.
 double scaling(core::DataType type) { return scaled(type) ? 3 : 0; }
 
+/// Lane operations an element to find the largest of a row of `columns`, and to forget it: lanes
+/// keep four values each in order, move them up (2 a value) and exchange the first with its index,
+/// 64 bits, in five steps (17 a lane: TensorRT-LLM, moeTopKFuncs.cuh, reduceTopKFunc; other
+/// libraries' warps exchange as often).
+double pick(double columns) {
+  constexpr double kLanes = 32, kKept = 4;
+  return 2 + 17 * kLanes / std::min(columns, kKept * kLanes);
+}
+
 constexpr double kIndexBytes = 4;  ///< An expert's id or a row's place, int32.
 constexpr double kReduction = 2;   ///< Exchanges of a block reduction: in the warp, among warps.
 
@@ -98,10 +107,11 @@ StreamFacts stream_facts(const Stream& s) {
       // Sigmoid or exponential, then `fan` times a maximum and its index over the row.
       f = {.read_bytes = in,
            .write_bytes = fan * (kIndexBytes + kIndexBytes) / columns,
-           .fp32 = 3 + unpack(s.input) + 2 * fan,
+           .fp32 = 3 + unpack(s.input) + fan * pick(columns),
            .sfu = 2,
            .row_steps = fan,
-           .whole_rows = true};
+           .whole_rows = true,
+           .row_a_warp = true};
       break;
     case StreamKind::permute:
       f = {.read_bytes = in + kIndexBytes * fan / columns, .write_bytes = fan * out, .fp32 = 0};

@@ -23,6 +23,7 @@ struct StreamFacts {
   double shared_bytes = 0;  ///< Through shared memory, to transpose.
   double row_steps = 0;  ///< Dependent exchanges between the threads of a row: reductions, choices.
   bool whole_rows = false;    ///< A CTA cannot work on less than a row.
+  bool row_a_warp = false;    ///< Each warp works on a row of its own, whole_rows too.
   bool whole_tensor = false;  ///< One number is made of all elements.
 };
 
