@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "calibrate/measured_families.hpp"
@@ -48,6 +49,31 @@ bool matches(const std::string& wanted, std::string_view found) {
 }
 
 }  // namespace
+
+SettledCall MeasuredCall::settle(
+    const std::vector<std::optional<gpu::KernelResult>>& answers) const {
+  // A way with a refused kernel would take forever.
+  std::map<int, std::map<int, double>> choices;  // microseconds of their ways
+  for (std::size_t i = 0; i < kernels.size(); ++i)
+    if (const Way& at = kernels[i].way; at.choice > 0)
+      choices[at.choice][at.way] += answers[i] ? core::to_microseconds(answers[i]->time)
+                                               : std::numeric_limits<double>::infinity();
+  std::map<int, int> taken;
+  for (const auto& [choice, ways] : choices)
+    taken[choice] = std::min_element(ways.begin(), ways.end(), [](const auto& a, const auto& b) {
+                      return a.second < b.second;
+                    })->first;
+  SettledCall settled{*this, std::vector<gpu::KernelResult>{}};
+  settled.call.kernels.clear();
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const Way& at = kernels[i].way;
+    if (at.choice > 0 && taken.at(at.choice) != at.way) continue;
+    settled.call.kernels.push_back(kernels[i]);
+    if (!answers[i]) settled.results.reset();
+    if (settled.results) settled.results->push_back(*answers[i]);
+  }
+  return settled;
+}
 
 double MeasuredCall::added_us(const device::FitSet& fits) const {
   double sum = 0;
@@ -120,6 +146,9 @@ MeasurementMap MeasurementMap::load() {
                          .prepares_scales = node.choice_or("prepares_scales", kPreparedScales,
                                                            PreparedScales::none),
                          .flow = node.text_or("flow", ""),
+                         .gathering = node.text_or("gathering", ""),
+                         .by_warps = node.text_or("by_warps", ""),
+                         .summing = node.text_or("summing", ""),
                          .rotation = node.text_or("rotation", "")});
   for (const core::ConfigNode& node : document.root().list("clocks"))
     map.clocks_.push_back({.file = node.text("file"),

@@ -13,15 +13,24 @@
 /// timed.
 namespace tessera::calibrate {
 
+/// Which way of a choice a kernel belongs to: a library that has timed several takes the fastest.
+struct Way {
+  int choice = 0;  ///< Of the call; 0: the kernel runs whatever is chosen.
+  int way = 0;
+};
+
 /// One kernel of a timed call.
 struct KernelQuery {
   workload::Operator op;
   gpu::ExecutionContext context;
   std::string implementation;
+  Way way{};
 };
 
+struct SettledCall;
+
 struct MeasuredCall {
-  std::vector<KernelQuery> kernels;  ///< One after another.
+  std::vector<KernelQuery> kernels;  ///< One after another; of each choice, all its ways.
   std::string harness;  ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
   std::string type;     ///< Of the call where a file has several: kernels of one type follow each
                         ///< other closer than those of another. Else empty.
@@ -42,6 +51,10 @@ struct MeasuredCall {
     std::string name;
     double count;
   };
+  /// As a library runs it that takes the fastest way of each choice. `answers` are of `kernels`, in
+  /// their order; a kernel without one is refused.
+  [[nodiscard]] SettledCall settle(
+      const std::vector<std::optional<gpu::KernelResult>>& answers) const;
   /// All that harness, gaps between kernels and preparation of scales add. In microseconds; a
   /// ".row" is of a thousand rows.
   [[nodiscard]] std::vector<Constant> constants() const;
@@ -59,6 +72,12 @@ struct MeasuredCall {
   [[nodiscard]] double total_us(double kernels_us, const device::FitSet& fits) const;
   /// What is read off for a call that takes `total_us`: the nearest step of the clock.
   [[nodiscard]] double read_us(double total_us) const;
+};
+
+/// A call without choices, and what its kernels took.
+struct SettledCall {
+  MeasuredCall call;
+  std::optional<std::vector<gpu::KernelResult>> results;  ///< None where a kernel is refused.
 };
 
 /// Whose scales a call rearranges row by row: the weights', expanded to rows and packed, or the
@@ -97,8 +116,11 @@ struct MeasuredAs {
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.
   bool distrusted = false;  ///< Its rows timed something else as well; nothing is fitted to them.
   PreparedScales prepares_scales = PreparedScales::none;
-  std::string flow;      ///< Fused MoE: whose kernels run around the products.
-  std::string rotation;  ///< Prefill: rotates queries and keys before. "": the default.
+  std::string flow;       ///< Fused MoE: whose kernels run around the products.
+  std::string gathering;  ///< Fused MoE: multiplies first, rows that it gathers; "": as second.
+  std::string by_warps;   ///< Fused MoE: its tuner also times these products, by mma.sync,
+  std::string summing;    ///< and these, which add their rows to the tokens' sums.
+  std::string rotation;   ///< Prefill: rotates queries and keys before. "": the default.
 };
 
 /// The clock that timed short calls, where it moves in steps: a row of the same file's `clocks`.

@@ -3,9 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
+#include "calibrate/fit_record.hpp"
 #include "calibrate/measured_row.hpp"
+#include "models/device/fit_file.hpp"
+#include "models/gpu/gpu.hpp"
+#include "models/kernels/implementation_library.hpp"
+#include "sim/core/diagnostics.hpp"
 
 namespace tessera::calibrate {
 
@@ -38,6 +44,30 @@ Steps steps_of(std::vector<KernelQuery> kernels, const std::string& part) {
     steps.push_back(Step{std::move(work)});
   }
   return steps;
+}
+
+/// The call with the ways that are fastest by the closed form and the fit that ships.
+MeasuredCall settle_by_closed_form(const MeasuredCall& call, const device::DeviceSpec& device) {
+  static std::map<std::string, gpu::Gpu> timers;  // by device
+  auto found = timers.find(device.name);
+  if (found == timers.end())
+    found =
+        timers
+            .emplace(device.name,
+                     gpu::Gpu{device, load_record_for(device, device::kFitFolder).record.fits,
+                              kernels::ImplementationLibrary::load(), gpu::Fidelity::analytical})
+            .first;
+  std::vector<std::optional<gpu::KernelResult>> answers;
+  for (const KernelQuery& query : call.kernels) {
+    answers.emplace_back();
+    if (query.way.choice == 0) continue;
+    try {
+      answers.back() = found->second.run(query.op, query.context, query.implementation);
+    } catch (const core::Refusal&) {
+      continue;  // a way that this call cannot take
+    }
+  }
+  return call.settle(answers).call;
 }
 
 /// Calls that end with an attention core were measured with as many cached tokens as new ones, or
@@ -141,7 +171,8 @@ Steps ServedEngine::routed_experts(const workload::RoutedExperts& e) const {
                   kernels_.experts.kernel, e.tokens, e.hidden, e.intermediate, e.top_k, e.experts,
                   e.expert_tensor, e.expert_ranks),
       "moe");
-  return steps_of(maps_->measured.experts(row, 0, device_, e.rows).kernels, "experts");
+  const MeasuredCall call = maps_->measured.experts(row, 0, device_, e.rows);
+  return steps_of(settle_by_closed_form(call, device_).kernels, "experts");
 }
 
 }  // namespace tessera::calibrate

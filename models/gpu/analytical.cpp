@@ -111,9 +111,10 @@ LaunchTotals estimate_launch(const Machine& machine, const LaunchPlan& plan) {
     const double epilogue_pipes = sum_of_pipes(plan.epilogue) + plan.epilogue.tensor;
     // A wave stores at once; what L2 does not hold back waits for HBM.
     const double spilt = traffic.write / std::max(1.0, plan.write_bytes);
-    const double store = std::max({plan.store_bytes / machine.sm_port_bytes,
-                                   active * plan.store_bytes / machine.l2_bytes,
-                                   active * plan.store_bytes * spilt / machine.hbm_write_bytes});
+    const double store =
+        std::max({plan.store_bytes / machine.sm_port_bytes,
+                  active * (plan.store_bytes + plan.epilogue.filled_bytes) / machine.l2_bytes,
+                  active * plan.store_bytes * spilt / machine.hbm_write_bytes});
     const double tail = plan.epilogue_cycles + std::max(epilogue_pipes, store) +
                         std::max(plan.epilogue.load_bytes / machine.sm_port_bytes,
                                  active * plan.epilogue.load_bytes * spilt / machine.hbm_bytes);

@@ -61,6 +61,7 @@ GemmKernel::GemmKernel(const workload::Gemm& gemm, const device::DeviceSpec& dev
   b_step_bytes_ = depth * (b_bits / 8 + b_scales);
   c_bytes_ = core::activation_bits(gemm.output) / 8.0;
   filled_reads_ = parameter_or(implementation, "filled_reads", 0);
+  sum_traffic_ = parameter_or(implementation, "sum_traffic", 0);
   describe_pipeline(gemm, device);
 }
 
@@ -87,6 +88,9 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   mma_cycles_ = std::llround(std::ceil(multiplied));
   const double chain = tile_.chain_cycles > 0 ? tile_.chain_cycles : costs.chain_cycles;
   if (chain > multiplied) chain_cycles_ = std::llround(chain);
+  constexpr double kGatheredRows = 4;  // by one copy (PTX, tile::gather4)
+  const double gathers = tile_.m / kGatheredRows / cluster_columns();
+  gather_cycles_ = std::llround(gathers * parameter_or(implementation_, "gather", 0));
   describe_operand_path(gemm, device);
   // Accumulators to the output type, then through shared memory to the copy engine.
   const double elements = static_cast<double>(tile_.m) * tile_.n;
@@ -121,7 +125,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
       tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
   plan_.stages = static_cast<int>(stages_);
   plan_.step.tensor = multiplied;
-  plan_.least_step = std::max(plan_.least_step, chain);
+  plan_.least_step = std::max({plan_.least_step, chain, static_cast<double>(gather_cycles_)});
   plan_.step.fp32 += static_cast<double>(promoters_ * promotion_cycles_);
   plan_.step.loads = 2;
   plan_.epilogue.conversion = static_cast<double>(epilogue_cycles_);
@@ -169,6 +173,7 @@ void GemmKernel::describe_tiles(double rows, double columns, double steps) {
       filled(std::max(0.0, tile_.n - columns), b_step_bytes_) / cluster_rows();
   plan_.store_bytes = rows * columns * (split_ > 1 ? kPartialBytes : c_bytes_);
   if (accumulate_) plan_.epilogue.load_bytes = rows * columns * c_bytes_;
+  plan_.epilogue.filled_bytes = plan_.epilogue.load_bytes * sum_traffic_;
   // One multiply-add an element, step and consumer.
   plan_.fp32_operations =
       static_cast<double>(promoters_ * promotion_cycles_) * fp32_lanes_ * steps * tile_.cluster * 2;
@@ -218,6 +223,12 @@ Box GemmKernel::b_box(const TilePlace& at, std::int64_t step, int slice) const {
           static_cast<std::uint32_t>(filled(tile_.n - columns, b_step_bytes_) / cluster_rows())};
 }
 
+Box GemmKernel::old_values(const TilePlace& at) const {
+  Box box = c_box(at, false);
+  box.filled = static_cast<std::uint32_t>(box.bytes * sum_traffic_);
+  return box;
+}
+
 Box GemmKernel::c_box(const TilePlace& at, bool partial) const {
   const double elements = static_cast<double>(at.rows) * static_cast<double>(at.columns);
   return {.tensor = partial ? kPartials : kTensorC,
@@ -262,6 +273,7 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
     for (std::int64_t step = at.first_step; step < at.last_step; ++step, ++use) {
       const std::int64_t stage = use % stages_;
       if (use >= stages_) co_await wait(empty(stage), use / stages_ * releases);
+      if (gather_cycles_ > 0) co_await delay(gather_cycles_);
       const bool shares_a = cluster_columns() > 1;
       const bool shares_b = cluster_rows() > 1;
       for (int slice = 0; slice < cluster_columns(); ++slice) {
@@ -326,7 +338,7 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
       co_await load(c_box(at, true), reduced(index));
       co_await wait(reduced(index), ++reductions);
     } else if (accumulate_) {
-      co_await load(c_box(at, false), reduced(index));
+      co_await load(old_values(at), reduced(index));
       if (awaits_old_values()) co_await wait(reduced(index), ++reductions);
     }
     co_await compute(Pipe::conversion, epilogue_cycles_);
@@ -356,7 +368,7 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
       co_await compute(Pipe::fp32, promotion_cycles_);
     }
     co_await delay(std::llround(plan_.epilogue_cycles));
-    if (accumulate_ && index == 0) co_await load(c_box(at, false), reduced(0));
+    if (accumulate_ && index == 0) co_await load(old_values(at), reduced(0));
     if (accumulate_ && awaits_old_values())
       co_await wait(reduced(0), static_cast<std::int64_t>(t) + 1);
     co_await compute(Pipe::conversion, epilogue_cycles_ / promoters_);
@@ -404,7 +416,7 @@ TileProgram GemmKernel::tmem_epilogue(const Cta& cta) const {
       co_await wait(reduced(0), ++reductions);
       co_await compute(Pipe::conversion, epilogue_cycles_);
     } else {
-      if (accumulate_) co_await load(c_box(at, false), reduced(0));
+      if (accumulate_) co_await load(old_values(at), reduced(0));
       if (accumulate_ && awaits_old_values()) co_await wait(reduced(0), ++reductions);
       co_await compute(Pipe::conversion, epilogue_cycles_);
       co_await signal(drained());

@@ -69,6 +69,8 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] Box a_box(const TilePlace& at, std::int64_t step, int slice) const;
   [[nodiscard]] Box b_box(const TilePlace& at, std::int64_t step, int slice) const;
   [[nodiscard]] Box c_box(const TilePlace& at, bool partial) const;
+  /// What the tile's values are added to.
+  [[nodiscard]] Box old_values(const TilePlace& at) const;
 
   TileShape tile_;
   std::int64_t split_ = 1;
@@ -78,6 +80,8 @@ class GemmKernel : public TileKernel {
   double c_bytes_ = 2;
   double filled_reads_ = 0;  ///< The implementation's `filled_reads`: what a byte of a box beyond
                              ///< its tensor costs, in bytes read from L2.
+  double sum_traffic_ = 0;   ///< The implementation's `sum_traffic`: what adding a byte takes of
+                             ///< L2's rate beside its read and its write, in bytes.
   bool accumulate_ = false;
   std::int64_t switch_cycles_ = 0;  ///< Before the first load of another group's tile.
   std::int64_t walk_cycles_ = 0;    ///< For each group that a CTA passes, its own or not.
@@ -123,9 +127,11 @@ class GemmKernel : public TileKernel {
 
   Implementation implementation_;
   std::int64_t stages_ = 1;
-  std::int64_t mma_cycles_ = 1;    ///< Of one step.
-  std::int64_t chain_cycles_ = 0;  ///< From one step's first MMA to the next one's; 0 where the
-                                   ///< tensor pipe takes longer.
+  std::int64_t mma_cycles_ = 1;     ///< Of one step.
+  std::int64_t gather_cycles_ = 0;  ///< Of the producer, for the rows of A that it gathers in one
+                                    ///< step; 0: they lie in order.
+  std::int64_t chain_cycles_ = 0;   ///< From one step's first MMA to the next one's; 0 where the
+                                    ///< tensor pipe takes longer.
   std::int64_t shared_memory_cycles_ = 0;  ///< mma.sync: operands of one step, in and out.
   std::int64_t widening_cycles_ = 0;       ///< FP32 pipe, narrow weights of one step.
   std::int64_t epilogue_cycles_ = 1;

@@ -479,13 +479,16 @@ class DeviceCalibration {
     std::vector<std::optional<double>> times;
     last.clear();
     std::size_t at = 0;
+    std::vector<double> added_us;
     for (const MeasuredCall& call : rows.calls) {
-      std::vector<gpu::KernelResult> results;
+      std::vector<std::optional<gpu::KernelResult>> results;
       for (std::size_t i = 0; i < call.kernels.size(); ++i, ++at)
-        if (answers[at].result) results.push_back(*answers[at].result);
-      if (results.size() == call.kernels.size()) {
-        last.push_back(gpu::in_sequence(results));
-        times.push_back(call.total_us(core::to_microseconds(last.back()->time), fits));
+        results.push_back(answers[at].result);
+      const calibrate::SettledCall settled = call.settle(results);
+      added_us.push_back(settled.call.added_us(fits));
+      if (settled.results) {
+        last.push_back(gpu::in_sequence(*settled.results));
+        times.push_back(settled.call.total_us(core::to_microseconds(last.back()->time), fits));
       } else {
         last.emplace_back();
         times.emplace_back();
@@ -493,11 +496,10 @@ class DeviceCalibration {
     }
     if (stage.moves_power)
       for (std::size_t i = 0; i < rows.calls.size(); ++i)
-        times.push_back(last[i]
-                            ? std::optional{MeasuredCall::mean_watts(
-                                  core::to_microseconds(last[i]->time), last[i]->power.value(),
-                                  rows.calls[i].added_us(fits), gpu.device().power.idle.value())}
-                            : std::nullopt);
+        times.push_back(last[i] ? std::optional{MeasuredCall::mean_watts(
+                                      core::to_microseconds(last[i]->time), last[i]->power.value(),
+                                      added_us[i], gpu.device().power.idle.value())}
+                                : std::nullopt);
     return times;
   }
 
@@ -550,7 +552,7 @@ class DeviceCalibration {
                                                         const gpu::KernelResult& result) const {
     const calibrate::KernelQuery* about = &call.kernels.front();
     for (const calibrate::KernelQuery& query : call.kernels)
-      if (workload::family(query.op) != "stream") about = &query;
+      if (workload::family(query.op) != "stream" && query.way.way == 0) about = &query;
     const std::string family = workload::family(about->op);
     const kernels::Implementation& implementation =
         library_.choose(about->op, device_, about->implementation);

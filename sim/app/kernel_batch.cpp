@@ -60,17 +60,15 @@ class GpuRows {
     const auto answers = run_kernels(gpu_, queries, jobs, progress_on_terminal(device_.name));
     std::size_t at = 0;
     for (const auto& [row, call] : calls_) {
-      std::vector<gpu::KernelResult> results;
+      std::vector<std::optional<gpu::KernelResult>> results;
       std::string refusal;
       for (std::size_t i = 0; i < call.kernels.size(); ++i, ++at) {
-        if (answers[at].result) {
-          results.push_back(*answers[at].result);
-        } else {
-          refusal = answers[at].refusal;
-        }
+        results.push_back(answers[at].result);
+        if (!answers[at].result) refusal = answers[at].refusal;
       }
-      if (refusal.empty()) {
-        predictions[row] = predict(call, results);
+      const calibrate::SettledCall settled = call.settle(results);
+      if (settled.results) {
+        predictions[row] = predict(settled.call, *settled.results);
       } else {
         ++reasons[refusal];
       }

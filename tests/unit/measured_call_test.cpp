@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <set>
 
 #include "models/device/device_file.hpp"
 #include "sim/core/diagnostics.hpp"
@@ -30,6 +32,14 @@ MeasuredCall moe_call(const std::string& kernel, const std::string& dtype,
           "\n",
       "moe.csv");
   return MeasurementMap::load().call("moe", table, 0, device::load_device(gpu));
+}
+
+/// The same as its library runs it before it has timed other ways.
+MeasuredCall untuned_moe_call(const std::string& kernel, const std::string& dtype,
+                              const std::string& routing, const std::string& gpu = "h100_sxm") {
+  MeasuredCall call = moe_call(kernel, dtype, routing, gpu);
+  std::erase_if(call.kernels, [](const KernelQuery& query) { return query.way.way > 0; });
+  return call;
 }
 
 /// One row of sparse_attention.csv: 2 sequences of 4 new tokens behind 8188.
@@ -92,7 +102,7 @@ TEST_CASE("client Blackwell packs the scales of activations row by row", "[measu
 }
 
 TEST_CASE("a fused MoE's products see the rows that reach their rank", "[measured]") {
-  const MeasuredCall call = moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced");
+  const MeasuredCall call = untuned_moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced");
   const auto gemms = products(call);
   REQUIRE(gemms.size() == 2);
   CHECK(gemms[0].sizes == std::vector<std::int64_t>(32, 32));
@@ -100,34 +110,35 @@ TEST_CASE("a fused MoE's products see the rows that reach their rank", "[measure
   CHECK(gemms[0].fixed == 4096);
   CHECK(gemms[1].n == 4096);
   CHECK(gemms[1].fixed == 1024);
-  CHECK(products(moe_call("moe_torch_flow_nongated", "bfloat16", "balanced"))[0].n == 1024);
+  CHECK(products(untuned_moe_call("moe_torch_flow_nongated", "bfloat16", "balanced"))[0].n == 1024);
 }
 
 TEST_CASE("a drawn routing loads the heaviest rank in expectation", "[measured]") {
-  const MeasuredCall call = moe_call("moe_torch_flow_cutlass", "bfloat16", "power_law_1.2");
+  const MeasuredCall call = untuned_moe_call("moe_torch_flow_cutlass", "bfloat16", "power_law_1.2");
   const auto gemms = products(call);
   REQUIRE(gemms.size() == 2);
   std::int64_t rows = 0;
   for (const std::int64_t each : gemms[0].sizes) rows += each;
   CHECK(rows > 1024);
   CHECK(gemms[0].sizes.front() > gemms[0].sizes.back());
-  CHECK_THROWS_AS(moe_call("moe_torch_flow_cutlass", "bfloat16", "power_law_1.0"), core::Refusal);
+  CHECK_THROWS_AS(untuned_moe_call("moe_torch_flow_cutlass", "bfloat16", "power_law_1.0"),
+                  core::Refusal);
 }
 
 TEST_CASE("libraries quantise what they gather in kernels of their own, or not", "[measured]") {
   const auto count = [](const MeasuredCall& call) { return call.kernels.size(); };
   const std::string cutlass = "moe_torch_flow_cutlass";
-  CHECK(count(moe_call(cutlass, "fp8", "balanced")) ==
-        count(moe_call(cutlass, "bfloat16", "balanced")) + 1);
-  CHECK(count(moe_call(cutlass, "fp8_block", "balanced")) ==
-        count(moe_call(cutlass, "bfloat16", "balanced")) + 1);
+  CHECK(count(untuned_moe_call(cutlass, "fp8", "balanced")) ==
+        count(untuned_moe_call(cutlass, "bfloat16", "balanced")) + 1);
+  CHECK(count(untuned_moe_call(cutlass, "fp8_block", "balanced")) ==
+        count(untuned_moe_call(cutlass, "bfloat16", "balanced")) + 1);
   // Without TMA nobody lays out descriptors.
-  CHECK(count(moe_call(cutlass, "fp8", "balanced", "rtx_pro_6000_server")) ==
-        count(moe_call(cutlass, "fp8", "balanced")) - 1);
-  CHECK(count(moe_call(cutlass, "nvfp4", "balanced", "rtx_pro_6000_server")) ==
-        count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
-  CHECK(count(moe_call("moe_torch_flow", "w4a8_mxfp4_mxfp8", "balanced", "b200_sxm")) <
-        count(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
+  CHECK(count(untuned_moe_call(cutlass, "fp8", "balanced", "rtx_pro_6000_server")) ==
+        count(untuned_moe_call(cutlass, "fp8", "balanced")) - 1);
+  CHECK(count(untuned_moe_call(cutlass, "nvfp4", "balanced", "rtx_pro_6000_server")) ==
+        count(untuned_moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
+  CHECK(count(untuned_moe_call("moe_torch_flow", "w4a8_mxfp4_mxfp8", "balanced", "b200_sxm")) <
+        count(untuned_moe_call(cutlass, "nvfp4", "balanced", "b200_sxm")));
 }
 
 TEST_CASE("sglang's experts were collected without tuning, as no server runs generated ones",
@@ -139,9 +150,9 @@ TEST_CASE("sglang's experts were collected without tuning, as no server runs gen
     return std::string{};
   };
   CHECK(implementation("sglang_flashinfer_trtllm_moe", "b200_sxm") ==
-        "flashinfer_untuned_grouped_blackwell");
+        "flashinfer_untuned_gathering_grouped_blackwell");
   CHECK(implementation("sglang_flashinfer_trtllm_moe_tuned", "b200_sxm") ==
-        "trtllm_gen_grouped_blackwell");
+        "trtllm_gen_gathering_grouped_blackwell");
   CHECK(implementation("sglang_flashinfer_cutlass_moe", "h200_sxm") ==
         "flashinfer_untuned_grouped_hopper");
   CHECK(implementation("sglang_flashinfer_cutlass_moe", "rtx_pro_6000_server") ==
@@ -151,7 +162,7 @@ TEST_CASE("sglang's experts were collected without tuning, as no server runs gen
 TEST_CASE("CUTLASS's product of 16-bit experts for Ampere activates what it stores", "[measured]") {
   const auto activates_apart = [](const std::string& kernel, const std::string& dtype,
                                   const std::string& gpu) {
-    const auto rows = all_of<workload::Stream>(moe_call(kernel, dtype, "balanced", gpu));
+    const auto rows = all_of<workload::Stream>(untuned_moe_call(kernel, dtype, "balanced", gpu));
     return std::any_of(rows.begin(), rows.end(), [](const workload::Stream& stream) {
       return stream.kind == workload::StreamKind::swiglu;
     });
@@ -162,6 +173,65 @@ TEST_CASE("CUTLASS's product of 16-bit experts for Ampere activates what it stor
   CHECK(activates_apart(cutlass, "bfloat16", "h100_sxm"));
   CHECK(activates_apart(cutlass, "fp8", "rtx_pro_6000_server"));
   CHECK(activates_apart(cutlass, "nvfp4", "rtx_pro_6000_server"));
+}
+
+TEST_CASE("a library that has timed several ways takes the fastest that runs", "[calibrate]") {
+  const auto answer = [](double microseconds) {
+    return gpu::KernelResult{.time = core::Time{std::llround(microseconds * 1e6)}};
+  };
+  MeasuredCall call;
+  const workload::Operator op = workload::Stream{};
+  call.kernels = {{op, {}, "always"},
+                  {op, {}, "product", {.choice = 1, .way = 0}},
+                  {op, {}, "sum", {.choice = 1, .way = 0}},
+                  {op, {}, "both", {.choice = 1, .way = 1}},
+                  {op, {}, "refused", {.choice = 1, .way = 2}}};
+  const auto taken = [&](double both) {
+    std::vector<std::string> names;
+    const SettledCall settled =
+        call.settle({answer(1), answer(5), answer(2), answer(both), std::nullopt});
+    REQUIRE(settled.results);
+    CHECK(settled.results->size() == settled.call.kernels.size());
+    for (const KernelQuery& query : settled.call.kernels) names.push_back(query.implementation);
+    return names;
+  };
+  CHECK(taken(6.9) == std::vector<std::string>{"always", "both"});
+  CHECK(taken(7.1) == std::vector<std::string>{"always", "product", "sum"});
+  CHECK_FALSE(call.settle({std::nullopt, answer(5), answer(2), answer(1), answer(1)}).results);
+}
+
+TEST_CASE("TensorRT-LLM's tuner also times Ampere's kernels, and products that sum",
+          "[calibrate]") {
+  const auto ways = [](const std::string& dtype, const std::string& gpu) {
+    std::set<std::string> names;
+    for (const KernelQuery& query :
+         moe_call("moe_torch_flow_cutlass", dtype, "balanced", gpu).kernels)
+      if (query.way.way > 0) names.insert(query.implementation);
+    names.erase("trtllm_moe_rows");
+    return names;
+  };
+  CHECK(ways("bfloat16", "h100_sxm") ==
+        std::set<std::string>{"cutlass_summing_grouped_hopper", "cutlass_warp_grouped_hopper"});
+  CHECK(ways("nvfp4", "rtx_pro_6000_server") ==
+        std::set<std::string>{"cutlass_summing_grouped_client"});
+  CHECK(ways("bfloat16", "rtx_pro_6000_server").empty());  // Ampere's are its only ones
+}
+
+TEST_CASE("generated kernels route few tokens on few SMs", "[calibrate]") {
+  const auto sms = [](const std::string& tokens) {
+    const CsvTable table = CsvTable::parse(
+        "gpu,framework,op,dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,routing\n"
+        "b200_sxm,sglang,moe,bfloat16,sglang_flashinfer_trtllm_moe," +
+            tokens + ",4096,2048,8,256,2,8,balanced\n",
+        "moe.csv");
+    const MeasuredCall call =
+        MeasurementMap::load().call("moe", table, 0, device::load_device("b200_sxm"));
+    return call.kernels.front().context.sms;
+  };
+  CHECK(sms("16") == 1);
+  CHECK(sms("17") == 8);
+  CHECK(sms("256") == 8);
+  CHECK(sms("257") == 0);  // all
 }
 
 TEST_CASE("what DeepGEMM's experts activate is started for tokens that they lack", "[calibrate]") {
