@@ -31,6 +31,10 @@ constexpr std::int64_t kFewestPartOfSms = 4;
 /// to the kernel before (applyRoPEInXqaKernel of decoderXQAImplJIT.cpp). // assumed of these rows
 constexpr std::int64_t kStretchedHead = 64;
 
+/// Decode kernels multiply wider heads in BF16, whatever the cache holds. // assumed: rows with heads
+/// of 512 take as long
+constexpr std::int64_t kWidestNarrowHead = 256;
+
 /// trtllm-gen has kernels for heads of a multiple of so many elements; others go to fmha_v2.
 /// // assumed: heads of 72 take five times as long as those of 80
 constexpr std::int64_t kHeadGranule = 16;
@@ -194,7 +198,10 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
   if (as.schedules_on_gpu)
     before({.kind = StreamKind::copy, .rows = attention.batch, .columns = 2});
   call.type = narrow && !sglang ? "narrow_cache" : "";
-  call.kernels.push_back({attention, context, implementation});
+  Attention core = attention;
+  if (as.multiplies_as_cached && !ungrouped && core.qk_dim <= kWidestNarrowHead)
+    core.type = core.cache_type;
+  call.kernels.push_back({core, context, implementation});
   return call;
 }
 

@@ -104,7 +104,7 @@ struct MeasuredAs {
                                 ///< key head that XQA takes.
   std::string
       few_heads;  ///< Decode: runs instead where fewer than four query heads share a key head.
-  bool multiplies_as_cached = false;  ///< Prefill: queries are quantised to the cache's type too.
+  bool multiplies_as_cached = false;  ///< Queries are quantised to the cache's type too.
   std::string odd_heads;       ///< Encoders: runs instead for heads that no tile of the other fits.
   bool keeps_queries = false;  ///< Decode: queries are not cast to a narrower cache's type.
   std::string attention;       ///< Of a module: runs its attention. "": the default.

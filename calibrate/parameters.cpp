@@ -44,6 +44,10 @@ std::vector<FreeParameter> power_parameters(const device::DeviceSpec& device) {
   };
 }
 
+/// How far parts of HBM's peak rate, that decode kernels reach over long caches, lie apart, in log.
+/// Short caches say little about it, and much about what starting costs. // assumed
+constexpr double kStreamedSpread = 0.03;
+
 std::vector<FreeParameter> implementation_parameters(
     const kernels::Implementation& implementation) {
   // What a file that extends another does not state is a cost of the other.
@@ -81,12 +85,14 @@ std::vector<FreeParameter> implementation_parameters(
   static const std::set<std::string> kKnown = {
       "keys_of_part",   "group_alignment", "scaled_tile_rows", "instruction_rows",
       "issue_per_fp32", "overhead_blocks", "least_blocks",     "mma_tokens",
-      "lone_share",     "all_places",      "candidates"};
+      "lone_share",     "all_places",      "candidates",       "lookup_cycles"};
   for (const auto& [name, value] : implementation.parameters)
-    if (value > 0 && !kKnown.contains(name))
-      parameters.push_back({owner(name) + "." + name, "", value, 0.5, value * 0.05,
-                            name == "hbm_reachable" ? 0.99 : value * 20,  // a part of the peak
-                            prior_file(name)});
+    if (value > 0 && !kKnown.contains(name)) {
+      const bool part = name == "hbm_reachable";  // of the peak
+      parameters.push_back({owner(name) + "." + name, "", value,
+                            part && implementation.decode ? kStreamedSpread : 0.5, value * 0.05,
+                            part ? 0.99 : value * 20, prior_file(name)});
+    }
   return parameters;
 }
 

@@ -84,7 +84,9 @@ double step_cycles(const Machine& machine, const LaunchPlan& plan, double active
   const double latency =
       (machine.l2_latency + miss + arriving / machine.sm_port_bytes + chain) / plan.stages +
       plan.switch_cycles / plan.steps;
-  return std::max({pipes, chain, issue, port, l2, hbm, latency, plan.least_step, 1e-3});
+  const double turning =
+      plan.turned_cycles > 0 ? machine.l2_latency + miss + plan.turned_cycles : 0.0;
+  return std::max({pipes, chain, issue, port, l2, hbm, latency, turning, plan.least_step, 1e-3});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "models/kernels/attention_place.hpp"
 #include "models/kernels/flash_attention.hpp"
@@ -18,7 +19,9 @@ using workload::Attention;
 namespace {
 
 constexpr double kBarrierBytes = 1024;   ///< Of shared memory. // assumed
-constexpr double kEpilogueValues = 128;  ///< Of a row, for which the cost of the epilogue is.
+constexpr double kEpilogueValues = 128;  ///< Of a row, for which the cost of the epilogue is;
+constexpr double kEpilogueShare = 0.5;   ///< of it for the values, the rest for what a row has one
+                                         ///< of. // assumed
 constexpr double kPartialBytes = 4;      ///< Parts are kept in FP32.
 constexpr double kStatisticBytes = 8;    ///< Maximum and sum of a row of a part, FP32.
 /// FlashAttention takes the fewest parts whose waves are at least this full, against the best
@@ -66,24 +69,28 @@ class DecodeAttention : public TileKernel {
   [[nodiscard]] Barrier values_empty(std::int64_t stage) const { return at(3 * stages_ + stage); }
   [[nodiscard]] Barrier queries_full() const { return at(4 * stages_); }
   [[nodiscard]] Barrier queries_empty() const { return at(4 * stages_ + 1); }
+  [[nodiscard]] Barrier values_landed() const { return at(4 * stages_ + 2); }
   [[nodiscard]] Barrier partials(int consumer) const { return own(0, consumer); }
   [[nodiscard]] Barrier scores(int consumer) const { return own(1, consumer); }
   [[nodiscard]] Barrier outputs(int consumer) const { return own(2, consumer); }
   [[nodiscard]] Barrier own(std::int64_t kind, int consumer) const {
-    return at(4 * stages_ + 2 + kind * consumers_ + consumer);
+    return at(4 * stages_ + 3 + kind * consumers_ + consumer);
   }
   static Barrier at(std::int64_t index) { return static_cast<Barrier>(index); }
 
   TileProgram producer(const Cta& cta) const;
   TileProgram consumer(const Cta& cta, int index) const;
 
-  /// Rows are reduced, scaled and stored piece by piece.
+  /// A consumer's rows are reduced, scaled and stored piece by piece.
   [[nodiscard]] double epilogue(const ImplementationCosts& costs) const {
-    const double rows = static_cast<double>(tile_.m) / least_rows_;
-    return costs.epilogue_cycles * rows * static_cast<double>(attention_.v_dim) / kEpilogueValues;
+    const double rows = static_cast<double>(tile_.m) / consumers_ / least_rows_;
+    const double values = static_cast<double>(attention_.v_dim) / kEpilogueValues;
+    return costs.epilogue_cycles * rows * (1 + kEpilogueShare * (values - 1));
   }
   [[nodiscard]] Place place(std::int64_t tile) const;
   [[nodiscard]] std::int64_t keys_inside(std::int64_t tile) const;
+  /// Before a tile's queries are loaded: of its sequence, from that of the tile before.
+  [[nodiscard]] std::int64_t scan_cycles(std::int64_t tile, std::int64_t before) const;
   [[nodiscard]] std::int64_t products_on_cores(std::int64_t tile) const {
     return std::llround(key_fp32_ * static_cast<double>(keys_inside(tile)));
   }
@@ -115,7 +122,11 @@ class DecodeAttention : public TileKernel {
   std::int64_t epilogue_cycles_ = 0;
   std::int64_t finish_cycles_ = 0;  ///< Conversion pipe, one consumer, at the end.
   std::int64_t reduction_cycles_ = 0;
-  double key_bytes_ = 2;  ///< Per element of keys and values.
+  std::int64_t turn_cycles_ = 0;    ///< FP32 pipe, a tile of values; 0: nobody turns them.
+  std::int64_t lookup_cycles_ = 0;  ///< Of a tile of keys and values, before they are loaded.
+  double scan_cycles_ = 0;          ///< Of a step of the scheduler.
+  std::int64_t tiles_of_scan_ = 1;  ///< That such a step passes.
+  double key_bytes_ = 2;            ///< Per element of keys and values.
   double element_bytes_ = 2;
 };
 
@@ -166,7 +177,10 @@ void DecodeAttention::describe_costs(const device::DeviceSpec& device,
     score_cycles_ = cycles(keys, qk);
     value_cycles_ = cycles(v, keys);
   }
-  if (attention_.cache_type != attention_.type)
+  if (implementation.decode->turns_values && core::activation_bits(attention_.cache_type) == 8)
+    turn_cycles_ =
+        std::llround(parameter(implementation, "turn_fp32") * keys * v / device.sm.fp32_lanes);
+  else if (attention_.cache_type != attention_.type)
     fp32 += parameter(implementation, "widen_fp32") * keys * (qk + v) / consumers_;
   fp32_cycles_ = std::llround(fp32 / device.sm.fp32_lanes);
   sfu_cycles_ =
@@ -184,7 +198,7 @@ void DecodeAttention::describe_launch(const device::DeviceSpec& device,
   const ImplementationCosts& costs = implementation.costs;
   plan_.name = fmt::format("decode {}x{} {}{}", tile_.m, tile_.n, to_string(tile_.schedule),
                            split_ > 1 ? fmt::format(" split {}", split_) : "");
-  plan_.barriers = static_cast<int>(4 * stages_ + 2 + 3 * consumers_);
+  plan_.barriers = static_cast<int>(4 * stages_ + 3 + 3 * consumers_);
   plan_.persistent = implementation.persistent;
   // Keys are replaced as soon as they are scored, beside their values' product.
   plan_.stages = static_cast<int>(stages_) + 1;
@@ -206,8 +220,17 @@ void DecodeAttention::describe_launch(const device::DeviceSpec& device,
   plan_.step.waiting = static_cast<double>(latency_cycles_);
   plan_.step.load_bytes = keys_read / steps * (qk + v) * key_bytes_;
   plan_.step.loads = 2;
+  lookup_cycles_ = std::llround(parameter_or(implementation, "lookup_cycles", 0));
+  if (turn_cycles_ > 0) plan_.turned_cycles = static_cast<double>(turn_cycles_ + lookup_cycles_);
+  plan_.least_step = static_cast<double>(lookup_cycles_);
   plan_.issue_cycles = costs.issue_cycles;
   plan_.prologue_cycles = costs.prologue_cycles;
+  if (const int scanned = implementation.decode->scanned_sequences; scanned > 0) {
+    scan_cycles_ = parameter(implementation, "scan_cycles");
+    tiles_of_scan_ = scanned * attention_.kv_heads * groups_ * split_;
+    const auto slots = static_cast<double>(device.sm.count * plan_.ctas_per_sm);
+    plan_.switch_cycles = scan_cycles_ * slots / static_cast<double>(tiles_of_scan_);
+  }
   const auto rows = static_cast<double>(packed_);
   plan_.epilogue.conversion = static_cast<double>(consumers_ * finish_cycles_);
   plan_.epilogue_cycles = epilogue(costs);
@@ -292,22 +315,43 @@ std::vector<TileProgram> DecodeAttention::roles(const Cta& cta) const {
   return programs;
 }
 
-/// Queries once a work item, then keys and values as stages become free.
+std::int64_t DecodeAttention::scan_cycles(std::int64_t tile, std::int64_t before) const {
+  return std::llround(scan_cycles_ *
+                      static_cast<double>(tile / tiles_of_scan_ - before / tiles_of_scan_));
+}
+
+/// Queries once a work item, then keys and values as stages become free. Who turns values waits for
+/// them, with the next keys under way.
 TileProgram DecodeAttention::producer(const Cta& cta) const {
   co_await delay(std::llround(plan_.prologue_cycles));
   std::int64_t use = 0;
+  std::int64_t before = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const Place at = place(tile);
     co_await wait(queries_empty(), static_cast<std::int64_t>(t) * consumers_);
+    if (scan_cycles_ > 0) co_await delay(scan_cycles(tile, std::exchange(before, tile)));
     co_await load(query_box(at), queries_full());
+    std::int64_t keys_loaded = at.keys.first;
     for (std::int64_t k = at.keys.first; k < at.keys.last; ++k, ++use) {
+      const std::int64_t ahead = turn_cycles_ > 0 ? std::min(k + 2, at.keys.last) : k + 1;
+      for (; keys_loaded < ahead; ++keys_loaded) {
+        if (lookup_cycles_ > 0) co_await delay(lookup_cycles_);
+        const std::int64_t of = use + keys_loaded - k;
+        co_await wait(keys_empty(of % stages_), of / stages_ * consumers_);
+        co_await load(key_box(at.key_head, keys_loaded, false), keys_full(of % stages_));
+      }
       const std::int64_t stage = use % stages_;
-      co_await wait(keys_empty(stage), use / stages_ * consumers_);
-      co_await load(key_box(at.key_head, k, false), keys_full(stage));
       co_await wait(values_empty(stage), use / stages_ * consumers_);
-      co_await load(key_box(at.key_head, k, true), values_full(stage));
+      if (turn_cycles_ == 0) {
+        co_await load(key_box(at.key_head, k, true), values_full(stage));
+        continue;
+      }
+      co_await load(key_box(at.key_head, k, true), values_landed());
+      co_await wait(values_landed(), use + 1);
+      co_await compute(Pipe::fp32, turn_cycles_);
+      co_await signal(values_full(stage));
     }
   }
 }
@@ -411,13 +455,19 @@ std::vector<DecodeConfiguration> configurations(const Attention& a,
                                                 const Implementation& implementation) {
   const std::int64_t rows = std::min<std::int64_t>(a.q_length * a.heads / a.kv_heads,
                                                    implementation.decode->packed_heads);
+  const auto is_for = [&](const TileShape& tile) {
+    const TileMask other = a.window > 0 ? TileMask::unmasked : TileMask::masked;
+    return tile.mask != other &&
+           (tile.element_bits == 0 || tile.element_bits == core::activation_bits(a.type));
+  };
   int width = 0;
   for (const TileShape& tile : implementation.tiles)
-    if (tile.head_to >= a.qk_dim && (width == 0 || tile.head_to < width)) width = tile.head_to;
+    if (is_for(tile) && tile.head_to >= a.qk_dim && (width == 0 || tile.head_to < width))
+      width = tile.head_to;
   std::vector<DecodeConfiguration> fitting;
   for (const TileShape& tile : implementation.tiles) {
     DecodeConfiguration how{.tile = tile};
-    if (tile.head_to != width && tile.head_to > 0) continue;
+    if (!is_for(tile) || (tile.head_to != width && tile.head_to > 0)) continue;
     if (fit(a, device, implementation, how)) fitting.push_back(how);
   }
   std::int64_t best = 0;

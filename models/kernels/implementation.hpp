@@ -96,6 +96,11 @@ struct DecodeTraits {
   int least_tiles = 1;  ///< Tiles of keys in a part.
   int most_splits = 64;
   int stages = 2;  ///< Tiles of keys in flight per CTA, at most.
+  /// The loading warps turn FP8 values in shared memory, for products that take operands along keys
+  /// only (wgmma).
+  bool turns_values = false;
+  int scanned_sequences = 0;  ///< Through which the tile scheduler looks at a time for the next
+                              ///< tile's; 0: a tile's number tells.
 };
 
 /// In which order a grid of attention hands out its tiles of queries.
@@ -120,7 +125,7 @@ struct AttentionTraits {
   bool packs_always = false;
 };
 
-/// Attention that a tile is for.
+/// Attention that a tile is for; of decode, `masked` has a window.
 enum class TileMask { any, masked, unmasked };
 
 /// What only attention kernels have whose warps each multiply and exponentiate (mma.sync).

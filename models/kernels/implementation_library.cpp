@@ -153,6 +153,8 @@ DecodeTraits read_decode(const ConfigNode& node) {
   traits.least_tiles = count("least_tiles", 1024, traits.least_tiles);
   traits.most_splits = count("most_splits", 1024, traits.most_splits);
   traits.stages = count("stages", 64, traits.stages);
+  traits.turns_values = node.boolean_or("turns_values", traits.turns_values);
+  traits.scanned_sequences = count("scanned_sequences", 1024, traits.scanned_sequences);
   return traits;
 }
 

@@ -37,6 +37,8 @@ struct LaunchPlan {
   bool serial_step = false;          ///< A step's pipes run one after another for one CTA.
   double least_step = 0;             ///< Cycles of a step whose pipes are idle: its chain of MMAs.
   double unwaited_tensor = 0;        ///< Of a serial step's tensor cycles, what no warp waits for.
+  double turned_cycles = 0;  ///< Of a step, what loading warps do to what they waited for; 0: they
+                             ///< wait for no load.
   int lanes = 1;             ///< Warpgroups of a CTA that each do their share of a step, serially.
   int stages = 1;            ///< Steps of loads in flight per CTA.
   double steps = 1;          ///< Main-loop steps of the average tile.
