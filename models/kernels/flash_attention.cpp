@@ -483,7 +483,10 @@ bool fits_registers(const TileShape& tile, int consumers, std::int64_t v_dim) {
 }
 
 /// Whether the library takes the tile for such attention.
-bool takes(const TileShape& tile, const Attention& a) {
+bool takes(const TileShape& tile, const Attention& a, const Implementation& implementation) {
+  const std::int64_t rows =
+      a.q_length * (implementation.attention.packs_always ? a.heads / a.kv_heads : 1);
+  if (rows < tile.rows_from || (tile.rows_to > 0 && rows > tile.rows_to)) return false;
   if (a.qk_dim < tile.head_from || (tile.head_to > 0 && a.qk_dim > tile.head_to)) return false;
   if (tile.element_bits > 0 && core::activation_bits(a.type) != tile.element_bits) return false;
   const bool masked = a.causal || a.window > 0;
@@ -546,7 +549,8 @@ std::vector<std::unique_ptr<TileKernel>> make_attention(const Attention& attenti
   std::vector<std::unique_ptr<TileKernel>> launches;
   for (const TileShape& tile : implementation.tiles) {
     AttentionConfiguration how{.tile = tile};
-    if (!takes(tile, attention) || !fit(attention, device, implementation, how)) continue;
+    if (!takes(tile, attention, implementation) || !fit(attention, device, implementation, how))
+      continue;
     for (const int split : implementation.splits) {
       how.split = split;
       auto kernel =

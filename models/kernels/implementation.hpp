@@ -149,7 +149,7 @@ struct TileShape {
   bool swapped = false;  ///< The product is computed transposed: n on the instruction's m.
   int stages = 0;        ///< Steps of loads in flight; 0: as many as fit.
   int consumers = 0;  ///< Attention: groups of 128 threads that share the tile; 0: one for 64 rows.
-  int rows_from = 0;  ///< Rows of the product for which the library takes it,
+  int rows_from = 0;  ///< Rows of the product, queries of a head, for which the library takes it,
   int rows_to = 0;    ///< up to these; 0: any.
   int head_from = 0;  ///< Attention: width of a head of queries for which the library takes it,
   int head_to = 0;    ///< up to this one; 0: any.
