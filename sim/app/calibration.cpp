@@ -16,6 +16,7 @@
 #include "calibrate/carry_over.hpp"
 #include "calibrate/fit.hpp"
 #include "calibrate/fit_record.hpp"
+#include "calibrate/tick_search.hpp"
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "sim/app/gpu_timer.hpp"
@@ -295,7 +296,10 @@ class DeviceCalibration {
     const calibrate::Evaluate evaluate = [&](const device::FitSet& fits, gpu::Fidelity fidelity) {
       return evaluate_rows(stage, rows, fits, fidelity, last);
     };
-    if (options_.passes > 0) move_parameters(stage.name, what, free, rows, evaluate);
+    if (options_.passes > 0) {
+      move_parameters(stage.name, what, free, rows, evaluate);
+      shift_to_ticks(free, rows, evaluate);
+    }
     // More rows than were fitted, so that the residuals speak for rows that the fit has not seen.
     const Rows seen = select(stage, table, std::max(options_.rows, options_.residual_rows));
     keep_residuals(stage, seen);
@@ -365,6 +369,24 @@ class DeviceCalibration {
                  fitted.standard_error, parameter.unit, parameter.prior);
     }
     for (const std::string& pair : report.entangled) fmt::print("  cannot tell apart: {}\n", pair);
+  }
+
+  /// Moves harness constants by less than a step of their clock, to where its readings agree best.
+  void shift_to_ticks(const std::vector<FreeParameter>& free, const Rows& rows,
+                      const calibrate::Evaluate& evaluate) {
+    const auto times = evaluate(record_.fits, gpu::Fidelity::cycle);
+    std::vector<calibrate::TickedRow> readings;
+    for (std::size_t i = 0; i < rows.calls.size(); ++i)
+      if (times[i]) readings.push_back({&rows.calls[i], *times[i], rows.observations[i]});
+    const auto shifts = calibrate::tick_shifts(readings, calibrate::FitOptions{}.robust_scale);
+    for (const FreeParameter& parameter : free) {
+      const auto shift = shifts.find(parameter.name);
+      if (shift == shifts.end() || shift->second == 0) continue;
+      device::Parameter& fitted = record_.fits.parameters.at(parameter.name);
+      fitted.value = std::clamp(fitted.value + shift->second, parameter.lowest, parameter.highest);
+      fmt::print("  {:<44}{:>+12.3g} {} to its clock's steps\n", parameter.name, shift->second,
+                 parameter.unit);
+    }
   }
 
   /// The first `most` rows in the order of their hashes: of two selections the smaller is a part of
