@@ -31,8 +31,8 @@ constexpr std::int64_t kFewestPartOfSms = 4;
 /// to the kernel before (applyRoPEInXqaKernel of decoderXQAImplJIT.cpp). // assumed of these rows
 constexpr std::int64_t kStretchedHead = 64;
 
-/// Decode kernels multiply wider heads in BF16, whatever the cache holds. // assumed: rows with heads
-/// of 512 take as long
+/// Decode kernels multiply wider heads in BF16, whatever the cache holds. // assumed: rows with
+/// heads of 512 take as long
 constexpr std::int64_t kWidestNarrowHead = 256;
 
 /// trtllm-gen has kernels for heads of a multiple of so many elements; others go to fmha_v2.
