@@ -192,6 +192,36 @@ TEST_CASE("cutting keys of few sequences pays", "[decode]") {
   CHECK(4 * time("flash_attention_3_decode") < time("whole"));
 }
 
+TEST_CASE("FlashAttention-3 decodes few queries of a key head with one warpgroup", "[decode]") {
+  const auto tile = [](Attention attention) {
+    return run("h100_sxm", attention, gpu::Fidelity::analytical).implementation;
+  };
+  CHECK(tile(decode(256, 64, 16, 1)).find("decode 64x128") != std::string::npos);
+  CHECK(tile(decode(256, 64, 96, 1)).find("decode 128x128") != std::string::npos);
+  Attention windowed = decode(256, 64, 16, 1);
+  windowed.window = 8192;
+  CHECK(tile(windowed).find("decode 128x128") != std::string::npos);
+  Attention fp8 = decode(256, 64, 16, 1);
+  fp8.type = fp8.cache_type = DataType::fp8;
+  CHECK(tile(fp8).find("decode 64x160") != std::string::npos);
+}
+
+TEST_CASE("FP8 values are turned before FlashAttention-3 multiplies with them", "[decode]") {
+  Attention attention = decode(64, 32768, 8, 2);
+  const double bf16 = core::to_microseconds(run("h200_sxm", attention).time);
+  attention.type = attention.cache_type = DataType::fp8;
+  const double fp8 = core::to_microseconds(run("h200_sxm", attention).time);
+  CHECK(fp8 < bf16);
+  CHECK(fp8 > 0.6 * bf16);  // though half as many bytes are read
+}
+
+TEST_CASE("FlashAttention-3 looks for the next tile among its sequences", "[decode]") {
+  // As many tiles, of many sequences with a key head each or of few with many.
+  const double many = core::to_microseconds(run("h100_sxm", decode(2048, 16, 1, 1)).time);
+  const double few = core::to_microseconds(run("h100_sxm", decode(64, 16, 32, 32)).time);
+  CHECK(many > 1.1 * few);
+}
+
 TEST_CASE("decode rows name the kernel that ran", "[measured]") {
   const auto last = [](const calibrate::MeasuredCall& call) {
     return call.kernels.back().implementation;
