@@ -18,7 +18,8 @@ struct TickedRow {
 };
 
 /// What to add to each constant that calls with a clock in steps have, in microseconds, so that
-/// their readings meet the measured ones best: constant by constant, at most a step either way.
+/// their readings meet the measured ones best: constant by constant, twice, each time at most a
+/// step either way. A call with choices is settled before.
 /// Errors of the logarithm beyond `robust_scale` count less and less, as in the fit.
 [[nodiscard]] std::map<std::string, double> tick_shifts(const std::vector<TickedRow>& rows,
                                                         double robust_scale);

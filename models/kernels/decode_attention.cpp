@@ -21,7 +21,8 @@ namespace {
 constexpr double kBarrierBytes = 1024;   ///< Of shared memory. // assumed
 constexpr double kEpilogueValues = 128;  ///< Of a row, for which the cost of the epilogue is;
 constexpr double kEpilogueShare = 0.5;   ///< of it for the values, the rest for what a row has one
-                                         ///< of. // assumed
+                                         ///< of. // assumed: of none, half and all, half erred
+                                         ///< least on the fit half
 constexpr double kPartialBytes = 4;      ///< Parts are kept in FP32.
 constexpr double kStatisticBytes = 8;    ///< Maximum and sum of a row of a part, FP32.
 /// FlashAttention takes the fewest parts whose waves are at least this full, against the best

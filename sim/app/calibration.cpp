@@ -371,9 +371,12 @@ class DeviceCalibration {
     for (const std::string& pair : report.entangled) fmt::print("  cannot tell apart: {}\n", pair);
   }
 
-  /// Moves harness constants by less than a step of their clock, to where its readings agree best.
+  /// Moves harness constants by a step of their clock or two, to where its readings agree best.
   void shift_to_ticks(const std::vector<FreeParameter>& free, const Rows& rows,
                       const calibrate::Evaluate& evaluate) {
+    if (std::none_of(rows.calls.begin(), rows.calls.end(),
+                     [](const MeasuredCall& call) { return call.tick_us > 0; }))
+      return;
     const auto times = evaluate(record_.fits, gpu::Fidelity::cycle);
     std::vector<calibrate::TickedRow> readings;
     for (std::size_t i = 0; i < rows.calls.size(); ++i)
