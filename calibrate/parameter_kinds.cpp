@@ -36,6 +36,7 @@ const std::map<std::string, std::string> kMeanings = {
     {"polynomial_share", "part of exponentials computed on FP32 lanes"},
     {"box_bytes", "bytes that a CTA of a row kernel has in flight"},
     {"issue_per_element", "instructions per element, beside arithmetic"},
+    {"cta_launch", "between the starts of two CTAs of an SM"},
     {"gather", "of the producer, for four rows gathered by index"},
     {"sum_traffic", "of L2's rate per byte added there, beside read and write"},
 };

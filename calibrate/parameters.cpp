@@ -85,7 +85,8 @@ std::vector<FreeParameter> implementation_parameters(
   static const std::set<std::string> kKnown = {
       "keys_of_part",   "group_alignment", "scaled_tile_rows", "instruction_rows",
       "issue_per_fp32", "overhead_blocks", "least_blocks",     "mma_tokens",
-      "lone_share",     "all_places",      "candidates",       "lookup_cycles"};
+      "lone_share",     "all_places",      "candidates",       "lookup_cycles",
+      "cta_groups",     "spills_alone"};
   for (const auto& [name, value] : implementation.parameters)
     if (value > 0 && !kKnown.contains(name)) {
       const bool part = name == "hbm_reachable";  // of the peak

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "models/kernels/gemm_kernel.hpp"
 
@@ -36,7 +35,6 @@ class DenseGemm : public GemmKernel {
   [[nodiscard]] TilePlace in_rest(const Cta& cta, std::int64_t batch, std::int64_t index,
                                   std::int64_t split) const;
   void count_tiles(const std::vector<int>& gpc_sizes);
-  void delay_lone_tall_tiles(const std::vector<int>& gpc_sizes);
   void describe_traffic();
   void describe_rereads();
 
@@ -61,7 +59,6 @@ DenseGemm::DenseGemm(const Gemm& gemm, const device::DeviceSpec& device,
   count_tiles(gpc_sizes);
   plan_.tiles = gemm_.batch * (bands_ * columns_ + rest_) * split_;
   plan_.steps = static_cast<double>(steps_);
-  delay_lone_tall_tiles(gpc_sizes);
   const std::int64_t clusters = plan_.tiles / split_;
   // Of an average CTA tile: CTAs of a cluster that have none lower it.
   const auto places =
@@ -96,19 +93,6 @@ void DenseGemm::count_tiles(const std::vector<int>& gpc_sizes) {
     columns_ = divide_up(tile_columns_, cluster_columns());
   }
   group_ = raster_group(gpc_sizes, bands_);
-}
-
-/// Of an implementation that states `lone_tall_step`: tiles of two bands of rows for a warpgroup,
-/// in whole 32s of columns, take several times as long a step when one wave holds them all; in more
-/// waves, or with other columns, they do not.
-void DenseGemm::delay_lone_tall_tiles(const std::vector<int>& gpc_sizes) {
-  constexpr int kBands = 128;          // rows that two warpgroups multiply at once
-  constexpr int kColumns = 32;         // measured: 96 and 128 columns, not 80 or 112
-  constexpr std::int64_t kRows = 192;  // fewer leave the last band empty
-  const auto delay = implementation_parameter("lone_tall_step");
-  const std::int64_t sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), std::int64_t{0});
-  if (!delay || tile_.m <= kBands || tile_.n % kColumns != 0 || gemm_.m <= kRows) return;
-  if (plan_.tiles * tile_.cluster <= sms) delay_promotion(*delay);
 }
 
 void DenseGemm::describe_traffic() {

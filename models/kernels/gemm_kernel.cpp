@@ -81,9 +81,10 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
                           ? parameter_or(implementation_, "instruction_rows", kRowsAtFullRate)
                           : kRowsAtFullRate;
   const double slowness = rows < kRowsAtFullRate ? 2 : 1;
+  const int instruction_m = whole_instruction_rows(device, gemm.type);
   const double multiplied =
       slowness * costs.tensor_scale *
-          mma_cycles(device, gemm.type, tile_.m, tile_.n, static_cast<double>(step_k_)) +
+          mma_cycles(device, gemm.type, instruction_m, tile_.n, static_cast<double>(step_k_)) +
       costs.step_cycles;
   mma_cycles_ = std::llround(std::ceil(multiplied));
   const double chain = tile_.chain_cycles > 0 ? tile_.chain_cycles : costs.chain_cycles;
@@ -104,12 +105,13 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
     const double operations = gemm.both_operands_row_scaled ? 2 : 1;
     // A warpgroup multiplies 64 rows, or as many columns of a product computed transposed.
     promoters_ = (tile_.swapped ? tile_.n : tile_.m) <= 64 ? 1 : 2;
+    const double promoted = static_cast<double>(instruction_m) * tile_.n;
     promotion_cycles_ =
-        std::llround(std::ceil(elements / promoters_ / device.sm.fp32_lanes * operations *
+        std::llround(std::ceil(promoted / promoters_ / device.sm.fp32_lanes * operations *
                                static_cast<double>(step_k_) / implementation_.promotion_k));
-    promotion_wait_ = std::llround(costs.mma_latency_cycles);
-    plan_.least_step =
-        multiplied / promoters_ + costs.mma_latency_cycles + static_cast<double>(promotion_cycles_);
+    const double waited = costs.mma_latency_cycles + spill_cycles(instruction_m);
+    promotion_wait_ = std::llround(waited);
+    plan_.least_step = multiplied / promoters_ + waited + static_cast<double>(promotion_cycles_);
   }
 
   plan_.name =
@@ -132,6 +134,28 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.prologue_cycles = costs.prologue_cycles;
   plan_.epilogue_cycles = costs.epilogue_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
   plan_.issue_cycles = costs.issue_cycles;
+}
+
+/// Rows that a tile's instructions multiply, filled or not. wgmma has 64; kernels that promote say
+/// which side of the product lies along them (`swapped`), the others turn it so that it fills them.
+int GemmKernel::whole_instruction_rows(const device::DeviceSpec& device,
+                                       core::DataType type) const {
+  constexpr int kWarpgroupRows = 64;
+  const bool fixed = device.generation == device::Generation::hopper &&
+                     promotes(implementation_, type) && !tile_.swapped;
+  return fixed ? std::max(kWarpgroupRows, tile_.m) : tile_.m;
+}
+
+/// Of a step whose accumulators the compiler keeps in local memory: in tiles that are in no pair,
+/// from so many registers of a thread on as the implementation says (`spills_alone`), `spill`
+/// cycles each.
+double GemmKernel::spill_cycles(int instruction_m) const {
+  const double threshold = parameter_or(implementation_, "spills_alone", 0);
+  if (threshold == 0 || tile_.cluster > 1) return 0;
+  constexpr double kThreads = 128, kRows = 64;  // of a warpgroup, and of its instruction
+  const double rows = static_cast<double>(instruction_m) / static_cast<double>(promoters_);
+  const double registers = (std::min(rows, kRows) + rows) * tile_.n / kThreads;
+  return registers < threshold ? 0 : registers * parameter(implementation_, "spill");
 }
 
 /// mma.sync takes its operands from registers: what cp.async wrote to shared memory is read again
@@ -177,18 +201,6 @@ void GemmKernel::describe_tiles(double rows, double columns, double steps) {
   // One multiply-add an element, step and consumer.
   plan_.fp32_operations =
       static_cast<double>(promoters_ * promotion_cycles_) * fp32_lanes_ * steps * tile_.cluster * 2;
-}
-
-void GemmKernel::delay_promotion(double cycles) {
-  if (promotion_cycles_ == 0) return;
-  promotion_wait_ += std::llround(cycles);
-  plan_.least_step += cycles;
-}
-
-std::optional<double> GemmKernel::implementation_parameter(const std::string& name) const {
-  const auto found = implementation_.parameters.find(name);
-  if (found == implementation_.parameters.end()) return std::nullopt;
-  return found->second;
 }
 
 std::int64_t GemmKernel::raster_group(const std::vector<int>& gpc_sizes, std::int64_t bands) const {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,10 +48,6 @@ class GemmKernel : public TileKernel {
   /// Fills the part of the plan that follows from `rows` x `columns` elements inside an average
   /// tile; `steps` are the main-loop steps of the whole launch.
   void describe_tiles(double rows, double columns, double steps);
-  /// Lets every promotion of a block-scaled kernel wait so much longer.
-  void delay_promotion(double cycles);
-  /// The parameter `name` of the implementation, if it has one.
-  [[nodiscard]] std::optional<double> implementation_parameter(const std::string& name) const;
   /// Bands of tile rows visited together, so that a wave covers as square a patch as it can.
   [[nodiscard]] std::int64_t raster_group(const std::vector<int>& gpc_sizes,
                                           std::int64_t bands) const;
@@ -122,6 +117,9 @@ class GemmKernel : public TileKernel {
   /// Parts of at most 64x64, as square as they can be, at least four warps: how CUTLASS cuts its
   /// tiles for sm_80 (tools/library, generator.py).
   static WarpGrid warp_grid(int m, int n);
+  [[nodiscard]] int whole_instruction_rows(const device::DeviceSpec& device,
+                                           core::DataType type) const;
+  [[nodiscard]] double spill_cycles(int instruction_m) const;
   void describe_operand_path(const workload::Gemm& gemm, const device::DeviceSpec& device);
   void describe_fragments(const WarpGrid& warps, const device::DeviceSpec& device);
 

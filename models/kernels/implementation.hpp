@@ -57,6 +57,8 @@ enum class TileChoice {
                  ///< 2025).
   paired_waves,  ///< One wave, or pairs of tiles, then as fewest_waves (DeepGEMM of 2026 on
                  ///< Blackwell).
+  data_paths,    ///< The least time of L1 or L2, over how full the waves are; pairs of tiles where
+                 ///< there is more than one wave (DeepGEMM of 2026 on Hopper).
   near_planned,  ///< The fastest of those whose rows are about what the host plans for.
 };
 

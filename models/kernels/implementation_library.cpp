@@ -51,6 +51,7 @@ const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fastest", TileChoice::fastest},
     {"fewest_waves", TileChoice::fewest_waves},
     {"paired_waves", TileChoice::paired_waves},
+    {"data_paths", TileChoice::data_paths},
     {"near_planned", TileChoice::near_planned}};
 const std::vector<std::pair<std::string, ClusterSide>> kSides = {{"rows", ClusterSide::rows},
                                                                  {"columns", ClusterSide::columns}};

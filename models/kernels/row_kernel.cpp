@@ -50,7 +50,7 @@ class RowKernel : public TileKernel {
   double conversion_ = 0;
   double shared_memory_ = 0;
   std::int64_t exchange_cycles_ = 0;  ///< Of a tile, occupying no pipe.
-  double row_cycles_ = 0;             ///< Of an element, occupying no pipe.
+  double element_cycles_ = 0;         ///< Of an element, occupying no pipe.
   double padding_cycles_ = 0;         ///< Of a CTA, for its share of padding.
   std::int64_t passes_ = 1;
 };
@@ -66,8 +66,15 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   const double moved = std::max(facts.read_bytes, facts.write_bytes + work_.remote_write_bytes);
   const double unit_bytes = work_.unit_elements * moved;
   const auto of_row = implementation.parameters.find("row_cycles");
-  if (of_row != implementation.parameters.end()) row_cycles_ = of_row->second / work_.row_elements;
-  const double least = row_cycles_ > 0 ? 0.0 : kLeastBox;  // rows are spread as far as they go
+  const bool by_rows = of_row != implementation.parameters.end();
+  if (by_rows) element_cycles_ = of_row->second / work_.row_elements;
+  double least = by_rows ? 0.0 : kLeastBox;  // rows are spread as far as they go
+  if (work_.cta_elements > 0) {
+    // An SM starts CTAs one after the other, those of all its boxes.
+    element_cycles_ +=
+        parameter(implementation, "cta_launch") * plan_.ctas_per_sm / work_.cta_elements;
+    least = work_.cta_elements * moved;
+  }
   const double most =
       parameter(implementation, facts.whole_tensor ? "amax_box_bytes" : "box_bytes");
   const double wanted =
@@ -116,8 +123,8 @@ void RowKernel::describe(const device::DeviceSpec& device, const ImplementationC
   plan_.prologue_cycles = costs.prologue_cycles + costs.epilogue_cycles + padding_cycles_;
   const double again =
       static_cast<double>((device.l2.near_latency + device.l2.far_latency).value());
-  plan_.step.waiting =
-      static_cast<double>(exchange_cycles_) + inside * row_cycles_ + (facts.passes - 1) * again / 2;
+  plan_.step.waiting = static_cast<double>(exchange_cycles_) + inside * element_cycles_ +
+                       (facts.passes - 1) * again / 2;
   plan_.store_bytes = inside * (facts.write_bytes + work_.remote_write_bytes);
   plan_.issue_cycles = costs.issue_cycles;
   plan_.read_bytes = elements * facts.read_bytes;
@@ -160,7 +167,7 @@ TileProgram RowKernel::stream_rows(const Cta& cta) const {
     if (sfu_ > 0) co_await compute(Pipe::sfu, std::llround(elements * sfu_));
     if (fp32_ > 0) co_await compute(Pipe::fp32, std::llround(elements * fp32_));
     if (conversion_ > 0) co_await compute(Pipe::conversion, std::llround(elements * conversion_));
-    co_await delay(exchange_cycles_ + std::llround(elements * row_cycles_));
+    co_await delay(exchange_cycles_ + std::llround(elements * element_cycles_));
     // One tile's stores at a time: registers hold them until they leave.
     co_await wait(kStored, stores);
     if (work_.remote_write_bytes > 0) {

@@ -22,14 +22,15 @@ struct RowWork {
   double remote_write_bytes =
       0;                    ///< Per element, to peers: through the SM's port, past L2 and HBM.
   double padding_rows = 0;  ///< Visited by all CTAs in turn once their rows are done.
+  double cta_elements = 0;  ///< Of a CTA that ends with them; 0: CTAs stay and take more.
 };
 
 /// The launch that streams `work` through all given SMs. Reads of `implementation`: the parameters
 /// `box_bytes` (most bytes that a CTA moves at a time, unless a unit is larger), `issue_per_fp32`
 /// (instructions issued per arithmetic lane operation), `row_cycles` (of a CTA, for each row,
 /// beside its elements; 0 where absent), `padding_row` (SM cycles of a row of padding, where there
-/// are any), and the costs prologue, epilogue and reduction (one exchange between the threads of a
-/// row).
+/// are any), `cta_launch` (SM cycles from a CTA's start to the next one's, where they do not stay),
+/// and the costs prologue, epilogue and reduction (one exchange between the threads of a row).
 std::unique_ptr<TileKernel> make_row_kernel(const RowWork& work, const device::DeviceSpec& device,
                                             const Implementation& implementation,
                                             const Residency& residency,

@@ -41,6 +41,16 @@ double pick(double columns) {
   return 2 + 17 * kLanes / std::min(columns, kKept * kLanes);
 }
 
+/// Elements of a CTA that takes as many groups with a scale of their own as divide their number, a
+/// power of two and at most `most`.
+double elements_a_cta(const Stream& stream, double most) {
+  constexpr std::int64_t kGroup = 128;
+  const std::int64_t groups = stream.rows * divide_up(stream.columns, kGroup);
+  std::int64_t taken = 1;
+  while (2 * static_cast<double>(taken) <= most && groups % (2 * taken) == 0) taken *= 2;
+  return static_cast<double>(taken * kGroup);
+}
+
 constexpr double kIndexBytes = 4;  ///< An expert's id or a row's place, int32.
 constexpr double kReduction = 2;   ///< Exchanges of a block reduction: in the warp, among warps.
 
@@ -254,6 +264,8 @@ std::unique_ptr<TileKernel> make_stream(const Stream& stream, const device::Devi
   work.row_elements = static_cast<double>(stream.columns);
   work.facts = facts;
   work.padding_rows = static_cast<double>(stream.padding_rows);
+  if (const double most = parameter_or(implementation, "cta_groups", 0); most > 0)
+    work.cta_elements = elements_a_cta(stream, most);
   return make_row_kernel(work, device, implementation, residency, gpc_sizes);
 }
 

@@ -1,8 +1,11 @@
 #include "models/kernels/tile_choice.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <tuple>
+
+#include "sim/core/data_type.hpp"
 
 namespace tessera::kernels {
 namespace {
@@ -96,6 +99,69 @@ GemmConfiguration paired_waves(const Gemm& gemm, std::int64_t products, int sms,
   return best;
 }
 
+/// What a layout moves through the caches of an SM and through L2, in the library's own estimate;
+/// HBM's bytes and the products are the same for all layouts.
+struct DataPaths {
+  // Rates in bytes a cycle, of the library.
+  static constexpr std::int64_t kL1Rate = 128;  // of an SM, as its L2 port has half of it
+  static constexpr double kL2Rate = 8e6 / 1.3e3;
+  static constexpr std::int64_t kInstructionRows = 64;  // that wgmma reads, filled or not
+
+  const Gemm& gemm;
+  int sms;
+
+  /// Cycles of `tile` in its cluster, longer for SMs that idle in the last wave.
+  [[nodiscard]] std::int64_t cycles(const TileShape& tile, const Waves& waves) const {
+    const auto bytes_of = [](std::int64_t values, int bits) { return values * bits / 8; };
+    const auto operands = [&](std::int64_t rows, std::int64_t columns) {
+      return bytes_of(gemm.k * rows, core::activation_bits(gemm.type)) +
+             bytes_of(gemm.k * columns, core::weight_bits(gemm.type));
+    };
+    const bool rows_shared = tile.side == ClusterSide::columns;
+    const std::int64_t product =
+        bytes_of(std::int64_t{tile.m} * tile.n, core::activation_bits(gemm.output));
+    const std::int64_t stored = product * (gemm.accumulate ? 2 : 1);
+    const std::int64_t from_l2 = operands(tile.m / (rows_shared ? tile.cluster : 1),
+                                          tile.n / (rows_shared ? 1 : tile.cluster));
+    const std::int64_t multiplied =
+        operands(std::max<std::int64_t>(kInstructionRows, tile.m), tile.n) + product;
+    const auto l2_rate = static_cast<std::int64_t>(std::min(kL1Rate / 2.0 * sms, kL2Rate));
+    const std::int64_t l2 = (from_l2 + stored) * waves.tiles / l2_rate;
+    const std::int64_t l1 =
+        (operands(tile.m, tile.n) + multiplied + stored) * waves.tiles / (kL1Rate * sms);
+    // As the library rounds them.
+    const float filled = static_cast<float>(waves.tiles) / static_cast<float>(waves.count * sms);
+    return static_cast<std::int64_t>(static_cast<float>(std::max(l1, l2)) / filled);
+  }
+};
+
+GemmConfiguration least_data_paths(const Gemm& gemm, std::int64_t products, int sms,
+                                   const std::vector<GemmConfiguration>& configurations) {
+  const DataPaths paths{gemm, sms};
+  GemmConfiguration best = configurations.front();
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  const auto consider = [&](int cluster, ClusterSide side) {
+    for (const GemmConfiguration& configuration : configurations) {
+      TileShape tile = configuration.tile;
+      const Waves waves = waves_of(gemm, products, sms, tile);
+      if (cluster > 1 && waves.count == 1) continue;
+      tile.cluster = cluster;
+      tile.side = side;
+      tile.lone_rest = cluster > 1;
+      const std::int64_t cycles = paths.cycles(tile, waves);
+      if (cycles >= least) continue;
+      least = cycles;
+      best = {tile, configuration.split};
+    }
+  };
+  // The first of equals stands, in the library's order.
+  consider(1, ClusterSide::rows);
+  if (sms % 2 != 0) return best;
+  consider(2, ClusterSide::columns);
+  consider(2, ClusterSide::rows);
+  return best;
+}
+
 /// Of the heights of tiles, the first that holds the planned rows (else the highest), the one below
 /// it and the two above; where nobody `times` them, the lowest of these.
 std::vector<GemmConfiguration> near_planned(const Gemm& gemm, bool times,
@@ -126,6 +192,8 @@ std::vector<GemmConfiguration> choose_tiles(const Gemm& gemm, std::int64_t produ
       return {fewest_waves(gemm, products, sms, implementation, configurations)};
     case TileChoice::paired_waves:
       return {paired_waves(gemm, products, sms, configurations)};
+    case TileChoice::data_paths:
+      return {least_data_paths(gemm, products, sms, configurations)};
     case TileChoice::near_planned:
       return near_planned(gemm, parameter_or(implementation, "times_tiles", 1) > 0, configurations);
   }

@@ -14,7 +14,8 @@ namespace tessera::kernels {
 /// Of `configurations`, those of `implementation` for `products` products like `gemm`, the one that
 /// it launches on `sms` SMs, its tiles paired in clusters of two where the library pairs them; or,
 /// where it times candidates, all that it times.
-/// Source: DeepGEMM, csrc/jit_kernels/heuristics/common.hpp of 2025 and sm100.hpp of 2026;
+/// Source: DeepGEMM, csrc/jit_kernels/heuristics/common.hpp of 2025, sm90.hpp and sm100.hpp of
+/// 2026;
 /// TensorRT-LLM 1.3, cpp/include/tensorrt_llm/deep_gemm/jit_utils.cuh; FlashInfer 0.6,
 /// csrc/trtllm_fused_moe_kernel_launcher.cu, computeSelectedTileN.
 std::vector<GemmConfiguration> choose_tiles(const workload::Gemm& gemm, std::int64_t products,

@@ -123,17 +123,23 @@ TEST_CASE("a maximum over a tensor keeps fewer bytes in flight than a cast", "[s
   CHECK(plan_of(cast, device, {}).step.load_bytes > 3000);
 }
 
-TEST_CASE("tall tiles of sglang's DeepGEMM are slow where one wave holds them all", "[gemm]") {
+TEST_CASE("low tiles of DeepGEMM multiply whole instructions", "[gemm]") {
   const auto device = device::load_device("h200_sxm");
-  const auto least_step = [&](std::int64_t m, std::int64_t n,
-                              const std::string& implementation = "deepgemm_sglang_hopper") {
-    const Gemm gemm{.m = m, .n = n, .k = 4096, .type = DataType::fp8_block};
-    return plan_of(gemm, device, implementation).least_step;
+  const auto step = [&](const kernels::TileShape& tile) {
+    const Gemm gemm{.m = 16, .n = 4096, .k = 4096, .type = DataType::fp8_block};
+    const kernels::Implementation deepgemm =
+        library().choose(gemm, device, "deepgemm_sglang_hopper");
+    return kernels::make_gemm(gemm, device, deepgemm, {tile, 1}, {}, device.sm.gpc_sizes)
+        ->plan()
+        .step;
   };
-  CHECK(least_step(1024, 4096) > 3500);                     // 128 tiles of 256x128 on 132 SMs
-  CHECK(least_step(2048, 8192) < 1500);                     // four waves of them
-  CHECK(least_step(257, 5120) < 1500);                      // 80 columns
-  CHECK(least_step(1024, 4096, "deepgemm_hopper") < 1500);  // other releases do not show it
+  const auto low = step({.m = 16, .n = 128});
+  const auto full = step({.m = 64, .n = 128});
+  const auto turned = step({.m = 16, .n = 128, .swapped = true});
+  CHECK(low.tensor == Approx(full.tensor));
+  CHECK(low.fp32 == Approx(full.fp32));
+  CHECK(turned.tensor < low.tensor);
+  CHECK(low.filled_bytes < full.filled_bytes);  // but loads no more than its 16 rows
 }
 
 TEST_CASE("what a narrow MMA waits for shared memory does not grow where math is slow", "[gemm]") {

@@ -56,6 +56,31 @@ TEST_CASE("high tiles are paired beside each other, others one above the other",
   CHECK((wide.cluster == 2 && wide.lone_rest));
 }
 
+TEST_CASE("the least bytes through L1 and L2 win, and one wave is never paired", "[tile_choice]") {
+  Implementation implementation;
+  implementation.choice = TileChoice::data_paths;
+  std::vector<GemmConfiguration> all;
+  for (const int m : {64, 128, 256})
+    for (const int n : {16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 192})
+      if (m <= 128 || n <= 128) all.push_back({{.m = m, .n = n}, 1});
+  const auto launched = [&](std::int64_t m, std::int64_t n, std::int64_t k) {
+    const workload::Gemm gemm{.m = m, .n = n, .k = k, .type = core::DataType::fp8_block};
+    const auto chosen = choose_tiles(gemm, 1, 132, implementation, all);
+    REQUIRE(chosen.size() == 1);
+    return chosen.front().tile;
+  };
+  // 100 tiles of (128 + 64) x 5,120 + 16,384 B at 6,153 B of L2 a cycle, over 76 % of a wave: 21,439
+  // cycles, the least; not a pair, though there are enough rows.
+  const TileShape alone = launched(3073, 256, 5120);
+  CHECK((alone.m == 128 && alone.n == 64 && alone.cluster == 1));
+  // 238 tiles fill 90 % of two waves; 126 of 256x112 in one wave would not share rows through L2.
+  const TileShape pairs = launched(2049, 1536, 2560);
+  CHECK((pairs.m == 128 && pairs.n == 112 && pairs.cluster == 2));
+  CHECK((pairs.side == ClusterSide::columns && pairs.lone_rest));
+  const TileShape wide = launched(129, 16384, 6144);  // 64 rows, so that columns are read once
+  CHECK((wide.m == 64 && wide.n == 192 && wide.side == ClusterSide::rows));
+}
+
 TEST_CASE("pairs come before fewer waves, unless one wave is enough", "[tile_choice]") {
   Implementation implementation;
   implementation.choice = TileChoice::paired_waves;
