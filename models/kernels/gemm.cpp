@@ -221,6 +221,7 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
                                                    const device::DeviceSpec& device,
                                                    const Implementation& implementation) {
   std::vector<GemmConfiguration> configurations;
+  std::vector<GemmConfiguration> partly_idle;  // clusters of which all CTAs but one have no part
   const double a_bytes = core::activation_bits(gemm.type) / 8.0;
   const double b_bytes = core::weight_bits(gemm.type) / 8.0;
   for (const TileShape& tile : implementation.tiles) {
@@ -230,16 +231,15 @@ std::vector<GemmConfiguration> gemm_configurations(const Gemm& gemm,
     const double stage = tile.m * step_k * a_bytes + tile.n * step_k * b_bytes;
     const auto smem = static_cast<double>(device.sm.shared_memory_per_cta.value());
     if (2 * stage * tile.ctas_per_sm > smem - static_cast<double>(kBarrierBytes)) continue;
-    // The other CTAs would have no part.
     const bool alone = tile.side == ClusterSide::rows ? gemm.m <= tile.m : gemm.n <= tile.n;
-    if (tile.cluster > 1 && alone) continue;
+    auto& launched = tile.cluster > 1 && alone ? partly_idle : configurations;
     for (const int split : implementation.splits) {
       if (split > 1 && (promotes(implementation, gemm.type) || gemm.accumulate)) continue;
       if (split > 1 && static_cast<double>(gemm.k) < 4 * split * step_k) continue;
-      configurations.push_back({tile, split});
+      launched.push_back({tile, split});
     }
   }
-  return configurations;
+  return configurations.empty() ? partly_idle : configurations;
 }
 
 std::unique_ptr<TileKernel> make_gemm(const Gemm& gemm, const device::DeviceSpec& device,
