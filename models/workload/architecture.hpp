@@ -90,6 +90,7 @@ struct MixtureOfExperts {
   Activation activation = Activation::silu;
   bool bias = false;       ///< Of every projection of an expert.
   bool gate_bias = false;  ///< An element an expert, learned or kept to balance the load.
+  bool clamped = false;    ///< What enters the activation is held between bounds.
 
   [[nodiscard]] std::int64_t up_columns() const { return (gated ? 2 : 1) * intermediate; }
   friend bool operator==(const MixtureOfExperts&, const MixtureOfExperts&) = default;

@@ -171,7 +171,8 @@ MixtureOfExperts read_experts(const ConfigNode& node, NamedActivation activation
                        .gated = activation.gated,
                        .activation = activation.activation,
                        .bias = node.boolean_or("bias", false),
-                       .gate_bias = node.boolean_or("gate_bias", false)};
+                       .gate_bias = node.boolean_or("gate_bias", false),
+                       .clamped = node.boolean_or("clamped", false)};
   if (node.sound()) check_experts(node, moe);
   return moe;
 }

@@ -128,6 +128,7 @@ void write(Writer& out, const Architecture& a, const MixtureOfExperts& e) {
   out.unless("step", a.moe_step, 1);
   out.flag("bias", e.bias);
   out.flag("gate_bias", e.gate_bias);
+  out.flag("clamped", e.clamped);
 }
 
 void write(Writer& out, const VisionEncoder& v) {

@@ -321,9 +321,10 @@ void read_hf_gpt_oss(HfFields& f, HfImport& import) {
   read_window(f, import, g);
   a.attention = g;
   a.moe = read_experts(f, import, "num_local_experts", "intermediate_size");
-  a.moe.bias = a.moe.gate_bias = true;
+  a.moe.bias = a.moe.gate_bias = a.moe.clamped = true;
   by_class(import, "experts.bias");
   by_class(import, "experts.gate_bias");
+  by_class(import, "experts.clamped");
   f.expect("experts_per_token", a.moe.top_k, "num_experts_per_tok says so");
 }
 

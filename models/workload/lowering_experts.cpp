@@ -78,6 +78,36 @@ void PartBuilder::expert_bias_gradient(Gradients g, const MixtureOfExperts& moe,
   write("narrowing", StreamKind::copy, DataType::fp32, DataType::bf16);
 }
 
+/// Gate and up each between their bounds, then put together (Megatron-Core, fused_bias_geglu.py,
+/// weighted_bias_quick_geglu_impl: only what follows is one kernel).
+void PartBuilder::clamp_experts(Steps& list, Pass pass, const std::string& suffix,
+                                int64_t intermediate) {
+  const auto write = [&](const char* name, int64_t columns) {
+    stream(list, pass, std::string{"expert clamp"} + name + suffix, StreamKind::copy, routed_,
+           columns, DataType::bf16, DataType::bf16);
+  };
+  write(" gate", intermediate);
+  write(" up", intermediate);
+  write(" concatenation", 2 * intermediate);
+}
+
+/// Zero outside of the bounds, by masks of a byte an element: the gate has one bound, the other
+/// half two (PyTorch, FunctionsManual.cpp, clamp_backward); then both put together.
+void PartBuilder::clamp_gradient(int64_t intermediate) {
+  const auto write = [&](const char* name, StreamKind kind, DataType input, DataType output,
+                         int64_t columns) {
+    stream(part_.experts_gradient, Pass::input_gradient,
+           std::string{"expert clamp gradient "} + name, kind, routed_, columns, input, output);
+  };
+  for (const char* mask : {"gate mask", "up lower mask", "up upper mask"})
+    write(mask, StreamKind::copy, DataType::bf16, DataType::int8, intermediate);
+  write("up mask", StreamKind::add, DataType::int8, DataType::int8, intermediate);
+  // A mask is narrower than the summand that stands for it.
+  for (const char* half : {"gate", "up"})
+    write(half, StreamKind::add, DataType::bf16, DataType::bf16, intermediate);
+  write("concatenation", StreamKind::copy, DataType::bf16, DataType::bf16, 2 * intermediate);
+}
+
 void PartBuilder::grouped(Steps& list, Pass pass, const std::string& name, int64_t n, int64_t k) {
   swizzle_scales(list, pass, name, routed_ + n * static_cast<int64_t>(job_.expert_rows.size()), k);
   kernel(list, pass, name,
@@ -124,6 +154,7 @@ void PartBuilder::routed_forward(const MixtureOfExperts& moe) {
     stream(list, kPass, "expert_input cast", StreamKind::quantize, routed_, a_.hidden, p_.dispatch,
            linear_);
   grouped(list, kPass, moe.gated ? "expert_gate_up" : "expert_up", columns, a_.hidden);
+  if (clamps_apart(moe)) clamp_experts(list, kPass, "", intermediate);
   activate(list, kPass, activation, routed_, moe.gated, intermediate, DataType::bf16,
            activation_output());
   cast_experts(list, activation, intermediate);
@@ -135,6 +166,8 @@ void PartBuilder::routed_forward(const MixtureOfExperts& moe) {
   expert_transfer(list, kPass, "expert_output sum", Kind::reduce_scatter, DataType::bf16);
   save("expert input", routed_, a_.hidden, linear_);
   save(activation + " input", routed_, columns, activation_output());
+  if (clamps_apart(moe) && !recompute_.swiglu)
+    save("expert clamp input", routed_, columns, DataType::bf16);
   if (!recompute_.swiglu) save(activation, routed_, intermediate, linear_);
 }
 
@@ -155,6 +188,8 @@ void PartBuilder::routed_gradient(const MixtureOfExperts& moe) {
            p_.dispatch, linear_);
   grouped(list, kPass, "expert_down input_gradient", intermediate, a_.hidden);
   const Gradients down = experts();
+  if (recompute_.swiglu && clamps_apart(moe))
+    clamp_experts(list, kPass, " recompute", intermediate);
   if (recompute_.swiglu)
     weight_stream(down, "expert_swiglu recompute",
                   moe.gated ? StreamKind::swiglu : StreamKind::gelu, routed_, intermediate,
@@ -164,6 +199,7 @@ void PartBuilder::routed_gradient(const MixtureOfExperts& moe) {
   grouped_weight_gradient("expert_down", a_.hidden, intermediate);
   activate_gradient(list, moe.gated ? "expert_swiglu" : "expert_gelu", routed_, moe.gated,
                     intermediate);
+  if (clamps_apart(moe)) clamp_gradient(intermediate);
   if (linear_ != DataType::bf16) cast_expert_gradients(list, up + " gradient", columns);
   grouped(list, kPass, up + " input_gradient", a_.hidden, columns);
   pad_experts(list, kPass, "expert_input gradient padding");

@@ -268,6 +268,12 @@ class PartBuilder {
   void cast_expert_gradients(Steps& list, const std::string& name, std::int64_t columns);
   void pad_experts(Steps& list, Pass pass, const std::string& name);
   void add_expert_bias(const MixtureOfExperts& moe);
+  /// Whether PyTorch holds what enters the activation between bounds, outside of its kernel.
+  [[nodiscard]] bool clamps_apart(const MixtureOfExperts& moe) const {
+    return moe.clamped && moe.gated && job_.kernels.experts == ExpertLaunches::each;
+  }
+  void clamp_experts(Steps& list, Pass pass, const std::string& suffix, std::int64_t intermediate);
+  void clamp_gradient(std::int64_t intermediate);
   void expert_bias_gradient(Gradients g, const MixtureOfExperts& moe, std::int64_t columns);
   void grouped(Steps& list, Pass pass, const std::string& name, std::int64_t n, std::int64_t k);
   void grouped_weight_gradient(const std::string& name, std::int64_t n, std::int64_t k);

@@ -318,6 +318,28 @@ TEST_CASE("PyTorch adds the biases of experts that are multiplied one by one", "
   CHECK(bytes(ExpertLaunches::together, "expert bias cast") == 0);
 }
 
+TEST_CASE("PyTorch holds what enters an activation between bounds, unless the experts' kernel does",
+          "[lowering]") {
+  const auto bytes = [&](const char* name, const std::string& kernel, ExpertLaunches experts,
+                         RecomputeChoice recompute = {}) {
+    const Architecture model = load_architecture(name);
+    const Lowering job{model,   {},          recompute,      1,
+                       kTokens, even_rows(), {.expert = 32}, {.experts = experts}};
+    return stream_bytes(job.layer(0), "expert clamp " + kernel) /
+           (4 * 8192.0 * static_cast<double>(model.moe.intermediate));
+  };
+  constexpr const char* kOss = "gpt_oss_120b";
+  CHECK(bytes(kOss, "gate", ExpertLaunches::each) == 4);
+  CHECK(bytes(kOss, "concatenation", ExpertLaunches::each) == 8);
+  CHECK(bytes(kOss, "gradient up lower mask", ExpertLaunches::each) == 3);
+  CHECK(bytes(kOss, "gradient up", ExpertLaunches::each) == 4);
+  CHECK(bytes(kOss, "gradient concatenation", ExpertLaunches::each) == 8);
+  CHECK(bytes(kOss, "concatenation recompute", ExpertLaunches::each) == 0);
+  CHECK(bytes(kOss, "concatenation recompute", ExpertLaunches::each, {.swiglu = true}) == 8);
+  CHECK(bytes(kOss, "concatenation", ExpertLaunches::together) == 0);
+  CHECK(bytes("qwen3_30b_a3b", "concatenation", ExpertLaunches::each) == 0);
+}
+
 TEST_CASE("rotary positions in pieces read and write queries and keys five times", "[lowering]") {
   const Architecture oss = load_architecture("gpt_oss_120b");
   const auto pieces = [&](bool fused) {
