@@ -1,8 +1,8 @@
 #pragma once
 
 #include "models/gpu/kernel_result.hpp"
+#include "models/gpu/launch_totals.hpp"
 #include "models/gpu/machine.hpp"
-#include "models/gpu/tile_engine.hpp"
 #include "models/kernels/tile_kernel.hpp"
 
 namespace tessera::gpu {

@@ -11,6 +11,7 @@
 #include "models/gpu/analytical.hpp"
 #include "models/gpu/counters.hpp"
 #include "models/gpu/power.hpp"
+#include "models/gpu/tile_engine.hpp"
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/launch.hpp"
 #include "models/kernels/mla_decode.hpp"
@@ -156,7 +157,7 @@ Machine Gpu::machine(const ExecutionContext& context) const {
   m.l2_latency =
       static_cast<double>((device_.l2.near_latency + device_.l2.far_latency).value()) / 2;
   m.hbm_latency = static_cast<double>(device_.hbm.latency.value());
-  m.l2_capacity = static_cast<double>(device_.l2.size.value()) * l2_capacity_;
+  m.l2_capacity = l2_capacity();
   m.cta_launch_cycles = kCtaLaunchCycles;
   m.tensor_scale = tensor_scale_;
   return m;
@@ -200,19 +201,35 @@ double Gpu::idle_us(double launches, double busy_us, const ExecutionContext& con
   return std::max(launched, context.enqueue_us * launches - busy_us);
 }
 
+/// Bytes of L2 that reused data can occupy.
+double Gpu::l2_capacity() const {
+  return static_cast<double>(device_.l2.size.value()) * l2_capacity_;
+}
+
 /// What of warm operands is still in L2 after what the replays touched meanwhile.
-kernels::Residency Gpu::residency_in(const Machine& machine, const ExecutionContext& context) {
-  const double a = context.warm_activations
-                       ? surviving_part(context.activation_reuse_bytes, machine.l2_capacity)
-                       : 0;
-  const double b =
-      context.warm_weights ? surviving_part(context.weight_reuse_bytes, machine.l2_capacity) : 0;
+kernels::Residency Gpu::residency_in(const ExecutionContext& context) const {
+  const auto part = [&](bool warm, double reuse_bytes) {
+    return warm ? surviving_part(reuse_bytes, l2_capacity()) : 0.0;
+  };
+  const double a = part(context.warm_activations, context.activation_reuse_bytes);
+  const double b = part(context.warm_weights, context.weight_reuse_bytes);
   constexpr double kMost = 0.5;
   return {.activations = a >= kMost,
           .weights = b >= kMost,
           .outputs = a >= kMost,
           .activations_part = a,
           .weights_part = b};
+}
+
+ExecutionContext Gpu::as_seen(ExecutionContext context) const {
+  const kernels::Residency residency = residency_in(context);
+  const auto settle = [](double part, bool& warm, double& reuse_bytes) {
+    if (part == 0) warm = false;
+    if (part == 0 || part == 1) reuse_bytes = 0;
+  };
+  settle(residency.activations_part, context.warm_activations, context.activation_reuse_bytes);
+  settle(residency.weights_part, context.warm_weights, context.weight_reuse_bytes);
+  return context;
 }
 
 /// Share of the time during which the power limit has acted: it needs some milliseconds to respond.
@@ -257,7 +274,7 @@ double Gpu::add_passes(const workload::Operator& op, const kernels::Implementati
 std::vector<std::unique_ptr<kernels::TileKernel>> Gpu::launches(
     const workload::Operator& op, const kernels::Implementation& implementation,
     const ExecutionContext& context, const Machine& machine) const {
-  return kernels::make_launches(op, device_, implementation, residency_in(machine, context),
+  return kernels::make_launches(op, device_, implementation, residency_in(context),
                                 machine.gpc_sizes);
 }
 

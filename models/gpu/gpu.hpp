@@ -1,14 +1,16 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "models/device/device_spec.hpp"
 #include "models/gpu/kernel_timer.hpp"
+#include "models/gpu/launch_totals.hpp"
 #include "models/gpu/machine.hpp"
-#include "models/gpu/tile_engine.hpp"
 #include "models/kernels/gemm.hpp"
 #include "models/kernels/implementation_library.hpp"
+#include "sim/core/activity.hpp"
 
 namespace tessera::gpu {
 
@@ -34,6 +36,10 @@ class Gpu : public KernelTimer {
   KernelResult run(const workload::Operator& op, const ExecutionContext& context,
                    const std::string& implementation = {}) override;
 
+  /// `context` without what no result of this GPU depends on: operands that replays leave in L2
+  /// whole, or not at all, are warm, or cold. Contexts that it makes equal give equal results.
+  [[nodiscard]] ExecutionContext as_seen(ExecutionContext context) const;
+
   /// What pipes, memory levels and warp roles do over the time of the kernel's main launch, every
   /// wave simulated, with the launch that run() chooses. Passes before and after it are left out.
   /// Throws core::Refusal at analytical fidelity, which has no time inside a kernel.
@@ -58,8 +64,8 @@ class Gpu : public KernelTimer {
                     Launch& chosen) const;
   [[nodiscard]] double idle_us(double launches, double busy_us,
                                const ExecutionContext& context) const;
-  [[nodiscard]] static kernels::Residency residency_in(const Machine& machine,
-                                                       const ExecutionContext& context);
+  [[nodiscard]] double l2_capacity() const;
+  [[nodiscard]] kernels::Residency residency_in(const ExecutionContext& context) const;
   [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
   [[nodiscard]] static double coolness(core::Seconds at_boost, const ExecutionContext& context);
   void add_interval(const workload::Operator& op, KernelResult& result) const;

@@ -1,42 +1,20 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <deque>
 #include <limits>
-#include <memory>
 #include <vector>
 
 #include "models/gpu/activity_recorder.hpp"
+#include "models/gpu/engine_state.hpp"
 #include "models/gpu/kernel_result.hpp"
 #include "models/gpu/l2_cache.hpp"
+#include "models/gpu/launch_totals.hpp"
 #include "models/gpu/machine.hpp"
 #include "models/kernels/tile_kernel.hpp"
 #include "sim/core/timing_wheel.hpp"
 
 namespace tessera::gpu {
-
-/// Sums over a launch that counters, energy and binding resource come from.
-struct LaunchTotals {
-  double cycles = 0;
-  double tensor_cycles = 0;                           ///< Of all SMs.
-  std::array<double, kernels::kPipes> pipe_cycles{};  ///< Of all SMs.
-  double l2_read_bytes = 0;
-  double l2_write_bytes = 0;
-  double l2_hit_bytes = 0;
-  double hbm_read_bytes = 0;
-  double hbm_write_bytes = 0;
-  double shared_memory_bytes = 0;
-  double loads = 0;
-  double mma_instructions = 0;
-  double ctas = 0;
-  /// SM-cycles that roles waited for a load, by what delayed the load most.
-  std::array<double, 10> stall_cycles{};
-
-  [[nodiscard]] double hbm_bytes() const { return hbm_read_bytes + hbm_write_bytes; }
-  LaunchTotals& operator+=(const LaunchTotals& other);
-  friend LaunchTotals operator*(LaunchTotals totals, double factor);
-  friend LaunchTotals operator-(const LaunchTotals& a, const LaunchTotals& b);
-};
 
 /// Runs one launch of tile programs on one GPU, event by event.
 ///
@@ -44,48 +22,36 @@ struct LaunchTotals {
 /// and its port to L2, the L2's bandwidth and capacity, and HBM. A reservation on a shared server
 /// is made when the request reaches it, in order of time. Does not model warps inside a role, bank
 /// conflicts, L2 sets or DRAM banks.
-class TileEngine : public kernels::TileSource {
+class TileEngine : public kernels::TileExecutor, public kernels::TileSource {
  public:
   /// `exact`: simulate every wave; otherwise waves of a steady state are skipped and their time
   /// added.
   TileEngine(const Machine& machine, const kernels::TileKernel& kernel, bool exact);
-  ~TileEngine() override;
 
   /// `recorder`, unless null, is told of everything that happens; skipped waves it does not see.
   /// Gives up when the launch turns out to take longer than `limit` cycles; its totals then stand
   /// at infinitely many.
   LaunchTotals run(ActivityRecorder* recorder = nullptr,
                    double limit = std::numeric_limits<double>::infinity());
-  [[nodiscard]] std::uint64_t events() const { return wheel_.processed(); }
+  [[nodiscard]] std::uint64_t events() const { return events_; }
 
   std::int64_t tile(const kernels::Cta& cta, std::size_t i) override;
   int arrive(std::int64_t counter) override;
+  void execute(const kernels::Load& load) override;
+  void execute(const kernels::Mma& mma) override;
+  void execute(const kernels::Store& store) override;
+  void execute(const kernels::Signal& signal) override;
+  bool execute(const kernels::Compute& compute) override;
+  bool execute(const kernels::Delay& delay) override;
+  bool execute(const kernels::Wait& wait) override;
+  bool execute(const kernels::WaitStores& wait) override;
 
  private:
-  struct CtaState;
-  struct Role;
-  struct Load;
-  struct Sm;
-  struct Cluster;
-  enum class EventKind : std::uint8_t {
-    start_cluster,
-    resume,
-    at_l2,
-    from_l2,
-    loaded,
-    mma_done,
-    store_at_l2,
-    stored
-  };
-  struct Event {
-    EventKind kind;
-    std::uint16_t barrier;
-    std::uint32_t index;
-    void* target;
-  };
-  struct BarrierState {
-    std::int64_t arrivals = 0;
-    Role* waiting = nullptr;
+  /// What an MMA takes of the tensor pipe.
+  struct MmaTime {
+    std::int64_t ideal_cycles = -1;
+    double cycles = 0;
+    std::int64_t fractions = 0;
   };
   /// The state of the launch when a wave starts.
   struct Wave {
@@ -93,34 +59,31 @@ class TileEngine : public kernels::TileSource {
     double work = 0;
     LaunchTotals totals;
   };
-  /// A server of a shared resource; times in 1/kFraction cycles.
-  struct Server {
-    std::int64_t free_at = 0;
-    /// Reserves `units` from `now` on; returns {start, end}, rounded to whole cycles (start down,
-    /// end up).
-    std::pair<std::int64_t, std::int64_t> reserve(std::int64_t now, std::int64_t fractions);
-    /// The last reservation in cycles, exactly, for the recorder.
-    [[nodiscard]] std::pair<double, double> last(std::int64_t fractions) const;
-  };
 
-  void start_cluster(Cluster& cluster);
+  void place_clusters();
+  void keep_limit();
+  void happen(Event& event);
+  void start_cluster(ClusterState& cluster);
   void run_role(Role& role);
-  bool execute(Role& role, const kernels::Instruction& instruction);
-  void issue_load(Role& role, const kernels::Instruction& instruction);
-  std::pair<std::int64_t, std::int64_t> reserve_l2(double bytes);
-  std::int64_t reserve_hbm(double bytes, double bytes_per_cycle);
-  [[nodiscard]] double sliced_bytes(const Load& load) const;
-  void load_at_l2(std::uint32_t index);
-  void load_from_l2(std::uint32_t index);
-  void load_done(std::uint32_t index);
-  void issue_store(Role& role, const kernels::Instruction& instruction);
-  void store_at_l2(std::uint32_t index);
-  void stored(std::uint32_t index);
+  std::pair<std::int64_t, std::int64_t> reserve_l2(double bytes, const Transfer& transfer);
+  std::int64_t read_hbm(const kernels::Box& box);
+  std::int64_t write_hbm(std::int64_t bytes);
+  std::int64_t reserve_hbm(std::int64_t fractions);
+  [[nodiscard]] double sliced_bytes(const Transfer& load) const;
+  void load_at_l2(Transfer& load);
+  void load_from_l2(Transfer& load);
+  void load_done(Transfer& load);
+  void store_at_l2(Transfer& store);
+  void stored(Transfer& store);
   void arrive_at(CtaState& cta, kernels::Barrier barrier, bool cluster_wide, Resource cause);
   void arrive_one(CtaState& cta, kernels::Barrier barrier, Resource cause);
   void role_ended(CtaState& cta);
   void cta_progress(CtaState& cta);
-  std::uint32_t new_load(const kernels::Instruction& instruction, CtaState& cta);
+  Transfer& new_transfer(const kernels::Box& box, kernels::Barrier barrier);
+  void schedule(std::int64_t time, EventKind kind, Event& event) {
+    event.kind = kind;
+    wheel_.schedule(time, event);
+  }
   std::int64_t next_tile();
   [[nodiscard]] bool warming_up() const;
   void watch_waves();
@@ -129,22 +92,36 @@ class TileEngine : public kernels::TileSource {
   const kernels::TileKernel& kernel_;
   const kernels::LaunchPlan& plan_;
   const bool exact_;
-  const std::int64_t half_latency_;  ///< Of L2, in cycles: one way.
+  const std::int64_t half_latency_;     ///< Of L2, in cycles: one way.
+  const std::int64_t l2_latency_;       ///< In whole cycles.
+  const std::int64_t hbm_latency_;      ///< Rounded.
+  const std::int64_t merging_window_;   ///< Of reads of the same box, in cycles.
+  const std::int64_t issue_fractions_;  ///< Of the copy engine per load.
   ActivityRecorder* recorder_ = nullptr;
+  Role* running_ = nullptr;
   core::TimingWheel<Event> wheel_;
+  std::uint64_t events_ = 0;
   L2Cache l2_cache_;
+  MmaTime mma_time_;  ///< Of the last MMA: most of a launch are equal.
+  BoxTimes port_times_;
+  BoxTimes l2_times_;
+  BoxTimes hbm_read_times_;
+  BoxTimes hbm_write_times_;
   Server l2_;
   Server hbm_;
-  std::vector<Sm> sms_;
-  std::vector<std::unique_ptr<Cluster>> clusters_;
-  std::vector<Load> loads_;
-  std::vector<std::uint32_t> free_loads_;
+  std::vector<SmState> sms_;
+  std::deque<ClusterState> clusters_;
+  EventPool<Transfer> transfers_;
+  EventPool<Multiplication> multiplications_;
   std::vector<int> counters_;
   LaunchTotals totals_;
   std::int64_t given_tiles_ = 0;
   std::int64_t wave_ = 1;  ///< Tiles that run at once, in whole periods.
   std::int64_t last_end_ = 0;
   double skipped_cycles_ = 0;
+  double limit_ = std::numeric_limits<double>::infinity();
+  std::int64_t last_cycle_ =
+      std::numeric_limits<std::int64_t>::max();  ///< Of the wheel, within limit_.
   bool skipped_ = false;
   std::vector<Wave> waves_;
   LaunchTotals skipped_totals_;

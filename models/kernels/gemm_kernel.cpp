@@ -266,12 +266,28 @@ std::vector<TileProgram> GemmKernel::roles(const Cta& cta) const {
   return programs;
 }
 
+std::vector<GemmKernel::StepLoad> GemmKernel::step_loads(const Cta& cta,
+                                                         const TilePlace& at) const {
+  std::vector<StepLoad> loads;
+  const auto add = [&](int slices, const auto& box_of) {
+    const bool shared = slices > 1 && !at.alone;
+    for (int slice = 0; slice < slices; ++slice) {
+      if (shared && slice != cta.rank) continue;  // a peer loads it for both
+      loads.push_back(
+          {{.box = box_of(slice), .cluster_wide = shared}, static_cast<std::uint32_t>(slices)});
+    }
+  };
+  add(cluster_columns(), [&](int slice) { return a_box(at, at.first_step, slice); });
+  add(cluster_rows(), [&](int slice) { return b_box(at, at.first_step, slice); });
+  return loads;
+}
+
 /// Keeps `stages` boxes of A and B in flight.
 TileProgram GemmKernel::producer(const Cta& cta) const {
   const std::int64_t releases =
       (promotion_cycles_ > 0 ? promoters_ : 1) * static_cast<std::int64_t>(tile_.cluster);
   co_await delay(std::llround(plan_.prologue_cycles));
-  std::int64_t use = 0;
+  StageWalk walk{stages_};
   std::int64_t group = -1;
   std::int64_t walked = 0;
   for (std::size_t t = 0;; ++t) {
@@ -282,30 +298,18 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
       co_await delay(walk_cycles_ * (at.group - std::exchange(walked, at.group)));
     if (switch_cycles_ > 0 && t > 0 && at.group != group) co_await delay(switch_cycles_);
     group = at.group;
-    for (std::int64_t step = at.first_step; step < at.last_step; ++step, ++use) {
-      const std::int64_t stage = use % stages_;
-      if (use >= stages_) co_await wait(empty(stage), use / stages_ * releases);
+    std::vector<StepLoad> loads = step_loads(cta, at);
+    for (std::int64_t step = at.first_step; step < at.last_step; ++step, walk.next()) {
+      if (walk.round() > 0) co_await wait(empty(walk.stage()), walk.round() * releases);
       if (gather_cycles_ > 0) co_await delay(gather_cycles_);
-      const bool shares_a = cluster_columns() > 1;
-      const bool shares_b = cluster_rows() > 1;
-      for (int slice = 0; slice < cluster_columns(); ++slice) {
-        if (shares_a && !at.alone && slice != cta.rank) continue;  // a peer loads it for both
-        const Box a = a_box(at, step, slice);
-        if (a.bytes == 0) {
-          co_await signal(full(stage));  // rows beyond the matrix are filled without a read
-        } else if (shares_a && !at.alone) {
-          co_await load_multicast(a, full(stage));
+      for (StepLoad& load : loads) {
+        load.copy.barrier = full(walk.stage());
+        if (load.copy.box.bytes > 0) {
+          co_await load.copy;
         } else {
-          co_await load(a, full(stage));
+          co_await signal(full(walk.stage()));  // rows beyond the matrix are filled without a read
         }
-      }
-      for (int slice = 0; slice < cluster_rows(); ++slice) {
-        if (shares_b && !at.alone && slice != cta.rank) continue;
-        if (shares_b && !at.alone) {
-          co_await load_multicast(b_box(at, step, slice), full(stage));
-        } else {
-          co_await load(b_box(at, step, slice), full(stage));
-        }
+        load.copy.box.column += load.columns;
       }
     }
   }
@@ -317,7 +321,7 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
   const std::int64_t arrivals = 1 + tile_.cluster;
   const auto operand_bytes =
       static_cast<std::uint32_t>(tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_);
-  std::int64_t use = 0;
+  StageWalk walk{stages_};
   std::int64_t reductions = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
@@ -325,18 +329,17 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
     const TilePlace at = place(cta, tile);
     const std::int64_t steps = at.last_step - at.first_step;
     if (static_cast<int>(t) % consumers != index) {
-      use += steps;
+      walk.skip(steps);
       continue;
     }
     if (consumers > 1 && t > 0) co_await wait(turn(), static_cast<std::int64_t>(t));
-    for (const std::int64_t end = use + steps; use < end; ++use) {
-      const std::int64_t stage = use % stages_;
-      co_await wait(full(stage), (use / stages_ + 1) * arrivals);
+    for (std::int64_t step = 0; step < steps; ++step, walk.next()) {
+      co_await wait(full(walk.stage()), (walk.round() + 1) * arrivals);
       // Fragments of the next slice of k are read while this one is multiplied.
       if (shared_memory_cycles_ > 0) co_await compute(Pipe::shared_memory, shared_memory_cycles_);
       if (widening_cycles_ > 0) co_await compute(Pipe::fp32, widening_cycles_);
-      co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
-      co_await delay(chain_cycles_);
+      co_await mma(mma_cycles_, operand_bytes, empty(walk.stage()), tile_.cluster > 1);
+      if (chain_cycles_ > 0) co_await delay(chain_cycles_);
     }
     if (consumers > 1) co_await mma(0, 0, turn());
     co_await mma(0, 0, promoted(index));
@@ -364,18 +367,18 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
   const std::int64_t arrivals = 1 + tile_.cluster;
   const auto operand_bytes =
       static_cast<std::uint32_t>(tile_.m * a_step_bytes_ / promoters_ + tile_.n * b_step_bytes_);
-  std::int64_t use = 0;
+  const std::int64_t part_cycles = divide_up(mma_cycles_, promoters_);
+  StageWalk walk{stages_};
+  std::int64_t products = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const TilePlace at = place(cta, tile);
-    const std::int64_t end = use + at.last_step - at.first_step;
-    for (; use < end; ++use) {
-      const std::int64_t stage = use % stages_;
-      co_await wait(full(stage), (use / stages_ + 1) * arrivals);
-      co_await mma((mma_cycles_ + promoters_ - 1) / promoters_, operand_bytes, promoted(index));
-      co_await wait(promoted(index), use + 1);
-      co_await signal(empty(stage), tile_.cluster > 1);
+    for (std::int64_t step = at.first_step; step < at.last_step; ++step, walk.next()) {
+      co_await wait(full(walk.stage()), (walk.round() + 1) * arrivals);
+      co_await mma(part_cycles, operand_bytes, promoted(index));
+      co_await wait(promoted(index), ++products);
+      co_await signal(empty(walk.stage()), tile_.cluster > 1);
       co_await delay(promotion_wait_);
       co_await compute(Pipe::fp32, promotion_cycles_);
     }
@@ -394,18 +397,17 @@ TileProgram GemmKernel::mma_issuer(const Cta& cta) const {
   const std::int64_t arrivals = 1 + tile_.cluster;
   const auto operand_bytes =
       static_cast<std::uint32_t>(tile_.m * a_step_bytes_ + tile_.n * b_step_bytes_);
-  std::int64_t use = 0;
+  StageWalk walk{stages_};
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const TilePlace at = place(cta, tile);
     if (t >= 2) co_await wait(drained(), static_cast<std::int64_t>(t) - 1);
-    for (const std::int64_t end = use + at.last_step - at.first_step; use < end; ++use) {
-      const std::int64_t stage = use % stages_;
-      co_await wait(full(stage), (use / stages_ + 1) * arrivals);
+    for (std::int64_t step = at.first_step; step < at.last_step; ++step, walk.next()) {
+      co_await wait(full(walk.stage()), (walk.round() + 1) * arrivals);
       if (widening_cycles_ > 0) co_await compute(Pipe::fp32, widening_cycles_);
-      co_await mma(mma_cycles_, operand_bytes, empty(stage), tile_.cluster > 1);
-      co_await delay(chain_cycles_);
+      co_await mma(mma_cycles_, operand_bytes, empty(walk.stage()), tile_.cluster > 1);
+      if (chain_cycles_ > 0) co_await delay(chain_cycles_);
     }
     co_await mma(0, 0, accumulator());
   }

@@ -102,6 +102,14 @@ class GemmKernel : public TileKernel {
     return static_cast<Barrier>(2 * stages_ + 5 + consumer);
   }
 
+  /// What a CTA copies in a step, its barrier left open, and how far the box moves from one step to
+  /// the next.
+  struct StepLoad {
+    Load copy;
+    std::uint32_t columns = 0;
+  };
+  /// Of a tile's first step. Peers of a cluster load their slices of what they share.
+  [[nodiscard]] std::vector<StepLoad> step_loads(const Cta& cta, const TilePlace& at) const;
   TileProgram producer(const Cta& cta) const;
   TileProgram consumer(const Cta& cta, int index, int consumers) const;
   TileProgram promoting_consumer(const Cta& cta, int index) const;

@@ -11,6 +11,29 @@ namespace tessera::kernels {
 /// a / b, rounded up. Requires: a >= 0, b > 0.
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+/// Goes round the stages of a ring of buffers, use by use, without dividing at each.
+class StageWalk {
+ public:
+  explicit StageWalk(std::int64_t stages) : stages_(stages) {}
+  [[nodiscard]] std::int64_t stage() const { return stage_; }
+  /// Uses of this stage before.
+  [[nodiscard]] std::int64_t round() const { return round_; }
+  void next() {
+    if (++stage_ < stages_) return;
+    stage_ = 0;
+    ++round_;
+  }
+  void skip(std::int64_t uses) {
+    round_ += (stage_ + uses) / stages_;
+    stage_ = (stage_ + uses) % stages_;
+  }
+
+ private:
+  std::int64_t stages_;
+  std::int64_t stage_ = 0;
+  std::int64_t round_ = 0;
+};
+
 /// Work of a tile, or of one step of its main loop, on one SM: cycles by pipe, and what it loads.
 struct TileWork {
   double tensor = 0;

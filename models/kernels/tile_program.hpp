@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <type_traits>
 #include <utility>
 
 /// The language of tile programs: a warp role is a coroutine that yields tile instructions; the GPU
@@ -25,47 +26,92 @@ struct Box {
 using Barrier = std::uint16_t;
 inline constexpr Barrier kNoBarrier = 0xffff;
 
-enum class Opcode : std::uint8_t {
-  load,     ///< Box to shared memory; arrives at `barrier` when complete. Does not block.
-  mma,      ///< `cycles` of the tensor pipe; arrives at `barrier` when complete. Does not block.
-  compute,  ///< `cycles` of the pipe `pipe`; blocks until complete.
-  store,    ///< Box to L2; arrives at `barrier` (unless kNoBarrier) when accepted. Does not block.
-  wait,     ///< Blocks until `barrier` has `target` arrivals.
-  signal,   ///< Arrives at `barrier`. Does not block.
-  delay,    ///< Blocks for `cycles` without using a pipe.
-  wait_stores,  ///< Blocks until every store of this CTA was accepted.
-};
-
 /// The pipes of an SM that CUDA cores drive.
 enum class Pipe : std::uint8_t { fp32, sfu, conversion, shared_memory };
 inline constexpr std::size_t kPipes = 4;
 
-/// One tile instruction as a role hands it to the GPU model.
-struct Instruction {
-  Opcode opcode = Opcode::delay;
-  Pipe pipe = Pipe::fp32;
+/// Box to shared memory; arrives at `barrier` when complete.
+struct Load {
+  Box box;
   Barrier barrier = kNoBarrier;
-  bool cluster_wide = false;  ///< Arrivals go to the barrier of every CTA of the cluster.
-  bool remote = false;        ///< A store to a peer GPU: leaves through NVLink, past L2 and HBM.
+  bool cluster_wide = false;  ///< To every CTA of the cluster, by one read of L2.
+};
+/// `cycles` of the tensor pipe; arrives at `barrier` (unless kNoBarrier) when complete.
+struct Mma {
   std::int64_t cycles = 0;
+  std::uint32_t operand_bytes = 0;  ///< Read from shared memory, for the counters.
+  Barrier barrier = kNoBarrier;
+  bool cluster_wide = false;  ///< Arrives at the barrier of every CTA of the cluster.
+};
+/// Box to L2; arrives at `barrier` (unless kNoBarrier) when accepted.
+struct Store {
+  Box box;
+  Barrier barrier = kNoBarrier;
+  bool remote = false;  ///< To a peer GPU: leaves through NVLink, past L2 and HBM.
+};
+/// Arrives at `barrier`.
+struct Signal {
+  Barrier barrier = kNoBarrier;
+  bool cluster_wide = false;  ///< As an MMA's.
+};
+/// `cycles` of the pipe `pipe`; blocks until complete.
+struct Compute {
+  Pipe pipe = Pipe::fp32;
+  std::int64_t cycles = 0;
+};
+/// Blocks for `cycles` without using a pipe.
+struct Delay {
+  std::int64_t cycles = 0;
+};
+/// Blocks until `barrier` has `target` arrivals.
+struct Wait {
+  Barrier barrier = kNoBarrier;
   std::int64_t target = 0;
-  Box box{};
-  std::uint32_t shared_memory_bytes = 0;  ///< Operand reads of an MMA, for the counters.
+};
+/// Blocks until every store of this CTA was accepted.
+struct WaitStores {};
+
+/// Carries out the instructions of running roles; the GPU model implements it.
+class TileExecutor {
+ public:
+  virtual ~TileExecutor() = default;
+  virtual void execute(const Load& load) = 0;
+  virtual void execute(const Mma& mma) = 0;
+  virtual void execute(const Store& store) = 0;
+  virtual void execute(const Signal& signal) = 0;
+  // Of those that can block: whether the role goes on at once. If not, its program is to be resumed
+  // when the instruction completes.
+  virtual bool execute(const Compute& compute) = 0;
+  virtual bool execute(const Delay& delay) = 0;
+  virtual bool execute(const Wait& wait) = 0;
+  virtual bool execute(const WaitStores& wait) = 0;
 };
 
 /// A running role. Move-only owner of the coroutine.
 class TileProgram {
  public:
+  /// Suspends the role unless it goes on at once.
+  struct Started {
+    bool goes_on;
+    [[nodiscard]] bool await_ready() const noexcept { return goes_on; }
+    void await_suspend(std::coroutine_handle<> /*role*/) const noexcept {}
+    void await_resume() const noexcept {}
+  };
   struct promise_type {
-    Instruction current;
+    TileExecutor* executor = nullptr;  ///< While the role runs.
     TileProgram get_return_object() { return TileProgram{Handle::from_promise(*this)}; }
     std::suspend_always initial_suspend() noexcept { return {}; }
     std::suspend_always final_suspend() noexcept { return {}; }
     void return_void() {}
     void unhandled_exception() { std::terminate(); }
-    std::suspend_always await_transform(const Instruction& instruction) {
-      current = instruction;
-      return {};
+    template <class Instruction>
+    auto await_transform(const Instruction& instruction) {
+      if constexpr (std::is_void_v<decltype(executor->execute(instruction))>) {
+        executor->execute(instruction);
+        return std::suspend_never{};
+      } else {
+        return Started{executor->execute(instruction)};
+      }
     }
     /// Frames come from a free list: a kernel starts and ends thousands of equal roles.
     static void* operator new(std::size_t size);
@@ -86,10 +132,11 @@ class TileProgram {
     if (handle_) handle_.destroy();
   }
 
-  /// Runs to the next instruction; null when the role has ended.
-  const Instruction* next() {
+  /// Runs until an instruction does not let the role go on. Returns whether it has ended.
+  bool run(TileExecutor& executor) {
+    handle_.promise().executor = &executor;
     handle_.resume();
-    return handle_.done() ? nullptr : &handle_.promise().current;
+    return handle_.done();
   }
 
  private:
@@ -97,41 +144,34 @@ class TileProgram {
 };
 
 /// Asynchronous copy of a box into shared memory (TMA, or cp.async before Hopper).
-inline Instruction load(Box box, Barrier full) {
-  return {.opcode = Opcode::load, .barrier = full, .box = box};
-}
+inline Load load(Box box, Barrier full) { return {.box = box, .barrier = full}; }
 /// The same, delivered to every CTA of the cluster by one read of L2.
-inline Instruction load_multicast(Box box, Barrier full) {
-  return {.opcode = Opcode::load, .barrier = full, .cluster_wide = true, .box = box};
+inline Load load_multicast(Box box, Barrier full) {
+  return {.box = box, .barrier = full, .cluster_wide = true};
 }
-inline Instruction mma(std::int64_t cycles, std::uint32_t operand_bytes, Barrier done,
-                       bool cluster_wide = false) {
-  return {.opcode = Opcode::mma,
+inline Mma mma(std::int64_t cycles, std::uint32_t operand_bytes, Barrier done,
+               bool cluster_wide = false) {
+  return {.cycles = cycles,
+          .operand_bytes = operand_bytes,
           .barrier = done,
-          .cluster_wide = cluster_wide,
-          .cycles = cycles,
-          .shared_memory_bytes = operand_bytes};
+          .cluster_wide = cluster_wide};
 }
-inline Instruction compute(Pipe pipe, std::int64_t cycles) {
-  return {.opcode = Opcode::compute, .pipe = pipe, .cycles = cycles};
-}
-inline Instruction store(Box box, Barrier accepted = kNoBarrier) {
-  return {.opcode = Opcode::store, .barrier = accepted, .box = box};
+inline Compute compute(Pipe pipe, std::int64_t cycles) { return {.pipe = pipe, .cycles = cycles}; }
+inline Store store(Box box, Barrier accepted = kNoBarrier) {
+  return {.box = box, .barrier = accepted};
 }
 /// A store to a peer's memory: takes the SM's port and the crossbar; the wire belongs to the
 /// fabric.
-inline Instruction store_remote(Box box, Barrier accepted = kNoBarrier) {
-  return {.opcode = Opcode::store, .barrier = accepted, .remote = true, .box = box};
+inline Store store_remote(Box box, Barrier accepted = kNoBarrier) {
+  return {.box = box, .barrier = accepted, .remote = true};
 }
-inline Instruction wait(Barrier barrier, std::int64_t arrivals) {
-  return {.opcode = Opcode::wait, .barrier = barrier, .target = arrivals};
+inline Wait wait(Barrier barrier, std::int64_t arrivals) {
+  return {.barrier = barrier, .target = arrivals};
 }
-inline Instruction signal(Barrier barrier, bool cluster_wide = false) {
-  return {.opcode = Opcode::signal, .barrier = barrier, .cluster_wide = cluster_wide};
+inline Signal signal(Barrier barrier, bool cluster_wide = false) {
+  return {.barrier = barrier, .cluster_wide = cluster_wide};
 }
-inline Instruction delay(std::int64_t cycles) {
-  return {.opcode = Opcode::delay, .cycles = cycles};
-}
-inline Instruction wait_stores() { return {.opcode = Opcode::wait_stores}; }
+inline Delay delay(std::int64_t cycles) { return {.cycles = cycles}; }
+inline WaitStores wait_stores() { return {}; }
 
 }  // namespace tessera::kernels

@@ -61,7 +61,9 @@ std::vector<KernelAnswer> run_kernels(
   std::vector<std::size_t> distinct;  // queries to simulate
   std::vector<std::size_t> which;     // for each query its place in `distinct`
   for (std::size_t i = 0; i < queries.size(); ++i) {
-    const auto [found, inserted] = index.emplace(identity(queries[i]), distinct.size());
+    calibrate::KernelQuery seen = queries[i];
+    seen.context = gpu.as_seen(seen.context);
+    const auto [found, inserted] = index.emplace(identity(seen), distinct.size());
     if (inserted) distinct.push_back(i);
     which.push_back(found->second);
   }

@@ -18,8 +18,8 @@ struct KernelAnswer {
 };
 
 /// Runs every query on `gpu` in up to `jobs` worker processes; answers in the order of the queries.
-/// Equal queries are simulated once. `progress` is told how many distinct kernels are done, of how
-/// many.
+/// Queries that the GPU cannot tell apart are simulated once. `progress` is told how many distinct
+/// kernels are done, of how many.
 std::vector<KernelAnswer> run_kernels(
     gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries, int jobs,
     const std::function<void(std::size_t, std::size_t)>& progress = {});

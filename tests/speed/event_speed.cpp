@@ -18,15 +18,19 @@ std::int64_t delay(std::uint64_t& state) {
   return random % 64 == 0 ? 20'000 : 1 + random % 2'000;
 }
 
+struct Pending {
+  Pending* next = nullptr;
+};
+
 /// Range: events pending at any time.
 void timing_wheel(benchmark::State& state) {
-  TimingWheel<std::uint32_t> wheel;
+  TimingWheel<Pending> wheel;
+  std::vector<Pending> events(static_cast<std::size_t>(state.range(0)));
   std::uint64_t random = 1;
-  for (std::int64_t i = 0; i < state.range(0); ++i)
-    wheel.schedule(delay(random), static_cast<std::uint32_t>(i));
+  for (Pending& event : events) wheel.schedule(delay(random), event);
   for ([[maybe_unused]] auto _ : state) {
-    const std::uint32_t payload = wheel.pop();
-    wheel.schedule(wheel.now() + delay(random), payload);
+    Pending& event = wheel.pop();
+    wheel.schedule(wheel.now() + delay(random), event);
   }
   state.SetItemsProcessed(state.iterations());
 }

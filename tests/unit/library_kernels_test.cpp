@@ -75,6 +75,29 @@ TEST_CASE("weights that half survive take between cold and warm", "[residency]")
   CHECK(time(2 * l2) == gpu.run(gemm, {}).time);
 }
 
+TEST_CASE("replays that leave an operand whole, or nothing of it, are one question",
+          "[residency]") {
+  gpu::Gpu gpu{device::load_device("h100_sxm"), {}, library(), gpu::Fidelity::cycle};
+  const double l2 = 50.0 * 1024 * 1024 * 0.7;  // unfitted: 0.7 of L2 holds reused data
+  const auto replayed = [](double activations, double weights) {
+    gpu::ExecutionContext context;
+    context.warm_activations = context.warm_weights = true;
+    context.activation_reuse_bytes = activations;
+    context.weight_reuse_bytes = weights;
+    return context;
+  };
+  CHECK(gpu.as_seen(replayed(2 * l2, 3 * l2)) == gpu.as_seen({}));
+  CHECK(gpu.as_seen(replayed(0.2 * l2, 0.9 * l2)) == gpu.as_seen(replayed(0, 0)));
+  CHECK(gpu.as_seen(replayed(0, 2 * l2)) != gpu.as_seen({}));
+  CHECK(gpu.as_seen(replayed(1.05 * l2, 0)) != gpu.as_seen(replayed(1.1 * l2, 0)));
+  gpu::ExecutionContext share;
+  share.hbm_share = 0.5;
+  CHECK(gpu.as_seen(share) == share);
+  const Gemm gemm{.m = 16, .n = 4096, .k = 4096};
+  for (const auto& context : {replayed(0.9 * l2, 2 * l2), replayed(1.05 * l2, 0.5 * l2)})
+    CHECK(gpu.run(gemm, gpu.as_seen(context)).time == gpu.run(gemm, context).time);
+}
+
 TEST_CASE("a tile is offered for the rows that its library gives it", "[tile_choice]") {
   const auto device = device::load_device("h200_sxm");
   const auto tiles = [&](std::int64_t m) {
