@@ -69,8 +69,8 @@ TEST_CASE("the least bytes through L1 and L2 win, and one wave is never paired",
     REQUIRE(chosen.size() == 1);
     return chosen.front().tile;
   };
-  // 100 tiles of (128 + 64) x 5,120 + 16,384 B at 6,153 B of L2 a cycle, over 76 % of a wave: 21,439
-  // cycles, the least; not a pair, though there are enough rows.
+  // 100 tiles of (128 + 64) x 5,120 + 16,384 B at 6,153 B of L2 a cycle, over 76 % of a wave:
+  // 21,439 cycles, the least; not a pair, though there are enough rows.
   const TileShape alone = launched(3073, 256, 5120);
   CHECK((alone.m == 128 && alone.n == 64 && alone.cluster == 1));
   // 238 tiles fill 90 % of two waves; 126 of 256x112 in one wave would not share rows through L2.
