@@ -146,6 +146,42 @@ TEST_CASE("a maximum over a tensor keeps fewer bytes in flight than a cast", "[s
   CHECK(plan_of(cast, device, {}).step.load_bytes > 3000);
 }
 
+TEST_CASE("accumulators of sglang's DeepGEMM spill where no pair shares operands", "[gemm]") {
+  const auto device = device::load_device("h200_sxm");
+  const Gemm gemm{.m = 1024, .n = 4096, .k = 4096, .type = DataType::fp8_block};
+  const auto least_step = [&](const kernels::TileShape& tile, const std::string& implementation) {
+    const kernels::Implementation deepgemm = library().choose(gemm, device, implementation);
+    return kernels::make_gemm(gemm, device, deepgemm, {tile, 1}, {}, device.sm.gpc_sizes)
+        ->plan()
+        .least_step;
+  };
+  const std::string name = "deepgemm_sglang_hopper";
+  const kernels::TileShape tall{.m = 256, .n = 128};
+  kernels::TileShape paired = tall;
+  paired.cluster = 2;
+  // 64 x 128 values of one instruction and 128 x 128 sums in 128 threads: 192 registers.
+  const double spilled = 192 * library().choose(gemm, device, name).parameters.at("spill");
+  CHECK(least_step(tall, name) - least_step(paired, name) == Approx(spilled));
+  CHECK(least_step(tall, name) - least_step(tall, "deepgemm_hopper") == Approx(spilled));
+  // 64 x 112 and 128 x 112 values take 168.
+  const kernels::TileShape narrow{.m = 256, .n = 112};
+  CHECK(least_step(narrow, name) == least_step(narrow, "deepgemm_hopper"));
+}
+
+TEST_CASE("sglang's cast starts more CTAs where fewer groups divide all", "[stream]") {
+  const auto time = [](std::int64_t rows) {
+    const Stream cast{.kind = StreamKind::quantize,
+                      .rows = rows,
+                      .columns = 3584,
+                      .output = DataType::fp8_block};
+    return time_us("h200_sxm", cast, "sglang_quantise_block");
+  };
+  // 28 groups a row: 16 divide those of 2,560 rows, 4 those of 2,561, which start 17,927 CTAs, 136
+  // an SM, 200 cycles apart.
+  CHECK(time(2561) > 1.5 * time(2560));
+  CHECK(time(2561) > 136 * 200 / 1980.0);
+}
+
 TEST_CASE("low tiles of DeepGEMM multiply whole instructions", "[gemm]") {
   const auto device = device::load_device("h200_sxm");
   const auto step = [&](const kernels::TileShape& tile) {
