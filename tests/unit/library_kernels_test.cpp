@@ -170,10 +170,8 @@ TEST_CASE("accumulators of sglang's DeepGEMM spill where no pair shares operands
 
 TEST_CASE("sglang's cast starts more CTAs where fewer groups divide all", "[stream]") {
   const auto time = [](std::int64_t rows) {
-    const Stream cast{.kind = StreamKind::quantize,
-                      .rows = rows,
-                      .columns = 3584,
-                      .output = DataType::fp8_block};
+    const Stream cast{
+        .kind = StreamKind::quantize, .rows = rows, .columns = 3584, .output = DataType::fp8_block};
     return time_us("h200_sxm", cast, "sglang_quantise_block");
   };
   // 28 groups a row: 16 divide those of 2,560 rows, 4 those of 2,561, which start 17,927 CTAs, 136
