@@ -20,6 +20,7 @@
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
 #include "sim/app/gpu_timer.hpp"
+#include "sim/app/output_file.hpp"
 #include "sim/core/sha256.hpp"
 
 namespace tessera::app {
@@ -87,7 +88,11 @@ class DeviceCalibration {
         device_(device::load_device(name)),
         record_(start_of(options, device_)),
         library_(kernels::ImplementationLibrary::load()),
-        map_(calibrate::MeasurementMap::load()) {}
+        map_(calibrate::MeasurementMap::load()) {
+    std::error_code told_when_written;
+    std::filesystem::create_directories(options_.out, told_when_written);
+    check_output_file(output());
+  }
 
   void run() {
     if (!options_.leave_out.empty()) {
@@ -272,7 +277,7 @@ class DeviceCalibration {
         device::load_fit_for(device::load_device(options_.energies_from),
                              options_.start.empty() ? device::kFitFolder : options_.start);
     for (auto [name, parameter] : other.parameters) {
-      if (!name.starts_with("power.") || name == "power.warm_w") continue;
+      if (!name.starts_with("power.") || name == "power.burst") continue;
       parameter.grade = core::worst(parameter.grade, core::Grade::transferred);
       parameter.source = "of " + options_.energies_from;
       record_.fits.parameters[name] = parameter;
@@ -600,18 +605,16 @@ class DeviceCalibration {
     }
   }
 
+  [[nodiscard]] std::string output() const {
+    return fmt::format("{}/{}.yaml", options_.out, device_.name);
+  }
+
   void write() {
-    std::filesystem::create_directories(options_.out);
-    const std::string path = fmt::format("{}/{}.yaml", options_.out, device_.name);
-    std::ofstream file(path + ".partial", std::ios::binary);
     std::sort(record_.residuals.begin(), record_.residuals.end(),
               [](const auto& a, const auto& b) { return a.group < b.group; });
     if (!options_.energies_from.empty()) record_.energies_from = options_.energies_from;
-    file << calibrate::fit_text(device_.name, record_);
-    file.close();
-    if (!file) throw core::ConfigError({path, 0, 0}, "cannot be written");
-    std::filesystem::rename(path + ".partial", path);
-    fmt::print("wrote {}\n", path);
+    write_output_file(output(), calibrate::fit_text(device_.name, record_));
+    fmt::print("wrote {}\n", output());
   }
 
   const CalibrationOptions& options_;

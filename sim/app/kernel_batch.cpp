@@ -158,6 +158,7 @@ void predict_batch(const KernelBatchOptions& options) {
   calibrate::CsvTable table = calibrate::CsvTable::load(options.input);
   if (!table.has("gpu"))
     throw core::ConfigError({options.input, 1, 1}, "found no column 'gpu'; expected a kernel file");
+  check_output_file(options.output);
   std::map<std::string, std::size_t> reasons;
   predict_table(table, std::filesystem::path(options.input).stem().string(),
                 {.fits = options.fits, .fidelity = options.fidelity, .jobs = options.jobs},

@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 
 #include "models/device/fit_file.hpp"
@@ -29,10 +31,19 @@ struct ValidateOptions {
   TrainingValidationOptions training;
 };
 
-/// What --out may hold: a page, and a file a family.
-std::set<std::string> output_names(const Validation& validation) {
+/// The folder that --out names, if any, before the work whose outcome it is to hold.
+std::optional<OutputDirectory> output_of(const ValidateOptions& options,
+                                         const std::set<std::string>& names) {
+  if (options.out.empty()) return std::nullopt;
+  return OutputDirectory{options.out, names};
+}
+
+/// What --out may hold: a page, and a file a family of the measurements.
+std::set<std::string> output_names(const std::filesystem::path& measurements) {
   std::set<std::string> names{"report.html"};
-  for (const ValidatedFile& file : validation.files) names.insert(file.scored.file + ".csv");
+  std::error_code unreadable;  // is told by who reads them
+  for (const auto& file : std::filesystem::directory_iterator{measurements, unreadable})
+    if (file.path().extension() == ".csv") names.insert(file.path().filename().string());
   return names;
 }
 
@@ -49,8 +60,7 @@ std::string rows_text(const ValidatedFile& file) {
   return table.to_text();
 }
 
-void write(const Validation& validation, const std::string& out) {
-  const OutputDirectory directory{out, output_names(validation)};
+void write(const Validation& validation, const OutputDirectory& directory) {
   directory.commit([&](const std::filesystem::path& folder) {
     for (const ValidatedFile& file : validation.files)
       write_output_file((folder / (file.scored.file + ".csv")).string(), rows_text(file));
@@ -84,13 +94,13 @@ void run_kernels(ValidateOptions& options) {
   kernels.fidelities = fidelities(options.fidelity);
   if (options.half == "test") kernels.half = calibrate::Half::test;
   if (options.half == "fit") kernels.half = calibrate::Half::fit;
+  const auto directory = output_of(options, output_names(kernels.measurements));
   const Validation validation = validate_kernels(kernels);
-  if (!options.out.empty()) write(validation, options.out);
+  if (directory) write(validation, *directory);
   fmt::print("{}", to_text(validation));
 }
 
-void write(const std::vector<ValidatedRun>& runs, const std::string& out) {
-  const OutputDirectory directory{out, {"training_results.csv", "report.html"}};
+void write(const std::vector<ValidatedRun>& runs, const OutputDirectory& directory) {
   directory.commit([&](const std::filesystem::path& folder) {
     write_output_file((folder / "training_results.csv").string(), to_csv(runs));
     write_output_file((folder / "report.html").string(), to_html(runs));
@@ -101,13 +111,14 @@ void run_training(const ValidateOptions& options) {
   if (options.fidelity == "both")
     throw core::ConfigError({"command line", 0, 0},
                             "--fidelity: found 'both'; expected cycle or analytical for training");
+  const auto directory = output_of(options, {"training_results.csv", "report.html"});
   RunSettings settings;
   settings.fidelity = options.fidelity;
   settings.jobs = options.kernels.jobs;
   RunContext context{settings};
   const std::vector<ValidatedRun> runs =
       validate_training(options.training, context.options(), context.statistics());
-  if (!options.out.empty()) write(runs, options.out);
+  if (directory) write(runs, *directory);
   fmt::print("{}", to_text(runs));
 }
 
@@ -124,10 +135,10 @@ void run_serving(const ValidateOptions& options) {
                                    .jobs = options.kernels.jobs};
   if (options.half == "test") serving.half = calibrate::Half::test;
   if (options.half == "fit") serving.half = calibrate::Half::fit;
+  const auto directory = output_of(options, {"e2e_serving.csv"});
   const ServingValidation validation = validate_serving(serving);
-  if (!options.out.empty()) {
-    const OutputDirectory directory{options.out, {"e2e_serving.csv"}};
-    directory.commit([&](const std::filesystem::path& folder) {
+  if (directory) {
+    directory->commit([&](const std::filesystem::path& folder) {
       write_output_file((folder / "e2e_serving.csv").string(), to_csv(validation));
     });
   }

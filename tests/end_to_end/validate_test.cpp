@@ -35,6 +35,24 @@ TEST_CASE("validate without measurements prints what ships with the fits", "[val
   CHECK(run_tessera("validate").output == outcome.output);
 }
 
+TEST_CASE("a place that cannot hold results is refused before the work", "[validate]") {
+  const Measurements m;
+  const std::string rows = m.at("rows").string();
+  const std::string nowhere = m.at("missing/results").string();
+  for (const std::string& command :
+       {"validate kernels --measurements " + rows + " --out " + nowhere,
+        "validate training --out " + nowhere,
+        "kernel --batch " + rows + "/gemm.csv --out " + nowhere,
+        "calibrate " + rows + " --device h100_sxm --out " + rows + "/gemm.csv"}) {
+    const Outcome outcome = run_tessera(command);
+    CAPTURE(command, outcome.errors);
+    CHECK(outcome.exit_code == 2);
+    CHECK_THAT(outcome.errors, ContainsSubstring("--out"));
+    CHECK(outcome.output.empty());
+  }
+  CHECK_FALSE(fs::exists(m.at("missing")));
+}
+
 TEST_CASE("validate scores measured rows and writes them with their predictions", "[validate]") {
   const Measurements m;
   const std::string command =
