@@ -16,9 +16,6 @@ namespace {
 /// (xqaDispatcher.cpp, trtllm-gen's limit of query heads in a CTA).
 constexpr std::int64_t kMostGroupedHeads = 32;
 
-/// Of them, those that its warp-specialised kernel for Hopper takes. // assumed: rows of more run
-/// like the other kernel
-constexpr std::int64_t kMostWarpSpecializedHeads = 16;
 /// FlashInfer's decode on tensor cores takes so many query heads of a key head at least
 /// (should_use_tensor_core of sglang's flashinfer_backend.py).
 constexpr std::int64_t kFewestOnTensorCores = 4;
@@ -176,11 +173,9 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
   const bool narrow = attention.cache_type != attention.type;
   const std::int64_t group = attention.heads / attention.kv_heads;
   const bool ungrouped = left_to_ungrouped(attention, device, as);
-  const bool many = as.appends_itself && group > kMostWarpSpecializedHeads;
-  const bool rotated = as.appends_itself && !many && attention.qk_dim != kStretchedHead;
+  const bool rotated = as.appends_itself && attention.qk_dim != kStretchedHead;
   const bool fused = ungrouped || rotated;
   std::string implementation = ungrouped ? as.ungrouped : as.implementation;
-  if (many && !ungrouped) implementation = as.many_heads;
   if (!as.few_heads.empty() && group < kFewestOnTensorCores) implementation = as.few_heads;
   MeasuredCall call;
   const auto before = [&](const Stream& stream) { call.kernels.push_back({stream, context, {}}); };

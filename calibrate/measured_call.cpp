@@ -13,6 +13,9 @@ namespace tessera::calibrate {
 
 namespace {
 
+/// Of a call's FLOPs, what makes a kernel one that the power limit may slow. // assumed
+constexpr double kMainShare = 0.2;
+
 using CallOfRow = MeasuredCall (*)(const MeasuredRow&, const device::DeviceSpec&,
                                    const MeasuredAs&);
 const std::map<std::string_view, CallOfRow> kFamilies = {
@@ -46,6 +49,20 @@ std::string residual_group(const std::string& file, const CsvTable& table, std::
 
 bool matches(const std::string& wanted, std::string_view found) {
   return wanted.empty() || wanted == found;
+}
+
+/// Lets each kernel follow those of the calls before. Load lasts as long as whole calls do: in
+/// times of a kernel, as its share of the call's FLOPs has it. Kernels of few FLOPs no limit slows,
+/// so theirs are alike in all calls.
+void begin_burst(MeasuredCall& call) {
+  double total = 0;
+  for (const KernelQuery& query : call.kernels)
+    if (query.way.way == 0) total += workload::flops(query.op).value();
+  for (KernelQuery& query : call.kernels) {
+    const double share = workload::flops(query.op).value() / total;
+    query.context.launches_before =
+        share > kMainShare ? call.calls_before / std::min(share, 1.0) : kCallsBefore;
+  }
 }
 
 }  // namespace
@@ -130,7 +147,6 @@ MeasurementMap MeasurementMap::load() {
                          .groups_only = node.boolean_or("groups_only", false),
                          .fills_sms = node.boolean_or("fills_sms", false),
                          .appends_itself = node.boolean_or("appends_itself", false),
-                         .many_heads = node.text_or("many_heads", ""),
                          .few_heads = node.text_or("few_heads", ""),
                          .multiplies_as_cached = node.boolean_or("multiplies_as_cached", false),
                          .odd_heads = node.text_or("odd_heads", ""),
@@ -192,7 +208,7 @@ MeasuredCall MeasurementMap::call(const std::string& file, const CsvTable& table
     refuse_row(fmt::format("{} is not modelled yet as a measured call", file));
   MeasuredCall call = found->second(MeasuredRow{table, row}, device, as);
   call.distrusted = as.distrusted;
-  for (KernelQuery& query : call.kernels) query.context.sustained = power;
+  if (!power) begin_burst(call);
   const std::string generation = device::to_string(device.generation);
   for (const TimingClock& clock : clocks_)
     if (clock.file == file && clock.framework == table.text(row, "framework") &&

@@ -27,6 +27,10 @@ struct KernelQuery {
   Way way{};
 };
 
+/// Replays of its graph before a timed one, on average: aiconfigurator's collector warms up with
+/// three and times six (collector/helper.py, num_warmups and num_runs).
+inline constexpr double kCallsBefore = 6;
+
 struct SettledCall;
 
 struct MeasuredCall {
@@ -34,12 +38,13 @@ struct MeasuredCall {
   std::string harness;  ///< Name of the constant that the harness adds: "harness.gemm.trtllm".
   std::string type;     ///< Of the call where a file has several: kernels of one type follow each
                         ///< other closer than those of another. Else empty.
-  std::string residual_group;  ///< Calls that err alike: "gemm trtllm bfloat16".
-  bool distrusted = false;     ///< As MeasuredAs::distrusted.
-  bool eager = false;          ///< Launched one by one: the host's time is a floor.
-  double host_launches = 1;    ///< How often the host's constant falls on an eager call.
-  double tick_us = 0;          ///< The clock that timed it moves in such steps; 0: in fine ones.
-  double tick_phase_us = 0;    ///< What readings leave when divided by a step.
+  std::string residual_group;          ///< Calls that err alike: "gemm trtllm bfloat16".
+  bool distrusted = false;             ///< As MeasuredAs::distrusted.
+  bool eager = false;                  ///< Launched one by one: the host's time is a floor.
+  double host_launches = 1;            ///< How often the host's constant falls on an eager call.
+  double calls_before = kCallsBefore;  ///< Like it, that the harness makes right before it.
+  double tick_us = 0;        ///< The clock that timed it moves in such steps; 0: in fine ones.
+  double tick_phase_us = 0;  ///< What readings leave when divided by a step.
   /// Rows that every call prepares with a CTA each: of weight scales that it expands and packs, of
   /// heads' activations that it casts.
   double prepared_rows = 0;
@@ -100,8 +105,6 @@ struct MeasuredAs {
   bool groups_only = false;     ///< Decode: it also runs where none share one.
   bool fills_sms = false;       ///< Decode: and where its CTAs would leave most SMs idle.
   bool appends_itself = false;  ///< Decode: `implementation` writes the new token to the cache.
-  std::string many_heads;       ///< Decode: runs instead where it cannot take all query heads of a
-                                ///< key head that XQA takes.
   std::string
       few_heads;  ///< Decode: runs instead where fewer than four query heads share a key head.
   bool multiplies_as_cached = false;  ///< Queries are quantised to the cache's type too.

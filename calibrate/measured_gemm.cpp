@@ -17,6 +17,15 @@ namespace {
 constexpr double kTrtllmWeightSets = 5;
 constexpr double kSglangOperandSets = 6;
 
+/// Operand sets, or weights of one activation, that a replay cycles through.
+double operand_sets(const MeasuredRow& row, const Gemm& gemm, const device::DeviceSpec& device) {
+  if (row.probed()) return row.operand_sets();
+  if (row.text("framework") != "trtllm") return kSglangOperandSets;
+  const double weight = bytes_of(gemm.n, gemm.k, core::weight_bits(gemm.type));
+  return std::min(kTrtllmWeightSets,
+                  std::ceil(static_cast<double>(device.l2.size.value()) / weight));
+}
+
 /// What is in L2 when a replay of a GEMM starts: the collections cycle through operand sets, of
 /// which L2 keeps what survives the others. The trtllm one has one activation for all weights.
 gpu::ExecutionContext gemm_context(const MeasuredRow& row, const Gemm& gemm,
@@ -24,12 +33,8 @@ gpu::ExecutionContext gemm_context(const MeasuredRow& row, const Gemm& gemm,
   const double a = bytes_of(gemm.m, gemm.k, core::activation_bits(gemm.type));
   const double b = bytes_of(gemm.n, gemm.k, core::weight_bits(gemm.type));
   const double c = bytes_of(gemm.m, gemm.n, core::activation_bits(gemm.output));
-  if (row.text("framework") != "trtllm") {
-    const double sets = row.probed() ? row.operand_sets() : kSglangOperandSets;
-    return replayed(sets * (a + b + c), device);
-  }
-  const double sets =
-      std::min(kTrtllmWeightSets, std::ceil(static_cast<double>(device.l2.size.value()) / b));
+  const double sets = operand_sets(row, gemm, device);
+  if (row.text("framework") != "trtllm") return replayed(sets * (a + b + c), device);
   gpu::ExecutionContext context = replayed(a + b + c, device);
   const gpu::ExecutionContext weights = replayed(sets * b + a + c, device);
   context.warm_weights = weights.warm_weights;
@@ -79,6 +84,8 @@ MeasuredCall gemm_call(const MeasuredRow& row, const device::DeviceSpec& device,
   context.enqueue_us = as.enqueue_us;  // the host is busy with the call while its last kernel runs
   call.kernels.push_back({gemm, context, as.implementation});
   call.type = core::to_string(gemm.type);
+  if (const double sets = operand_sets(row, gemm, device); std::isfinite(sets))
+    call.calls_before = kCallsBefore * sets;
   if (as.prepares_scales == PreparedScales::weights)
     call.prepared_rows = static_cast<double>(gemm.n);
   if (as.prepares_scales == PreparedScales::activations)

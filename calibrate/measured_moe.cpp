@@ -145,6 +145,15 @@ MeasuredCall wideep_trtllm_call(const MeasuredRow& row, RankWork work, std::int6
   return fused_moe(work, device, as);
 }
 
+/// Calls before a timed one, on average: TensorRT-LLM's collector passes over five draws once
+/// before it times one more pass; sglang's makes five passes of five calls and times ten
+/// (collector/trtllm and collector/sglang, collect_moe.py).
+double calls_before(const MeasuredRow& row) {
+  if (row.probed()) return kCallsBefore;
+  if (row.text("framework") == "sglang") return 50;
+  return exponent(row.text("routing")) ? 7.5 : kCallsBefore;
+}
+
 }  // namespace
 
 /// The fused MoE of one rank: choice, permutation, gate and up projection, activation, down
@@ -158,14 +167,18 @@ MeasuredCall moe_call(const MeasuredRow& row, const device::DeviceSpec& device,
   } else {
     work.rows = workload::balanced_rows(work.tokens, work.top_k, work.experts, ranks);
   }
-  return fused_moe(work, device, as);
+  MeasuredCall call = fused_moe(work, device, as);
+  call.calls_before = calls_before(row);
+  return call;
 }
 
 MeasuredCall experts_call(const MeasuredRow& row, const std::vector<std::int64_t>& rows,
                           const device::DeviceSpec& device, const MeasuredAs& as) {
   RankWork work = sizes_of(row, as);
   work.rows = rows;
-  return fused_moe(work, device, as);
+  MeasuredCall call = fused_moe(work, device, as);
+  call.calls_before = calls_before(row);
+  return call;
 }
 
 /// The experts of one rank under wide expert parallelism, without the exchange. `tokens` is global.

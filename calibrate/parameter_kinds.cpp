@@ -21,7 +21,7 @@ const std::map<std::string, std::string> kMeanings = {
     {"l2.capacity", "part of L2 that reused data can occupy"},
     {"sm_port_bytes", "from L2 into one SM"},
     {"tensor_scale", "tensor pipe cycles per ideal cycle"},
-    {"power.warm_w", "power that the heat of sustained work adds"},
+    {"power.burst", "power that a burst may draw, over the limit"},
     {"power.idle_w", "power without work"},
     {"power.active_w", "power of SMs that have work, beside its operations"},
     {"power.tensor_energy", "energy of tensor operations, over the description's"},
@@ -78,7 +78,7 @@ ParameterKind kind_of(const std::string& name) {
   if (name.starts_with("harness."))
     return std::count(name.begin(), name.end(), '.') == 2 ? ParameterKind::harness
                                                           : ParameterKind::gap;
-  if (name.starts_with("power.") && name != "power.warm_w") return ParameterKind::energy;
+  if (name.starts_with("power.") && name != "power.burst") return ParameterKind::energy;
   if (kMeanings.contains(name)) return ParameterKind::gpu;
   return ParameterKind::implementation;
 }

@@ -29,8 +29,7 @@ std::vector<FreeParameter> gpu_parameters(const device::DeviceSpec& device) {
       {"sm_port_bytes", "B/cycle", tma ? 100.0 : 64.0, 0.2, 16, 128,
        "A100 port width 64; 127 for TMA on B300 (QuickRunCUDA b300_clean)"},
       {"tensor_scale", "1", 1.06, 0.04, 1.0, 1.5, "best wgmma loops reach 95 % (arXiv 2402.13499)"},
-      {"power.warm_w", "W", 0.1 * device.power.limit.value(), 0.7, 1, 400,
-       "assumed: leakage grows by half to twice over 30 K"},
+      {"power.burst", "1", 1.3, 0.15, 1, 3, "assumed"},
   };
 }
 
@@ -83,10 +82,10 @@ std::vector<FreeParameter> implementation_parameters(
                           1.0, 5.0, prior_file("tensor_scale")});
   // Layouts are known, and what arithmetic issues cannot be told from what every element does.
   static const std::set<std::string> kKnown = {
-      "keys_of_part",   "group_alignment", "scaled_tile_rows", "instruction_rows",
-      "issue_per_fp32", "overhead_blocks", "least_blocks",     "mma_tokens",
-      "lone_share",     "all_places",      "candidates",       "lookup_cycles",
-      "cta_groups",     "spills_alone"};
+      "keys_of_part",   "group_alignment", "scaled_tile_rows",   "instruction_rows",
+      "issue_per_fp32", "overhead_blocks", "least_blocks",       "mma_tokens",
+      "lone_share",     "all_places",      "candidates",         "lookup_cycles",
+      "cta_groups",     "spills_alone",    "narrow_window_fp32", "cuts_window"};
   for (const auto& [name, value] : implementation.parameters)
     if (value > 0 && !kKnown.contains(name)) {
       const bool part = name == "hbm_reachable";  // of the peak

@@ -120,6 +120,7 @@ NvlinkSpec read_nvlink(const ConfigNode& node) {
 PowerSpec read_power(const ConfigNode& node) {
   PowerSpec power{};
   power.limit = node.quantity<Watts>("limit", Watts{1}, Watts{1e5});
+  power.response = node.quantity<Time>("response", 0_ns, 10_s);
   power.idle = node.quantity<Watts>("idle", Watts{0}, Watts{1e5});
   power.tensor_pj_per_flop =
       read_by_type(node.object("tensor_energy"), "pJ/FLOP", 0, kMaxPicojoules);

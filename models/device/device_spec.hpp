@@ -81,7 +81,8 @@ struct NvlinkSpec {
 
 /// Dynamic energy per operation at the boost clock's voltage.
 struct PowerSpec {
-  Watts limit;  ///< TDP.
+  Watts limit;    ///< TDP.
+  Time response;  ///< That load has to last before the limit acts on it.
   Watts idle;
   std::map<DataType, double> tensor_pj_per_flop;
   double fp32_pj_per_flop;

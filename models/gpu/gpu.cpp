@@ -29,15 +29,6 @@ constexpr double kLongCycles = 600'000;  ///< From here on the best ranked one i
 /// quantised GEMMs, whose kernels the sources' fits do not tell: p90 of |log error| 0.25 to 1.1,
 /// 0.5 in the middle.
 constexpr double kUnfittedHalfWidth = 0.65;
-/// A benchmark repeats a kernel about this often before its clock is read off. Measured bursts are
-/// 6 graph replays of several operations each.
-constexpr double kBurstRepeats = 30;  // assumed
-/// The power limit needs this long to act. Fits of bursts of GEMMs alone found 0.5 ms on H200 and
-/// B200, 2 ms on H100 and A100.
-constexpr double kLimitMs = 1.0;  // assumed
-/// Time constant of the die's temperature. Errors of long GEMMs in bursts grow from 400 us to 4 ms
-/// a launch, 10 to 100 ms a burst, on Hopper and Blackwell alike.
-constexpr double kWarmingMs = 60;  // assumed
 /// From a free slot to the first instruction of the next CTA. Kernels' prologues absorb what is
 /// wrong with it: no fit tells them apart. CTAs shorter than 5 us lose 5 to 10 % to dispatch on
 /// B300 (QuickRunCUDA b300_clean).
@@ -100,7 +91,7 @@ Gpu::Gpu(device::DeviceSpec device, device::FitSet fits, kernels::Implementation
       hbm_write_reachable_(0.8 * device_.hbm.reachable),
       sm_port_bytes_(sm_port_prior(device_.generation)),
       tensor_scale_(1.05),  // assumed
-      power_warm_w_(0),     // where nothing was fitted, bursts are as warm as sustained work
+      power_burst_(1.3),    // assumed
       power_active_w_(0) {  // where nothing was fitted, energies of operations hold it
   apply(fits_);
 }
@@ -115,7 +106,7 @@ void Gpu::apply(const device::FitSet& fits) {
       {"hbm.write_reachable", &hbm_write_reachable_},
       {"sm_port_bytes", &sm_port_bytes_},
       {"tensor_scale", &tensor_scale_},
-      {"power.warm_w", &power_warm_w_},
+      {"power.burst", &power_burst_},
       {"power.active_w", &power_active_w_},
       {"hbm.reachable", &device_.hbm.reachable},
   };
@@ -232,17 +223,12 @@ ExecutionContext Gpu::as_seen(ExecutionContext context) const {
   return context;
 }
 
-/// Share of the time during which the power limit has acted: it needs some milliseconds to respond.
-double Gpu::limited_share(core::Seconds at_boost, const ExecutionContext& context) const {
-  if (context.sustained) return 1.0;
-  const double burst_ms = at_boost.value() * 1e3 * kBurstRepeats;
-  return std::max(0.0, 1.0 - kLimitMs / std::max(burst_ms, 1e-9));
-}
-
-/// How far the die is from the temperature of sustained work, [0, 1]: bursts end before it is warm.
-double Gpu::coolness(core::Seconds at_boost, const ExecutionContext& context) {
-  if (context.sustained) return 0.0;
-  return std::exp(-at_boost.value() * 1e3 * kBurstRepeats / kWarmingMs);
+/// What a launch may draw: the limit, once load like it has lasted for the response of what keeps
+/// the limit; before, what a burst may.
+core::Watts Gpu::power_limit(core::Seconds at_boost, const ExecutionContext& context) const {
+  const core::Seconds load{at_boost.value() * context.launches_before};
+  const bool seen = load >= core::to_seconds(device_.power.response);
+  return device_.power.limit * (seen ? 1.0 : power_burst_);
 }
 
 /// Adds the launches that the operator needs before and after its main one; returns how many
@@ -321,9 +307,7 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   const PowerState power =
       settle_power(device_, dynamic, at_boost,
                    core::Seconds{idle_us(launched, at_boost.value() * 1e6, context) * 1e-6},
-                   {.cooler = core::Watts{power_warm_w_ * coolness(at_boost, context)},
-                    .clock_bound = clock_bound,
-                    .limited = limited_share(at_boost, context)});
+                   {.limit = power_limit(at_boost, context), .clock_bound = clock_bound});
   if (power.slowdown > 1.05) result.binding = Resource::power;
   result.cycles = core::Cycles<core::SmClock>{std::ceil(totals.cycles)};
   result.clock = power.clock;

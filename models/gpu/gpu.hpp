@@ -16,7 +16,7 @@ namespace tessera::gpu {
 
 /// Bumped whenever equal inputs could give another result; part of cache keys and of the stamp of
 /// fits.
-inline constexpr const char* kModelVersion = "11";
+inline constexpr const char* kModelVersion = "12";
 
 /// How much wider, in the logarithm, an interval is where the fit is another device's or another
 /// kernel's. Source: `calibrate --leave-out device` on bf16 GEMM, where the sources' intervals hold
@@ -66,8 +66,8 @@ class Gpu : public KernelTimer {
                                const ExecutionContext& context) const;
   [[nodiscard]] double l2_capacity() const;
   [[nodiscard]] kernels::Residency residency_in(const ExecutionContext& context) const;
-  [[nodiscard]] double limited_share(core::Seconds at_boost, const ExecutionContext& context) const;
-  [[nodiscard]] static double coolness(core::Seconds at_boost, const ExecutionContext& context);
+  [[nodiscard]] core::Watts power_limit(core::Seconds at_boost,
+                                        const ExecutionContext& context) const;
   void add_interval(const workload::Operator& op, KernelResult& result) const;
 
   device::DeviceSpec device_;
@@ -83,7 +83,7 @@ class Gpu : public KernelTimer {
   double hbm_write_reachable_;
   double sm_port_bytes_;
   double tensor_scale_;
-  double power_warm_w_;
+  double power_burst_;
   double power_active_w_;
 };
 

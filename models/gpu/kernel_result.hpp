@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <map>
 #include <string>
 
@@ -21,8 +22,9 @@ struct ExecutionContext {
   /// much is still in L2 as survives them. 0: all of it.
   double activation_reuse_bytes = 0;
   double weight_reuse_bytes = 0;
-  bool sustained =
-      true;  ///< Clock under the power limit for seconds; false: a burst at boost clock.
+  /// How many like it ran right before, one after the other: the power limit sees load only after a
+  /// while, and until then lets a burst draw more. Infinitely many: sustained.
+  double launches_before = std::numeric_limits<double>::infinity();
   double hbm_share = 1.0;  ///< Part of HBM left by neighbours, (0, 1].
   double l2_share = 1.0;   ///< Part of L2 bandwidth left by neighbours, (0, 1].
   double enqueue_us = 0;   ///< The host launches one by one and takes this long for each; 0:

@@ -24,27 +24,26 @@ PowerState settle_power(const device::DeviceSpec& device, core::Joules dynamic,
     return terms.clock_bound / ratio + (1 - terms.clock_bound);
   };
   const auto power_at = [&](double ratio) {
-    return power.idle.value() - terms.cooler.value() +
-           dynamic.value() * std::pow(ratio, power.voltage_exponent) /
-               (at_boost.value() * slowdown_at(ratio) + idle.value());
+    return power.idle.value() + dynamic.value() * std::pow(ratio, power.voltage_exponent) /
+                                    (at_boost.value() * slowdown_at(ratio) + idle.value());
   };
+  const double limit = terms.limit.value();
   double ratio = 1;
-  if (power_at(1) > power.limit.value()) {
+  if (power_at(1) > limit) {
     double low = device.clock.minimum / device.clock.boost;
     double high = 1;
     for (int i = 0; i < 40; ++i) {
       const double middle = (low + high) / 2;
-      (power_at(middle) > power.limit.value() ? high : low) = middle;
+      (power_at(middle) > limit ? high : low) = middle;
     }
     ratio = low;
   }
-  const double slowdown = 1 + terms.limited * (slowdown_at(ratio) - 1);
-  const double mean_ratio = 1 + terms.limited * (ratio - 1);
-  const double watts = (1 - terms.limited) * power_at(1) + terms.limited * power_at(ratio);
-  return {.clock = device.clock.boost * mean_ratio,
+  const double slowdown = slowdown_at(ratio);
+  const core::Watts drawn{power_at(ratio)};
+  return {.clock = device.clock.boost * ratio,
           .slowdown = slowdown,
-          .power = core::Watts{watts},
-          .energy = core::Watts{watts} * core::Seconds{at_boost.value() * slowdown + idle.value()}};
+          .power = drawn,
+          .energy = drawn * core::Seconds{at_boost.value() * slowdown + idle.value()}};
 }
 
 }  // namespace tessera::gpu

@@ -18,12 +18,10 @@ struct PowerState {
 core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type, double flops,
                             double fp32_operations, const LaunchTotals& totals);
 
-/// How the power limit meets a launch.
+/// What bounds the power of a launch, and how much of it the clock moves.
 struct PowerTerms {
-  core::Watts cooler{};    ///< Drawn less than the device's idle power, which is a warm die's.
+  core::Watts limit{};     ///< That the mean power has to keep.
   double clock_bound = 1;  ///< Part of the time that scales with the SM clock.
-  double limited = 1;      ///< Share of the time during which the limit acts, [0, 1]: 1 when
-                           ///< sustained for seconds.
 };
 
 /// The clock at which dynamic power plus idle meets the limit, averaged over the launch and the

@@ -12,7 +12,7 @@ using kernels::kNoBarrier;
 
 namespace {
 
-constexpr double kSteadyTolerance = 0.004;  ///< Of time.
+constexpr double kSteadyTolerance = 0.003;  ///< Of time.
 /// Of a launch of many waves, windows take this part each, so that what one wave differs from the
 /// next by averages out, but no more waves than the second number.
 constexpr std::int64_t kWindowsOfLaunch = 8, kMostWatched = 16;

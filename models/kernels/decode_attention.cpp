@@ -522,7 +522,8 @@ std::int64_t efficient_splits(const DecodeWork& work) {
 }
 
 /// computeMultiBlockCount of TensorRT-LLM's decoderXQAImplCommon.h. It counts all keys, those
-/// before a window too, and shorter parts than a tile: some CTAs find nothing to read.
+/// before a window too, and shorter parts than a tile: some CTAs find nothing to read. Where they
+/// leave at once, `work.keys` are those of the window.
 std::int64_t root_splits(const DecodeWork& work) {
   const std::int64_t least = work.keys / work.keys_of_part;
   const auto root =
@@ -562,18 +563,20 @@ std::vector<std::unique_ptr<TileKernel>> make_decode_attention(const Attention& 
                                                                const std::vector<int>& gpc_sizes) {
   const std::int64_t sms = std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), std::int64_t{0});
   const std::int64_t keys_of_part = std::llround(parameter_or(implementation, "keys_of_part", 0));
+  const bool cuts_window = parameter_or(implementation, "cuts_window", 0) > 0;
   const auto work_of = [&](const DecodeConfiguration& how) {
     const KeyRange keys = keys_needed(attention, 0, attention.q_length, how.tile.n);
     const std::int64_t uncut =
         DecodeAttention{attention, device, implementation, how, residency}.plan().tiles;
-    return DecodeWork{.ctas = uncut,
-                      .ctas_of_sequence = uncut / attention.batch,
-                      .sms = sms,
-                      .slots = sms * how.resident,
-                      .tiles = keys.last - keys.first,
-                      .keys = attention.kv_length,
-                      .keys_of_tile = how.tile.n,
-                      .keys_of_part = keys_of_part};
+    return DecodeWork{
+        .ctas = uncut,
+        .ctas_of_sequence = uncut / attention.batch,
+        .sms = sms,
+        .slots = sms * how.resident,
+        .tiles = keys.last - keys.first,
+        .keys = cuts_window ? (keys.last - keys.first) * how.tile.n : attention.kv_length,
+        .keys_of_tile = how.tile.n,
+        .keys_of_part = keys_of_part};
   };
   const DecodeTraits& traits = *implementation.decode;
   std::vector<DecodeConfiguration> fitting = configurations(attention, device, implementation);

@@ -19,7 +19,8 @@ namespace tessera::kernels {
 ///
 /// Reads of `implementation`: `decode`; the parameters `softmax_fp32` (lane operations per score),
 /// `widen_fp32` (per element of a cache of another type than the queries), and `core_fp32` (per
-/// multiply-add where CUDA cores do the products, else 0), and `keys_of_part` (DecodeWork); costs
+/// multiply-add where CUDA cores do the products, else 0), `keys_of_part` (DecodeWork) and
+/// `cuts_window` (1: parts are of the keys in the window alone); costs
 /// prologue (start of a CTA to its first load), step (per tile of keys, beside its pipes),
 /// mma_latency, epilogue (of the smallest tile's rows of 128 values, others in proportion),
 /// reduction (from a part's store to the sum of parts, a second launch where a library has one, and
@@ -37,7 +38,7 @@ struct DecodeWork {
   std::int64_t sms = 1;
   std::int64_t slots = 1;  ///< CTAs that the SMs hold at once.
   std::int64_t tiles = 1;  ///< Of keys.
-  std::int64_t keys = 1;   ///< Those before a window too.
+  std::int64_t keys = 1;   ///< Those before a window too, unless `cuts_window`.
   std::int64_t keys_of_tile = 1;
   std::int64_t keys_of_part = 0;  ///< 0, or the fewest keys of a part that XQA cuts.
 };

@@ -189,6 +189,15 @@ void AttentionForward::lay_out(const device::DeviceSpec& device) {
   plan_.steady_waves = 1;
 }
 
+/// Lane operations per score of a step, for each edge of the mask that runs through it. A kernel
+/// with a window runs where keys lie outside of it.
+double mask_operations(const Implementation& implementation, const Attention& attention) {
+  const double any = parameter_or(implementation, "mask_fp32", 0);
+  const bool narrow = core::activation_bits(attention.type) <= 8;
+  const bool windowed = attention.window > 0 && attention.kv_length > attention.window;
+  return narrow && windowed ? parameter_or(implementation, "narrow_window_fp32", any) : any;
+}
+
 void AttentionForward::describe_costs(const device::DeviceSpec& device,
                                       const Implementation& implementation) {
   const ImplementationCosts& costs = implementation.costs;
@@ -216,7 +225,7 @@ void AttentionForward::describe_costs(const device::DeviceSpec& device,
        rescale * rescale_fp32 + widen) /
       device.sm.fp32_lanes);
   mask_cycles_ =
-      std::llround(scores * parameter_or(implementation, "mask_fp32", 0) / device.sm.fp32_lanes);
+      std::llround(scores * mask_operations(implementation, attention_) / device.sm.fp32_lanes);
   drain_cycles_ = static_cast<double>(attention_.v_dim) *
                   parameter_or(implementation, "drain_fp32", 0) / device.sm.fp32_lanes;
   // Packed pairs, on the pipe that exponentials use: both are 16 a cycle (FlashMLA deep-dive).

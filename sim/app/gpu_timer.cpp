@@ -22,7 +22,7 @@ std::string identity(const calibrate::KernelQuery& query) {
   const gpu::ExecutionContext& c = query.context;
   return fmt::format("{}|{}|{} {} {} {} {} {} {} {} {} {}", workload::describe(query.op),
                      query.implementation, c.sms, c.warm_activations, c.warm_weights,
-                     c.activation_reuse_bytes, c.weight_reuse_bytes, c.sustained, c.hbm_share,
+                     c.activation_reuse_bytes, c.weight_reuse_bytes, c.launches_before, c.hbm_share,
                      c.l2_share, c.enqueue_us, c.exact);
 }
 

@@ -246,8 +246,8 @@ std::string cache_key(const TimerIdentity& identity, const KernelQuery& query) {
   const gpu::ExecutionContext& c = query.context;
   // Hexadecimal floats: two shares that differ in the last bit are two contexts.
   const std::string context =
-      fmt::format("{} {} {} {:a} {:a} {} {:a} {:a} {:a} {}", c.sms, c.warm_activations,
-                  c.warm_weights, c.activation_reuse_bytes, c.weight_reuse_bytes, c.sustained,
+      fmt::format("{} {} {} {:a} {:a} {:a} {:a} {:a} {:a} {}", c.sms, c.warm_activations,
+                  c.warm_weights, c.activation_reuse_bytes, c.weight_reuse_bytes, c.launches_before,
                   c.hbm_share, c.l2_share, c.enqueue_us, c.exact);
   std::string text;
   for (const std::string& part :
@@ -284,9 +284,9 @@ std::string key_text(const device::DeviceSpec& d) {
        d.l2.bytes_per_cycle, number(d.l2.near_latency), number(d.l2.far_latency)});
   add({number(d.hbm.size), number(d.hbm.peak_rate), d.hbm.reachable, number(d.hbm.latency)});
   add({number(d.nvlink.rate), d.nvlink.reachable, number(d.nvlink.latency)});
-  add({number(d.power.limit), number(d.power.idle), d.power.fp32_pj_per_flop,
-       d.power.shared_memory_pj_per_byte, d.power.l2_pj_per_byte, d.power.hbm_pj_per_byte,
-       d.power.nvlink_pj_per_byte, d.power.voltage_exponent});
+  add({number(d.power.limit), number(d.power.response), number(d.power.idle),
+       d.power.fp32_pj_per_flop, d.power.shared_memory_pj_per_byte, d.power.l2_pj_per_byte,
+       d.power.hbm_pj_per_byte, d.power.nvlink_pj_per_byte, d.power.voltage_exponent});
   add_types(d.power.tensor_pj_per_flop);
   return text;
 }

@@ -74,7 +74,7 @@ void run_one(const KernelOptions& options) {
   gpu::ExecutionContext context;
   context.sms = options.sms;
   context.exact = options.exact;
-  context.sustained = !options.burst;
+  if (options.burst) context.launches_before = 0;
   context.enqueue_us = options.enqueue_us;
   context.hbm_share = options.hbm_share;
   context.l2_share = options.l2_share;
@@ -164,7 +164,7 @@ void add_kernel_command(CLI::App& program) {
   command->add_flag("--exact", options->exact,
                     "Simulate every wave; no extrapolation of the steady state");
   command->add_flag("--burst", options->burst,
-                    "A burst of a few ms at boost clock instead of sustained");
+                    "A burst of a few ms, before the power limit acts, instead of sustained");
   command->add_flag("--warm", options->warm,
                     "Operands are in L2 before the kernel starts, where they fit");
   command

@@ -173,7 +173,7 @@ TEST_CASE("values that contradict each other are reported with both places", "[c
            "hw_configs/devices/h100_sxm.yaml:31:10)"},
           {"extends: h100_sxm\nsm:\n  tensor_flops:\n    nvfp4: 8192 FLOP/cycle\n",
            {},
-           "hw_configs/devices/h100_sxm.yaml:58:3: error: power.tensor_energy: found no energy for "
+           "hw_configs/devices/h100_sxm.yaml:59:3: error: power.tensor_energy: found no energy for "
            "nvfp4, which has a tensor rate (sm.tensor_flops.nvfp4: mine.yaml:4:12)"},
           {"extends: h100_sxm\npower:\n  idle: 800 W\n",
            {},

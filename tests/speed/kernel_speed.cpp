@@ -60,7 +60,7 @@ void measured_sizes(benchmark::State& state, const char* device_name, core::Data
                               .k = kSides[random() % kSides.size()],
                               .type = type};
       const auto start = std::chrono::steady_clock::now();
-      benchmark::DoNotOptimize(gpu.run(op, {.sustained = false}));
+      benchmark::DoNotOptimize(gpu.run(op, {.launches_before = 0}));
       milliseconds.push_back(
           std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
               .count());

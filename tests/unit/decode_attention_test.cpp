@@ -127,6 +127,20 @@ TEST_CASE("keys before a window are counted when XQA cuts, not read", "[decode]"
   CHECK(cut.time > 2 * whole.time);              // some 1,000 CTAs on 132 SMs
 }
 
+TEST_CASE("the warp-specialised XQA cuts what its window holds", "[decode]") {
+  Attention window = decode(16, 16384, 64, 2);
+  window.window = 128;
+  window.cache_type = DataType::fp8;
+  Attention alone = window;
+  alone.kv_length = 256;
+  const auto of_many =
+      run("h100_sxm", window, gpu::Fidelity::cycle, false, "trtllm_xqa_wgmma_hopper");
+  const auto of_few =
+      run("h100_sxm", alone, gpu::Fidelity::cycle, false, "trtllm_xqa_wgmma_hopper");
+  CHECK(of_many.time < of_few.time * 1.05);
+  CHECK(of_many.counters.at("launch__grid_size") <= 2 * of_few.counters.at("launch__grid_size"));
+}
+
 TEST_CASE("XQA cuts by the root of the keys, a few waves at most", "[decode]") {
   const auto rooted = [](std::int64_t ctas, std::int64_t tiles) {
     return parts(KeySplit::fill, ctas, 132, tiles, 1, 128);
@@ -231,7 +245,8 @@ TEST_CASE("decode rows name the kernel that ran", "[measured]") {
   // Four sequences of 1,024 keys are 32 CTAs with one key head: a quarter of 132 SMs is 33.
   CHECK(last(generation(hopper, "trtllm", "torch_flow", 8, 1, "bfloat16")) == "trtllm_mmha_hopper");
   CHECK(last(generation(hopper, "trtllm", "torch_flow", 8, 1, "fp8")) == "trtllm_xqa_wgmma_hopper");
-  CHECK(last(generation(hopper, "trtllm", "torch_flow", 32, 1, "fp8")) == "trtllm_xqa_hopper");
+  CHECK(last(generation(hopper, "trtllm", "torch_flow", 32, 1, "fp8")) ==
+        "trtllm_xqa_wgmma_hopper");
   CHECK(last(generation(hopper, "trtllm", "torch_flow", 32, 32, "bfloat16")) ==
         "trtllm_mmha_hopper");
   CHECK(last(generation(hopper, "trtllm", "torch_flow", 64, 1, "fp8")) == "trtllm_mmha_hopper");
@@ -272,6 +287,29 @@ TEST_CASE("times are read off a clock in steps on Blackwell", "[measured]") {
   CHECK(blackwell.read_us(0.1) == Catch::Approx(0.22 + 2.048));  // no call takes nothing
   const auto hopper = generation("h200_sxm", "sglang", "fa3", 32, 8, "bfloat16");
   CHECK(hopper.read_us(9.4) == 9.4);
+}
+
+TEST_CASE("fmha_v2 loses time in 8-bit kernels with a window, where keys lie before it",
+          "[flash_attention]") {
+  const auto slower_for_window = [](DataType type, std::int64_t keys) {
+    Attention attention{.batch = 8,
+                        .q_length = keys,
+                        .kv_length = keys,
+                        .heads = 48,
+                        .kv_heads = 2,
+                        .qk_dim = 64,
+                        .v_dim = 64,
+                        .type = type,
+                        .cache_type = type};
+    const auto cycles = [&](std::int64_t window) {
+      attention.window = window;
+      return run("h100_sxm", attention, gpu::Fidelity::cycle, false, "trtllm_fmha_hopper")
+          .cycles.value();
+    };
+    return cycles(128) / cycles(keys);
+  };
+  CHECK(slower_for_window(DataType::fp8, 128) == 1);
+  CHECK(slower_for_window(DataType::fp8, 1024) > 1.5 * slower_for_window(DataType::bf16, 1024));
 }
 
 TEST_CASE("context kernels that do not pack work on a tile for each head", "[flash_attention]") {

@@ -118,7 +118,7 @@ TEST_CASE("the key changes with everything that the answer depends on", "[kernel
   others[3].second.context.hbm_share = std::nextafter(1.0, 0.0);
   others[4].second.context.l2_share = 0.5;
   others[5].second.context.warm_weights = true;
-  others[6].second.context.sustained = false;
+  others[6].second.context.launches_before = 3;
   others[7].second.context.exact = true;
   others[8].first.fidelity = gpu::Fidelity::analytical;
   others[9].first.model_version = "2";

@@ -232,28 +232,28 @@ TEST_CASE("tiles of a part of a wave run side by side, though roles look ahead",
 
 TEST_CASE("a launch draws its mean power over its run and the idle time beside it", "[power]") {
   const auto device = device::load_device("h200_sxm");
-  const gpu::PowerState state =
-      gpu::settle_power(device, core::Joules{1e-3}, core::Seconds{8e-6}, core::Seconds{2e-6},
-                        {.clock_bound = 1, .limited = 0});
+  const gpu::PowerState state = gpu::settle_power(device, core::Joules{1e-3}, core::Seconds{8e-6},
+                                                  core::Seconds{2e-6}, {.limit = core::Watts{1e4}});
   CHECK(state.energy.value() == Approx(device.power.idle.value() * 10e-6 + 1e-3));
   CHECK(state.power.value() == Approx(state.energy.value() / 10e-6));
 }
 
-TEST_CASE("a long product runs slower once the die is warm, one that the limit spares does not",
-          "[power]") {
+TEST_CASE("a burst draws more than the limit until load has lasted for its response", "[power]") {
   const auto device = device::load_device("h200_sxm");
-  device::FitSet fits{.name = "warm"};
-  fits.parameters["power.warm_w"] = {.value = 100, .unit = "W"};
-  gpu::Gpu gpu{device, fits, kernels::ImplementationLibrary::load(), gpu::Fidelity::analytical};
-  const auto time = [&](std::int64_t m, std::int64_t n, bool sustained) {
-    gpu::ExecutionContext context;
-    context.sustained = sustained;
-    return core::to_microseconds(gpu.run(Gemm{.m = m, .n = n, .k = 8192}, context).time);
+  gpu::Gpu gpu{device, {}, kernels::ImplementationLibrary::load(), gpu::Fidelity::analytical};
+  const auto run = [&](std::int64_t m, double launches_before) {
+    return gpu.run(Gemm{.m = m, .n = 16384, .k = 8192}, {.launches_before = launches_before});
   };
-  CHECK(time(16384, 16384, true) > 1.005 * time(16384, 16384, false));
-  // A second of a launch of 100 ms is as warm as a minute of them.
-  CHECK(time(262144, 131072, true) == Approx(time(262144, 131072, false)).epsilon(1e-3));
-  CHECK(time(16, 8192, true) == Approx(time(16, 8192, false)));
+  const gpu::KernelResult burst = run(16384, 0);
+  const double launches = core::to_seconds(device.power.response) / core::to_seconds(burst.time);
+  const double sustained = core::to_microseconds(run(16384, INFINITY).time);
+  CHECK(sustained > 1.05 * core::to_microseconds(burst.time));
+  CHECK(burst.power.value() > 1.2 * device.power.limit.value());
+  CHECK(core::to_microseconds(run(16384, 0.5 * launches).time) ==
+        core::to_microseconds(burst.time));
+  CHECK(core::to_microseconds(run(16384, 1.5 * launches).time) == sustained);
+  // Reading weights stays below either.
+  CHECK(run(16, 0).time == run(16, INFINITY).time);
 }
 
 TEST_CASE("the time that a harness adds is spent idle", "[power]") {
