@@ -74,7 +74,7 @@ TEST_CASE("memory of workers is the sum over those that lived at once", "[worker
   (void)work_in_processes(3, 2, fill, {}, &two);
   CHECK(one >= Bytes{kBlock});
   CHECK(two > one);
-#ifndef __SANITIZE_ADDRESS__  // which keeps what was freed
+#ifndef __SANITIZE_ADDRESS__   // which keeps what was freed
   const Bytes pages{8 << 20};  // of the program and its libraries, as they happen to be mapped
   CHECK(one <= own + Bytes{kBlock} + pages);
   CHECK(two <= one + one + pages);
