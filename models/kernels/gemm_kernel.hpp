@@ -131,7 +131,7 @@ class GemmKernel : public TileKernel {
   void describe_operand_path(const workload::Gemm& gemm, const device::DeviceSpec& device);
   void describe_fragments(const WarpGrid& warps, const device::DeviceSpec& device);
 
-  Implementation implementation_;
+  const Implementation& implementation_;  ///< Of the library's, which outlives its launches.
   std::int64_t stages_ = 1;
   std::int64_t mma_cycles_ = 1;     ///< Of one step.
   std::int64_t gather_cycles_ = 0;  ///< Of the producer, for the rows of A that it gathers in one
