@@ -35,7 +35,10 @@ struct DescribedParameter {
   std::string owner;
   std::string meaning;
   device::Parameter fitted;
-  std::optional<double> prior;  ///< None for a parameter that the code no longer frees.
+  std::optional<double> prior;  ///< None for a parameter that the code does not free.
+
+  /// Whether an earlier calibration moved what this one does not free any more.
+  [[nodiscard]] bool outdated() const { return !prior && fitted.grade == core::Grade::fitted; }
 };
 
 /// The free parameters of a device's fit, by owner, residuals left out.

@@ -16,6 +16,7 @@
 #include "calibrate/carry_over.hpp"
 #include "calibrate/fit.hpp"
 #include "calibrate/fit_record.hpp"
+#include "calibrate/parameter_kinds.hpp"
 #include "calibrate/tick_search.hpp"
 #include "models/device/device_file.hpp"
 #include "models/device/fit_file.hpp"
@@ -326,8 +327,12 @@ class DeviceCalibration {
     return options_.measurements + "/" + stage.file + ".csv";
   }
 
-  /// Drops the residuals that an earlier run of the stage left.
+  /// Drops the residuals that an earlier run of the stage left, and parameters that it moved and
+  /// nothing frees any more: the implementation says again what they are.
   void forget(const Stage& stage) {
+    for (const auto& described : calibrate::describe_parameters(record_, device_, library_))
+      if (described.outdated() && described.fitted.fitted_on == stage.name)
+        record_.fits.parameters.erase(described.name);
     std::erase_if(record_.residuals,
                   [&](const calibrate::ResidualLine& line) { return line.stage == stage.name; });
     std::erase_if(record_.fits.parameters, [&](const auto& entry) {

@@ -32,7 +32,8 @@ TEST_CASE("a GPU and an implementation have no more free parameters than they ma
       INFO(name << " " << p.name);
       CHECK_FALSE(p.meaning.empty());
       CHECK(p.fitted.value > 0);
-      if (!p.prior) continue;  // kept as an earlier calibration left it; no fit moves it any more
+      CHECK_FALSE(p.outdated());
+      if (!p.prior) continue;  // taken over from another kernel
       ++owned[p.owner];
       // One constant a file and framework; its gaps are counted by themselves.
       if (p.kind == calibrate::ParameterKind::harness) CHECK(owned[p.owner] == 1);
