@@ -123,7 +123,14 @@ struct MeasuredAs {
   std::string gathering;  ///< Fused MoE: multiplies first, rows that it gathers; "": as second.
   std::string by_warps;   ///< Fused MoE: its tuner also times these products, by mma.sync,
   std::string summing;    ///< and these, which add their rows to the tokens' sums.
-  std::string rotation;   ///< Prefill: rotates queries and keys before. "": the default.
+  /// Fused MoE: the framework pads the width of an expert to multiples of so many columns, of one
+  /// without a gate to others, and what a token holds too.
+  std::int64_t width_multiple = 1;
+  std::int64_t ungated_width_multiple = 1;
+  std::int64_t hidden_multiple = 1;
+  std::int64_t fused_top_k = 0;  ///< Fused MoE: PyTorch's operations choose more experts a token
+                                 ///< than so many; 0: a fused gate any number.
+  std::string rotation;          ///< Prefill: rotates queries and keys before. "": the default.
 };
 
 /// The clock that timed short calls, where it moves in steps: a row of the same file's `clocks`.

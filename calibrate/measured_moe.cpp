@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "calibrate/measured_families.hpp"
 #include "calibrate/moe_flows.hpp"
@@ -48,6 +49,16 @@ bool ungated(const MeasuredRow& row, const RankWork& work, const MeasuredAs& as)
   });
 }
 
+/// Weights as the framework lays them out for kernels that take whole blocks.
+void pad(RankWork& work, const MeasuredAs& as) {
+  const auto up = [](std::int64_t size, std::int64_t multiple) {
+    return (size + multiple - 1) / multiple * multiple;
+  };
+  work.width = up(work.width, work.gated ? as.width_multiple : as.ungated_width_multiple);
+  const std::int64_t hidden = std::exchange(work.hidden, up(work.hidden, as.hidden_multiple));
+  work.pads_tokens = work.hidden > hidden;
+}
+
 /// The sizes that moe.csv and moe_wideep.csv share; rows are still to come.
 RankWork sizes_of(const MeasuredRow& row, const MeasuredAs& as) {
   RankWork work;
@@ -58,6 +69,7 @@ RankWork sizes_of(const MeasuredRow& row, const MeasuredAs& as) {
   work.width = row.size("inter") / std::max<std::int64_t>(1, row.size("tp"));
   work.type = row.type("dtype");
   work.gated = !ungated(row, work, as);
+  pad(work, as);
   const std::int64_t ranks = std::max<std::int64_t>(1, row.size("ep"));
   if (work.experts < ranks || work.width < 1 || work.tokens < 1 || work.top_k < 1 ||
       work.top_k > work.experts)

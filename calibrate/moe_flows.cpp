@@ -93,8 +93,37 @@ class Chain {
   /// From here on row kernels start so many CTAs that find no row of theirs.
   void start_idle(std::int64_t ctas) { padding_rows_ = ctas; }
   void gate() {
+    if (as_.fused_top_k > 0 && work_.top_k > as_.fused_top_k) return gate_by_pytorch();
     stream(StreamKind::gate_top_k, work_.routed_tokens, work_.experts, DataType::bf16,
            DataType::bf16, static_cast<int>(work_.top_k));
+  }
+  /// A gate with a bias whose experts form one group, in PyTorch's operations as its compiler fuses
+  /// them: that group's two best are summed and the group chosen first (sglang, layers/moe/topk.py,
+  /// biased_grouped_topk_impl).
+  void gate_by_pytorch() {
+    const std::int64_t tokens = work_.routed_tokens;
+    const auto pointwise = [&](std::int64_t columns) {
+      add(Stream{.kind = StreamKind::gelu,
+                 .rows = tokens,
+                 .columns = columns,
+                 .input = DataType::fp32,
+                 .output = DataType::fp32},
+          "");
+    };
+    const auto select = [&](std::int64_t columns, std::int64_t selected) {
+      add(workload::SelectTopK{.rows = tokens, .columns = columns, .selected = selected},
+          "torch_top_k");
+    };
+    pointwise(work_.experts);  // scores, and with the bias
+    select(work_.experts, 2);
+    pointwise(2);  // sorts them
+    pointwise(1);  // adds them
+    select(1, 1);
+    pointwise(1);              // clears the groups' mask
+    pointwise(1);              // sets it
+    pointwise(work_.experts);  // masks
+    select(work_.experts, work_.top_k);
+    pointwise(work_.top_k);  // weights
   }
   /// As the generated kernels do, which find each row's place on the way.
   void route() {
@@ -326,7 +355,11 @@ void deepgemm_contiguous_flow(Chain& chain) {
 void trtllm_gen_flow(Chain& chain) {
   const RankWork& work = chain.work();
   chain.plan_for_all_ranks();
-  if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
+  if (chain.quantised()) {
+    chain.quantise(work.tokens, work.hidden);
+  } else if (work.pads_tokens) {
+    chain.stream(StreamKind::copy, work.tokens, work.hidden);
+  }
   chain.route();
   if (work.type == DataType::fp8_block) {
     chain.products(chain.activation(), work.tokens * work.top_k, work.type, false, true);

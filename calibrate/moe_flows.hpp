@@ -14,8 +14,9 @@ namespace tessera::calibrate {
 struct RankWork {
   std::int64_t tokens = 0;         ///< Whose rows it gathers and sums.
   std::int64_t routed_tokens = 0;  ///< For which it chooses experts.
-  std::int64_t hidden = 0;
-  std::int64_t width = 0;  ///< Of an expert on this rank.
+  std::int64_t hidden = 0;         ///< Padding included, as in `width`.
+  std::int64_t width = 0;          ///< Of an expert on this rank.
+  bool pads_tokens = false;        ///< Tokens come without the padding of `hidden`.
   std::int64_t top_k = 1;
   std::int64_t experts = 1;  ///< Of all ranks.
   core::DataType type = core::DataType::bf16;

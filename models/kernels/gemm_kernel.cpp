@@ -170,12 +170,13 @@ void GemmKernel::describe_operand_path(const workload::Gemm& gemm,
   } else if (tile_.schedule != GemmSchedule::tmem || core::activation_bits(gemm.type) < 16) {
     return;  // tcgen05 multiplies 4-bit by 8-bit floats as they are
   }
-  const auto widening = implementation_.parameters.find("widen_fp32");
-  if (core::weight_bits(gemm.type) >= core::activation_bits(gemm.type) ||
-      widening == implementation_.parameters.end())
-    return;
+  if (core::weight_bits(gemm.type) >= core::activation_bits(gemm.type)) return;
+  double operations = parameter_or(implementation_, "widen_fp32", 0);
+  // Floats of 4 bits have an instruction that converts them, integers have none.
+  if (gemm.type == core::DataType::int4_wo)
+    operations = parameter_or(implementation_, "widen_integers", operations);
   const double elements = static_cast<double>(tile_.n) * static_cast<double>(step_k_) * warps.rows;
-  plan_.step.fp32 = elements * widening->second / device.sm.fp32_lanes;
+  plan_.step.fp32 = elements * operations / device.sm.fp32_lanes;
   widening_cycles_ = std::llround(plan_.step.fp32);
 }
 

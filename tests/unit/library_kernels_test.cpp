@@ -221,6 +221,16 @@ TEST_CASE("weights narrower than the MMA are widened on the CUDA cores", "[gemm]
   CHECK(plan_of(wide, device, {}).step.fp32 == 0);
 }
 
+TEST_CASE("floats of 4 bits are widened by an instruction, integers by several", "[gemm]") {
+  const auto widening = [](DataType type) {
+    const workload::GroupedGemm gemm{.sizes = {8, 8}, .n = 512, .fixed = 2048, .type = type};
+    return plan_of(gemm, device::load_device("b200_sxm"), "trtllm_gen_grouped_blackwell").step.fp32;
+  };
+  CHECK(widening(DataType::w4a16_mxfp4) == Approx(128 * 64 * 3.0 / 128));  // 3 a weight
+  CHECK(widening(DataType::int4_wo) == Approx(128 * 64 * 5.0 / 128));
+  CHECK(widening(DataType::w4a8_mxfp4_mxfp8) == 0);
+}
+
 TEST_CASE("tiles of a part of a wave run side by side, though roles look ahead", "[tile_engine]") {
   const auto gemm = [](std::int64_t n) {
     return Gemm{.m = 32, .n = n, .k = 3072, .type = DataType::nvfp4};

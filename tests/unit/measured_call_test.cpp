@@ -159,6 +159,45 @@ TEST_CASE("sglang's experts were collected without tuning, as no server runs gen
         "flashinfer_untuned_grouped_client");
 }
 
+TEST_CASE("sglang pads experts to the blocks that generated kernels take", "[measured]") {
+  const auto shapes = [](const std::string& dtype, const std::string& model) {
+    const CsvTable table = CsvTable::parse(
+        "gpu,framework,op,dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,routing\n"
+        "b200_sxm,sglang,moe," +
+            dtype + ",sglang_flashinfer_trtllm_moe,64," + model + ",32,1,balanced\n",
+        "moe.csv");
+    const MeasuredCall call =
+        MeasurementMap::load().call("moe", table, 0, device::load_device("b200_sxm"));
+    const auto first = products(call).front(), second = products(call).back();
+    CHECK(first.fixed == second.n);  // what a token holds
+    CHECK(std::holds_alternative<workload::Stream>(call.kernels.front().op));
+    return std::pair{second.fixed, second.n};
+  };
+  const std::string gated = "2880,2880,4,128", ungated = "4096,2688,22,512";
+  using Shape = std::pair<std::int64_t, std::int64_t>;
+  CHECK(shapes("w4a8_mxfp4_mxfp8", gated) == Shape{256, 3072});  // of 90 and 2,880
+  CHECK(shapes("bfloat16", gated) == Shape{128, 2880});
+  CHECK(shapes("nvfp4", gated) == Shape{90, 2880});
+  CHECK(shapes("nvfp4", ungated) == Shape{128, 4096});  // of 84
+}
+
+TEST_CASE("PyTorch chooses more experts than FlashInfer's gates with a bias do", "[measured]") {
+  const auto selections = [](const std::string& choice) {
+    const CsvTable table = CsvTable::parse(
+        "gpu,framework,op,dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,routing\n"
+        "h200_sxm,sglang,moe,bfloat16,sglang_flashinfer_cutlass_moe,64,2048,5120," +
+            choice + ",1,8,balanced\n",
+        "moe.csv");
+    return all_of<workload::SelectTopK>(
+        MeasurementMap::load().call("moe", table, 0, device::load_device("h200_sxm")));
+  };
+  CHECK(selections("8,256").empty());
+  const auto chosen = selections("22,512");
+  REQUIRE(chosen.size() == 3);  // a group's two best, the group, and its experts
+  CHECK(chosen.front().selected == 2);
+  CHECK(chosen.back() == workload::SelectTopK{.rows = 64, .columns = 512, .selected = 22});
+}
+
 TEST_CASE("CUTLASS's product of 16-bit experts for Ampere activates what it stores", "[measured]") {
   const auto activates_apart = [](const std::string& kernel, const std::string& dtype,
                                   const std::string& gpu) {
