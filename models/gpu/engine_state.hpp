@@ -73,16 +73,7 @@ struct alignas(64) SmState {
   Server port_out;
 };
 
-enum class EventKind : std::uint8_t {
-  start_cluster,
-  resume,
-  at_l2,
-  from_l2,
-  loaded,
-  mma_done,
-  store_at_l2,
-  stored
-};
+enum class EventKind : std::uint8_t { start_cluster, resume, at_l2, from_l2, store_at_l2, stored };
 
 struct Event {
   Event* next = nullptr;  ///< In the wheel or in a pool.
@@ -101,9 +92,48 @@ struct Role : Event {
   std::int64_t blocked_since = 0;
 };
 
-struct BarrierState {
-  std::int64_t arrivals = 0;
-  Role* waiting = nullptr;
+/// When something arrives at a barrier, and what delayed it most: one number, so that the later of
+/// two is the greater.
+class Arrival {
+ public:
+  Arrival() = default;
+  Arrival(std::int64_t time, Resource cause)
+      : stamp_(time << kCauseBits | static_cast<std::int64_t>(cause)) {}
+  [[nodiscard]] std::int64_t time() const { return stamp_ >> kCauseBits; }
+  [[nodiscard]] Resource cause() const {
+    return static_cast<Resource>(stamp_ & ((std::int64_t{1} << kCauseBits) - 1));
+  }
+  auto operator<=>(const Arrival&) const = default;
+
+ private:
+  static constexpr int kCauseBits = 4;
+  std::int64_t stamp_ = 0;
+};
+
+/// Counts arrivals as soon as it is certain when they come, mostly ahead of time, so that they need
+/// no events. They come in the order in which they became certain.
+class BarrierState {
+ public:
+  [[nodiscard]] std::int64_t arrivals() const { return static_cast<std::int64_t>(arrivals_); }
+  /// Returns when it comes: not before those that became certain before it.
+  Arrival add(Arrival arrival) {
+    const Arrival before = last_[arrivals_ % kRemembered];
+    return last_[++arrivals_ % kRemembered] = std::max(before, arrival);
+  }
+  /// The `n`th arrival, or the earliest after it that is remembered. Requires: n <= arrivals().
+  [[nodiscard]] Arrival arrival(std::int64_t n) const {
+    const std::uint64_t earliest = arrivals_ < kRemembered ? 0 : arrivals_ - kRemembered + 1;
+    return last_[std::max(static_cast<std::uint64_t>(n), earliest) % kRemembered];
+  }
+
+  Role* waiting = nullptr;  ///< For arrivals that are not certain yet.
+
+ private:
+  /// Roles that are further behind wait for what has come already.
+  static constexpr std::uint64_t kRemembered = 2;
+
+  std::uint64_t arrivals_ = 0;
+  std::array<Arrival, kRemembered> last_{};
 };
 
 struct CtaState {
@@ -137,35 +167,26 @@ struct alignas(64) Transfer : Event {
   kernels::Box box;
   std::int32_t issue_delay = 0;
   std::int32_t hbm_delay = 0;
-  std::int32_t l2_delay = 0;
 };
 
-/// An MMA under way that signals a barrier when it is done.
-struct Multiplication : Event {
-  kernels::Barrier barrier = kernels::kNoBarrier;
-  bool cluster_wide = false;
-  CtaState* cta = nullptr;
-};
-
-/// Events of one kind that are made and end all the time.
-template <class Kind>
-class EventPool {
+/// Transfers are made and end all the time.
+class TransferPool {
  public:
   /// One whose values are left from its last use.
-  Kind& take() {
+  Transfer& take() {
     if (free_ == nullptr) return all_.emplace_back();
-    Kind& event = *free_;
-    free_ = static_cast<Kind*>(event.next);
-    return event;
+    Transfer& transfer = *free_;
+    free_ = static_cast<Transfer*>(transfer.next);
+    return transfer;
   }
-  void give(Kind& event) {
-    event.next = free_;
-    free_ = &event;
+  void give(Transfer& transfer) {
+    transfer.next = free_;
+    free_ = &transfer;
   }
 
  private:
-  std::deque<Kind> all_;
-  Kind* free_ = nullptr;
+  std::deque<Transfer> all_;
+  Transfer* free_ = nullptr;
 };
 
 }  // namespace tessera::gpu

@@ -177,15 +177,6 @@ inline void TileEngine::happen(Event& event) {
     case EventKind::from_l2:
       load_from_l2(static_cast<Transfer&>(event));
       break;
-    case EventKind::loaded:
-      load_done(static_cast<Transfer&>(event));
-      break;
-    case EventKind::mma_done: {
-      auto& done = static_cast<Multiplication&>(event);
-      arrive_at(*done.cta, done.barrier, done.cluster_wide, Resource::tensor);
-      multiplications_.give(done);
-      break;
-    }
     case EventKind::store_at_l2:
       store_at_l2(static_cast<Transfer&>(event));
       break;
@@ -341,16 +332,12 @@ void TileEngine::execute(const kernels::Mma& mma) {
   totals_.tensor_cycles += mma_time_.cycles;
   totals_.mma_instructions += 1;
   totals_.shared_memory_bytes += mma.operand_bytes;
-  if (mma.barrier == kNoBarrier) return;
-  Multiplication& done = multiplications_.take();
-  done.barrier = mma.barrier;
-  done.cluster_wide = mma.cluster_wide;
-  done.cta = &cta;
-  schedule(end, EventKind::mma_done, done);
+  if (mma.barrier != kNoBarrier)
+    arrive(cta, mma.barrier, mma.cluster_wide, {end, Resource::tensor});
 }
 
 void TileEngine::execute(const kernels::Signal& signal) {
-  arrive_at(*running_->cta, signal.barrier, signal.cluster_wide, Resource::latency);
+  arrive(*running_->cta, signal.barrier, signal.cluster_wide, {wheel_.now(), Resource::latency});
 }
 
 bool TileEngine::execute(const kernels::Compute& compute) {
@@ -375,10 +362,15 @@ bool TileEngine::execute(const kernels::Delay& delay) {
 
 bool TileEngine::execute(const kernels::Wait& wait) {
   BarrierState& barrier = running_->cta->barriers[wait.barrier];
-  if (barrier.arrivals >= wait.target) return true;
-  running_->target = wait.target;
   running_->blocked_since = wheel_.now();
-  running_->next_waiting = std::exchange(barrier.waiting, running_);
+  if (barrier.arrivals() >= wait.target) {
+    const Arrival arrival = barrier.arrival(wait.target);
+    if (arrival.time() <= wheel_.now()) return true;
+    wake(*running_, arrival);
+  } else {
+    running_->target = wait.target;
+    running_->next_waiting = std::exchange(barrier.waiting, running_);
+  }
   return false;
 }
 
@@ -427,11 +419,15 @@ void TileEngine::load_from_l2(Transfer& load) {
   } else {
     arrival = std::max(arrival, load.cta->sm->port_in.reserve(start, port).second);
   }
-  load.l2_delay = static_cast<std::int32_t>(arrival - wheel_.now());
-  schedule(arrival + half_latency_, EventKind::loaded, load);
+  totals_.shared_memory_bytes +=
+      static_cast<double>(load.box.bytes) * (load.cluster_wide ? plan_.cluster : 1);
+  arrive(*load.cta, load.barrier, load.cluster_wide,
+         {arrival + half_latency_, longest_delay(load, arrival - wheel_.now())});
+  transfers_.give(load);
 }
 
-void TileEngine::load_done(Transfer& load) {
+/// What held a load up most, beyond the latency of L2.
+Resource TileEngine::longest_delay(const Transfer& load, std::int64_t l2_delay) const {
   Resource cause = Resource::latency;
   std::int64_t worst = l2_latency_;
   const auto hold_against = [&](std::int64_t delay, Resource resource) {
@@ -440,12 +436,9 @@ void TileEngine::load_done(Transfer& load) {
     cause = resource;
   };
   hold_against(load.issue_delay, Resource::issue);
-  hold_against(load.l2_delay, Resource::l2);
+  hold_against(l2_delay, Resource::l2);
   hold_against(load.hbm_delay, Resource::hbm);
-  totals_.shared_memory_bytes +=
-      static_cast<double>(load.box.bytes) * (load.cluster_wide ? plan_.cluster : 1);
-  arrive_at(*load.cta, load.barrier, load.cluster_wide, cause);
-  transfers_.give(load);
+  return cause;
 }
 
 void TileEngine::store_at_l2(Transfer& store) {
@@ -467,7 +460,7 @@ void TileEngine::store_at_l2(Transfer& store) {
 void TileEngine::stored(Transfer& store) {
   CtaState& cta = *store.cta;
   --cta.open_stores;
-  if (store.barrier != kNoBarrier) arrive_one(cta, store.barrier, Resource::l2);
+  if (store.barrier != kNoBarrier) arrive_one(cta, store.barrier, {wheel_.now(), Resource::l2});
   transfers_.give(store);
   if (cta.open_stores == 0) {
     for (Role* role = std::exchange(cta.waiting_for_stores, nullptr); role != nullptr;
@@ -477,34 +470,39 @@ void TileEngine::stored(Transfer& store) {
   cta_progress(cta);
 }
 
-void TileEngine::arrive_at(CtaState& cta, kernels::Barrier barrier, bool cluster_wide,
-                           Resource cause) {
+void TileEngine::arrive(CtaState& cta, kernels::Barrier barrier, bool cluster_wide,
+                        Arrival arrival) {
   if (!cluster_wide) {
-    arrive_one(cta, barrier, cause);
+    arrive_one(cta, barrier, arrival);
     return;
   }
-  for (CtaState& peer : cta.cluster->ctas) arrive_one(peer, barrier, cause);
+  for (CtaState& peer : cta.cluster->ctas) arrive_one(peer, barrier, arrival);
 }
 
-void TileEngine::arrive_one(CtaState& cta, kernels::Barrier barrier, Resource cause) {
+void TileEngine::arrive_one(CtaState& cta, kernels::Barrier barrier, Arrival arrival) {
   BarrierState& state = cta.barriers[barrier];
-  ++state.arrivals;
+  arrival = state.add(arrival);
   Role** link = &state.waiting;
   while (*link != nullptr) {
     Role& role = **link;
-    if (role.target > state.arrivals) {
+    if (role.target > state.arrivals()) {
       link = &role.next_waiting;
       continue;
     }
     *link = role.next_waiting;
-    if (recorder_ != nullptr)
-      recorder_->waited(role.cta->sm_index, cause, static_cast<double>(role.blocked_since),
-                        static_cast<double>(wheel_.now()));
-    totals_.stall_cycles[static_cast<std::size_t>(cause)] +=
-        static_cast<double>(wheel_.now() - role.blocked_since);
-    // Through the wheel, so that a chain of arrivals does not recurse.
-    schedule(wheel_.now(), EventKind::resume, role);
+    wake(role, arrival);
   }
+}
+
+/// A role that waited for `arrival` goes on then: through the wheel, so that a chain of arrivals
+/// does not recurse.
+void TileEngine::wake(Role& role, Arrival arrival) {
+  const std::int64_t waited = arrival.time() - role.blocked_since;
+  totals_.stall_cycles[static_cast<std::size_t>(arrival.cause())] += static_cast<double>(waited);
+  if (recorder_ != nullptr)
+    recorder_->waited(role.cta->sm_index, arrival.cause(), static_cast<double>(role.blocked_since),
+                      static_cast<double>(arrival.time()));
+  schedule(arrival.time(), EventKind::resume, role);
 }
 
 void TileEngine::role_ended(CtaState& cta) {

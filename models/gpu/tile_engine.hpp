@@ -72,11 +72,12 @@ class TileEngine : public kernels::TileExecutor, public kernels::TileSource {
   [[nodiscard]] double sliced_bytes(const Transfer& load) const;
   void load_at_l2(Transfer& load);
   void load_from_l2(Transfer& load);
-  void load_done(Transfer& load);
   void store_at_l2(Transfer& store);
   void stored(Transfer& store);
-  void arrive_at(CtaState& cta, kernels::Barrier barrier, bool cluster_wide, Resource cause);
-  void arrive_one(CtaState& cta, kernels::Barrier barrier, Resource cause);
+  [[nodiscard]] Resource longest_delay(const Transfer& load, std::int64_t l2_delay) const;
+  void arrive(CtaState& cta, kernels::Barrier barrier, bool cluster_wide, Arrival arrival);
+  void arrive_one(CtaState& cta, kernels::Barrier barrier, Arrival arrival);
+  void wake(Role& role, Arrival arrival);
   void role_ended(CtaState& cta);
   void cta_progress(CtaState& cta);
   Transfer& new_transfer(const kernels::Box& box, kernels::Barrier barrier);
@@ -111,8 +112,7 @@ class TileEngine : public kernels::TileExecutor, public kernels::TileSource {
   Server hbm_;
   std::vector<SmState> sms_;
   std::deque<ClusterState> clusters_;
-  EventPool<Transfer> transfers_;
-  EventPool<Multiplication> multiplications_;
+  TransferPool transfers_;
   std::vector<int> counters_;
   LaunchTotals totals_;
   std::int64_t given_tiles_ = 0;
