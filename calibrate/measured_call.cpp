@@ -104,8 +104,9 @@ double MeasuredCall::total_us(double kernels_us, const device::FitSet& fits) con
   const double running = kernels_us + added_us(fits);
   if (!eager) return running;
   const auto found = fits.parameters.find(host_floor());
-  return found == fits.parameters.end() ? running
-                                        : std::max(running, host_launches * found->second.value);
+  if (found == fits.parameters.end()) return running;
+  const double host = host_launches * found->second.value;
+  return std::max(host_lead * host + running, host);
 }
 
 double MeasuredCall::read_us(double total_us) const {

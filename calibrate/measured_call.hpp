@@ -42,6 +42,7 @@ struct MeasuredCall {
   bool distrusted = false;             ///< As MeasuredAs::distrusted.
   bool eager = false;                  ///< Launched one by one: the host's time is a floor.
   double host_launches = 1;            ///< How often the host's constant falls on an eager call.
+  double host_lead = 0;                ///< Part of it that an idle GPU waits for its main work.
   double calls_before = kCallsBefore;  ///< Like it, that the harness makes right before it.
   double tick_us = 0;        ///< The clock that timed it moves in such steps; 0: in fine ones.
   double tick_phase_us = 0;  ///< What readings leave when divided by a step.

@@ -193,6 +193,11 @@ MeasuredCall experts_call(const MeasuredRow& row, const std::vector<std::int64_t
   return call;
 }
 
+/// sglang launches four kernels before the first product and five from there on; the harness waits
+/// for the GPU before it calls (sglang, layers/moe/moe_runner/deep_gemm.py;
+/// collector/sglang/collect_wideep_deepep_moe.py).
+constexpr double kLeadOfProducts = 0.5;
+
 /// The experts of one rank under wide expert parallelism, without the exchange. `tokens` is global.
 MeasuredCall moe_wideep_call(const MeasuredRow& row, const device::DeviceSpec& device,
                              const MeasuredAs& as) {
@@ -212,6 +217,7 @@ MeasuredCall moe_wideep_call(const MeasuredRow& row, const device::DeviceSpec& d
     with_flow.flow = prefill ? "deepep_context" : "deepep_generation";
   MeasuredCall call = fused_moe(work, device, with_flow);
   call.eager = prefill;
+  call.host_lead = kLeadOfProducts;
   return call;
 }
 

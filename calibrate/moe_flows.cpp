@@ -52,6 +52,10 @@ class Chain {
     context_.warm_activations = true;  // each kernel reads what the one before wrote
     context_.activation_reuse_bytes = activations;
     call_.type = as.flow;
+    // CUTLASS's block-scaled products load by TMA on every GPU, from descriptors that their launch
+    // waits for.
+    if (as.flow == "cutlass" && core::activation_scale_bytes(work.type) > 0)
+      call_.type += "_scaled";
   }
 
   /// A cast of rows to the products' type by the kernel that also precedes this library's GEMMs.
@@ -82,6 +86,10 @@ class Chain {
   void plan_for_all_ranks() {
     const auto local = static_cast<std::int64_t>(work_.rows.size());
     planned_rows_ = (work_.tokens * work_.top_k + local - 1) / local;
+  }
+  /// The library times tiles with experts that are all chosen alike.
+  void time_evenly() {
+    planned_rows_ = (work_.tokens * work_.top_k + work_.experts - 1) / work_.experts;
   }
   /// From here on products walk over a layout of so many rows, blocks of `block` each. Those that
   /// no expert fills are not multiplied, but loaded, which takes about as long: they count as a
@@ -263,10 +271,12 @@ class Chain {
 /// Without TMA there are none. Its tuner times each product with what follows it. Kernels for
 /// Ampere are among the first one's, since they activate what they store; kernels that sum in their
 /// epilogue are among the second one's (moe_gemm_template_dispatch.h, getConfigs; profiles of
-/// Qwen3-30B on H100 show the one and then the other).
+/// Qwen3-30B on H100 show the one and then the other). It times with random experts
+/// (moe_kernels.cu, prepareFakeRouterBuffers).
 void cutlass_flow(Chain& chain) {
   const RankWork& work = chain.work();
   const MeasuredAs& as = chain.as();
+  chain.time_evenly();
   chain.gate();
   if (chain.quantised()) chain.quantise(work.tokens, work.hidden);
   chain.sort_by_counting();

@@ -260,8 +260,27 @@ double Gpu::add_passes(const workload::Operator& op, const kernels::Implementati
 std::vector<std::unique_ptr<kernels::TileKernel>> Gpu::launches(
     const workload::Operator& op, const kernels::Implementation& implementation,
     const ExecutionContext& context, const Machine& machine) const {
-  return kernels::make_launches(op, device_, implementation, residency_in(context),
-                                machine.gpc_sizes);
+  const auto all = [&](const workload::Operator& at) {
+    return kernels::make_launches(at, device_, implementation, residency_in(context),
+                                  machine.gpc_sizes);
+  };
+  auto candidates = all(op);
+  const auto timed_op = kernels::timed_with(op, implementation);
+  if (!timed_op || candidates.size() < 2) return candidates;
+  const auto timed = all(*timed_op);
+  const auto cycles = [&](const auto& launch) {
+    return estimate_launch(machine, launch->plan()).cycles;
+  };
+  const auto best = std::min_element(timed.begin(), timed.end(), [&](const auto& a, const auto& b) {
+    return cycles(a) < cycles(b);
+  });
+  const auto taken = std::find_if(candidates.begin(), candidates.end(), [&](const auto& launch) {
+    return launch->plan().name == (*best)->plan().name;
+  });
+  if (taken == candidates.end()) return candidates;
+  std::vector<std::unique_ptr<kernels::TileKernel>> chosen;
+  chosen.push_back(std::move(*taken));
+  return chosen;
 }
 
 core::Activity Gpu::activity(const workload::Operator& op, const ExecutionContext& context,

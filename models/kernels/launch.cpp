@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "models/kernels/decode_attention.hpp"
@@ -64,6 +65,19 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
                         fmt::format("implementation '{}' has no tile for {} on {}",
                                     implementation.name, workload::describe(op), device.name));
   return launches;
+}
+
+std::optional<workload::Operator> timed_with(const workload::Operator& op,
+                                             const Implementation& implementation) {
+  const auto* grouped = std::get_if<workload::GroupedGemm>(&op);
+  if (grouped == nullptr || grouped->planned_rows == 0 || grouped->sizes.empty() ||
+      implementation.choice != TileChoice::fastest)
+    return {};
+  const auto largest = std::max_element(grouped->sizes.begin(), grouped->sizes.end());
+  if (*largest <= grouped->planned_rows) return {};
+  workload::GroupedGemm planned = *grouped;
+  std::fill(planned.sizes.begin(), planned.sizes.end(), grouped->planned_rows);
+  return planned;
 }
 
 }  // namespace tessera::kernels

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "models/kernels/gemm.hpp"
@@ -17,5 +18,10 @@ std::vector<std::unique_ptr<TileKernel>> make_launches(const workload::Operator&
                                                        const Implementation& implementation,
                                                        const Residency& residency,
                                                        const std::vector<int>& gpc_sizes);
+
+/// What a library that times its tiles does so with, where that is not `op` itself: groups of the
+/// rows that the host plans for, where some then hold more.
+[[nodiscard]] std::optional<workload::Operator> timed_with(const workload::Operator& op,
+                                                           const Implementation& implementation);
 
 }  // namespace tessera::kernels

@@ -46,7 +46,7 @@ struct GroupedGemm {
   bool accumulate = false;
   bool both_operands_row_scaled = false;
   bool masked = false;  ///< Groups padded to a common capacity and masked; contiguous otherwise.
-  /// Rows of a group that the host plans for, who does not know how tokens are routed; 0: the mean.
+  /// Rows of a group that the host plans for or times tiles with, blind to routing; 0: the mean.
   std::int64_t planned_rows = 0;
   friend auto operator<=>(const GroupedGemm&, const GroupedGemm&) = default;
 };

@@ -221,6 +221,21 @@ TEST_CASE("weights narrower than the MMA are widened on the CUDA cores", "[gemm]
   CHECK(plan_of(wide, device, {}).step.fp32 == 0);
 }
 
+TEST_CASE("experts run on the tiles that were fastest with even rows", "[gemm]") {
+  workload::GroupedGemm skewed{.sizes = std::vector<std::int64_t>(32, 4), .n = 4096, .fixed = 4096};
+  skewed.sizes.front() = 2048;
+  workload::GroupedGemm planned = skewed;
+  planned.planned_rows = 8;
+  workload::GroupedGemm even = planned;
+  even.sizes.assign(32, 8);
+  const std::string name = "cutlass_grouped_hopper";
+  gpu::Gpu gpu{device::load_device("h200_sxm"), {}, library(), gpu::Fidelity::analytical};
+  const auto run = [&](const workload::GroupedGemm& gemm) { return gpu.run(gemm, {}, name); };
+  CHECK(run(planned).implementation == run(even).implementation);
+  CHECK(run(skewed).implementation != run(even).implementation);
+  CHECK(run(planned).time > run(skewed).time);
+}
+
 TEST_CASE("floats of 4 bits are widened by an instruction, integers by several", "[gemm]") {
   const auto widening = [](DataType type) {
     const workload::GroupedGemm gemm{.sizes = {8, 8}, .n = 512, .fixed = 2048, .type = type};

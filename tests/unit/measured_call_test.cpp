@@ -181,6 +181,26 @@ TEST_CASE("sglang pads experts to the blocks that generated kernels take", "[mea
   CHECK(shapes("nvfp4", ungated) == Shape{128, 4096});  // of 84
 }
 
+TEST_CASE("an eager call waits for the host, and an idle GPU for its first launches",
+          "[measured]") {
+  device::FitSet fits;
+  fits.parameters["harness.x.host"].value = 300;
+  MeasuredCall call{.harness = "harness.x", .eager = true};
+  CHECK(call.total_us(1000, fits) == 1000);
+  call.host_lead = 0.5;
+  CHECK(call.total_us(100, fits) == 300);
+  CHECK(call.total_us(150, fits) == 300);
+  CHECK(call.total_us(151, fits) == 301);
+}
+
+TEST_CASE("CUTLASS's block-scaled experts follow each other as their descriptors allow",
+          "[measured]") {
+  const std::string cutlass = "moe_torch_flow_cutlass";
+  CHECK(moe_call(cutlass, "bfloat16", "balanced", "b200_sxm").type == "cutlass");
+  CHECK(moe_call(cutlass, "fp8", "balanced", "b200_sxm").type == "cutlass");
+  CHECK(moe_call(cutlass, "nvfp4", "balanced", "b200_sxm").type == "cutlass_scaled");
+}
+
 TEST_CASE("PyTorch chooses more experts than FlashInfer's gates with a bias do", "[measured]") {
   const auto selections = [](const std::string& choice) {
     const CsvTable table = CsvTable::parse(
@@ -286,7 +306,8 @@ TEST_CASE("generated kernels are chosen for the rows of all ranks' tokens", "[ca
   const MeasuredCall call = moe_call("moe_torch_flow", "nvfp4", "balanced", "b200_sxm");
   CHECK(products(call).front().planned_rows == 256);  // 1,024 x 8 over 32 experts of 256
   CHECK(products(call).front().sizes.front() == 32);
-  CHECK(products(moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced"))[0].planned_rows == 0);
+  // CUTLASS's are timed with experts that are all chosen alike: 1,024 x 8 over 256.
+  CHECK(products(moe_call("moe_torch_flow_cutlass", "bfloat16", "balanced"))[0].planned_rows == 32);
 }
 
 TEST_CASE("a probe's row times its GEMM alone, in the state of L2 that it names", "[measured]") {
