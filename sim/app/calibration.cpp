@@ -439,6 +439,21 @@ class DeviceCalibration {
     if (call.eager) harnesses.insert(call.host_floor());
   }
 
+  /// Own costs of the row kernels that calls name, as far as no stage has timed them: some
+  /// libraries were only measured for seconds.
+  void add_named_casts(const Rows& rows, std::vector<FreeParameter>& free) const {
+    std::set<std::string> casts;
+    for (const MeasuredCall& call : rows.calls)
+      for (const calibrate::KernelQuery& query : call.kernels)
+        if (workload::family(query.op) == "stream" && !query.implementation.empty())
+          casts.insert(query.implementation);
+    for (const kernels::Implementation& implementation : library_.all())
+      if (casts.contains(implementation.name))
+        for (FreeParameter& parameter : calibrate::implementation_parameters(implementation))
+          if (parameter.name.starts_with(implementation.name + ".") && movable(parameter.name))
+            free.push_back(std::move(parameter));
+  }
+
   [[nodiscard]] std::vector<FreeParameter> free_parameters(const Stage& stage,
                                                            const Rows& rows) const {
     std::vector<FreeParameter> free;
@@ -450,6 +465,7 @@ class DeviceCalibration {
         if (!of_gemm) break;
         free.push_back(std::move(parameter));
       }
+      if (!options_.only_harness) add_named_casts(rows, free);
       std::set<std::string> harnesses;
       for (const MeasuredCall& call : rows.calls) add_constants(call, harnesses);
       for (const std::string& harness : harnesses)
