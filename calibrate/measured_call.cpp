@@ -160,6 +160,7 @@ MeasurementMap MeasurementMap::load() {
          .schedules_on_gpu = node.boolean_or("schedules_on_gpu", false),
          .quantisation = node.text_or("quantisation", ""),
          .enqueue_us = node.number_or("enqueue_us", 0, 1e6, 0),
+         .operand_activity = node.number_or("operand_activity", 0.01, 1, 1),
          .distrusted = node.boolean_or("distrusted", false),
          .prepares_scales =
              node.choice_or("prepares_scales", kPreparedScales, PreparedScales::none),

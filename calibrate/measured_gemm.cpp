@@ -81,6 +81,7 @@ MeasuredCall gemm_call(const MeasuredRow& row, const device::DeviceSpec& device,
     context.warm_activations = true;
     context.activation_reuse_bytes = 0;
   }
+  context.operand_activity = as.operand_activity;
   context.enqueue_us = as.enqueue_us;  // the host is busy with the call while its last kernel runs
   call.kernels.push_back({gemm, context, as.implementation});
   call.type = core::to_string(gemm.type);

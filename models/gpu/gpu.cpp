@@ -319,7 +319,8 @@ KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& cont
   result.binding = used.binding();
   const core::Seconds at_boost{totals.cycles / on.clock.value()};
   const core::Joules dynamic =
-      dynamic_energy(device_.power, tensor_type(op), plan.flops, plan.fp32_operations, totals) +
+      dynamic_energy(device_.power, tensor_type(op), plan.flops, context.operand_activity,
+                     plan.fp32_operations, totals) +
       core::Watts{power_active_w_ * occupied_sms(on, plan)} * at_boost;
   // What is HBM-bound does not slow down with the SM clock.
   const double clock_bound = result.binding == Resource::hbm ? 1 - used.hbm : 1.0;

@@ -25,6 +25,9 @@ struct ExecutionContext {
   /// How many like it ran right before, one after the other: the power limit sees load only after a
   /// while, and until then lets a burst draw more. Infinitely many: sustained.
   double launches_before = std::numeric_limits<double>::infinity();
+  /// Energy of its tensor operations over that of operands with random values, (0, 1]: wires that
+  /// carry the same bits again draw less.
+  double operand_activity = 1.0;
   double hbm_share = 1.0;  ///< Part of HBM left by neighbours, (0, 1].
   double l2_share = 1.0;   ///< Part of L2 bandwidth left by neighbours, (0, 1].
   double enqueue_us = 0;   ///< The host launches one by one and takes this long for each; 0:

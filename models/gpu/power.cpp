@@ -6,11 +6,11 @@
 namespace tessera::gpu {
 
 core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type, double flops,
-                            double fp32_operations, const LaunchTotals& totals) {
+                            double activity, double fp32_operations, const LaunchTotals& totals) {
   const auto found = power.tensor_pj_per_flop.find(type);
   const double tensor = found == power.tensor_pj_per_flop.end() ? 0.0 : found->second;
   const double picojoules =
-      flops * tensor + fp32_operations * power.fp32_pj_per_flop +
+      flops * activity * tensor + fp32_operations * power.fp32_pj_per_flop +
       totals.shared_memory_bytes * power.shared_memory_pj_per_byte +
       (totals.l2_read_bytes + totals.l2_write_bytes) * power.l2_pj_per_byte +
       (totals.hbm_read_bytes + totals.hbm_write_bytes) * power.hbm_pj_per_byte;

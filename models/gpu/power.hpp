@@ -14,9 +14,10 @@ struct PowerState {
   core::Joules energy{};  ///< Of one launch and the idle time beside it.
 };
 
-/// Dynamic energy of a launch at the boost clock's voltage, from its counters.
+/// Dynamic energy of a launch at the boost clock's voltage, from its counters. `activity` is of the
+/// tensor operations' operands: ExecutionContext::operand_activity.
 core::Joules dynamic_energy(const device::PowerSpec& power, core::DataType type, double flops,
-                            double fp32_operations, const LaunchTotals& totals);
+                            double activity, double fp32_operations, const LaunchTotals& totals);
 
 /// What bounds the power of a launch, and how much of it the clock moves.
 struct PowerTerms {

@@ -20,10 +20,10 @@ constexpr std::size_t kBatch = 64;
 
 std::string identity(const calibrate::KernelQuery& query) {
   const gpu::ExecutionContext& c = query.context;
-  return fmt::format("{}|{}|{} {} {} {} {} {} {} {} {} {}", workload::describe(query.op),
+  return fmt::format("{}|{}|{} {} {} {} {} {} {} {} {} {} {}", workload::describe(query.op),
                      query.implementation, c.sms, c.warm_activations, c.warm_weights,
-                     c.activation_reuse_bytes, c.weight_reuse_bytes, c.launches_before, c.hbm_share,
-                     c.l2_share, c.enqueue_us, c.exact);
+                     c.activation_reuse_bytes, c.weight_reuse_bytes, c.launches_before,
+                     c.operand_activity, c.hbm_share, c.l2_share, c.enqueue_us, c.exact);
 }
 
 /// Answers as length-prefixed texts: "R" and an encoded result, or "N" and the reason of a refusal.

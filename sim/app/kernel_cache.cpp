@@ -246,9 +246,9 @@ std::string cache_key(const TimerIdentity& identity, const KernelQuery& query) {
   const gpu::ExecutionContext& c = query.context;
   // Hexadecimal floats: two shares that differ in the last bit are two contexts.
   const std::string context =
-      fmt::format("{} {} {} {:a} {:a} {:a} {:a} {:a} {:a} {}", c.sms, c.warm_activations,
+      fmt::format("{} {} {} {:a} {:a} {:a} {:a} {:a} {:a} {:a} {}", c.sms, c.warm_activations,
                   c.warm_weights, c.activation_reuse_bytes, c.weight_reuse_bytes, c.launches_before,
-                  c.hbm_share, c.l2_share, c.enqueue_us, c.exact);
+                  c.operand_activity, c.hbm_share, c.l2_share, c.enqueue_us, c.exact);
   std::string text;
   for (const std::string& part :
        {identity.device, identity.fits, identity.kernels, identity.model_version,
