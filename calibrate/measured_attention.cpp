@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "calibrate/measured_families.hpp"
+#include "models/kernels/tile_kernel.hpp"
 
 namespace tessera::calibrate {
 
@@ -83,6 +84,16 @@ Stream rotate_and_append(const Attention& a) {
           .output = a.type};
 }
 
+/// That kernel where there is neither a rotation nor a cache: it reads queries, keys and values,
+/// and writes the first two back as they were (applyBiasRopeUpdateKVCache with STORE_QKV, which
+/// attentionOp.cpp calls whatever the embedding): as many bytes as rotating five sixths.
+Stream write_back(const Attention& a) {
+  return {.kind = StreamKind::rotary,
+          .rows = a.batch * a.q_length * kernels::divide_up(5 * a.heads, 2),
+          .columns = a.qk_dim,
+          .output = a.type};
+}
+
 /// The kernels that do so in sglang: one, or, for heads whose width its own kernel has no variant
 /// of, a conversion of the places and an indexed copy for keys and for values. // assumed: rows
 /// with heads of 192 take as much longer, whatever kernel attends
@@ -106,14 +117,28 @@ Stream cast(const Attention& a, std::int64_t heads) {
           .output = a.cache_type};
 }
 
+/// On Blackwell sglang casts keys and values and appends them to an FP8 cache in one kernel, in
+/// which up to so many heads of a token's keys, or of its values, are a CTA (sglang,
+/// trtllm_fp8_kv_kernel.py).
+constexpr std::int64_t kAppendedHeads = 8;
+bool fuses_append(const Attention& a, std::string_view kernel) {
+  return kernel == "trtllm_mha" && a.cache_type == core::DataType::fp8 &&
+         a.type == core::DataType::fp8;
+}
+double appending_ctas(const Attention& a) {
+  return static_cast<double>(2 * a.batch * a.q_length *
+                             kernels::divide_up(a.kv_heads, kAppendedHeads));
+}
+
 /// All kernels before attention in sglang: casts of keys and values to a cache in FP8, the append,
 /// and a cast of queries where attention multiplies in the cache's type. What FlashAttention-3 gets
 /// is in FP8 already: its FP8 rows take no longer than others, where kernels of Blackwell take 6
 /// us.
 std::vector<Stream> sglang_prepare(const Attention& a, std::string_view kernel) {
   if (kernel == "fa3") return sglang_append(a);
-  std::vector<Stream> before;
   const bool narrow = a.cache_type == core::DataType::fp8;
+  if (fuses_append(a, kernel)) return {append(a), cast(a, a.heads)};
+  std::vector<Stream> before;
   if (narrow) before = {cast(a, a.kv_heads), cast(a, a.kv_heads)};
   for (Stream& stream : sglang_append(a)) {
     if (narrow) stream.input = a.cache_type;
@@ -150,6 +175,7 @@ MeasuredCall attention_context_call(const MeasuredRow& row, const device::Device
   if (row.text("framework") == "sglang" && !row.probed()) {
     for (const Stream& stream : sglang_prepare(attention, row.text("kernel")))
       call.kernels.push_back({stream, context, {}});
+    if (fuses_append(attention, row.text("kernel"))) call.prepared_rows = appending_ctas(attention);
   }
   if (row.text("framework") == "trtllm" && !row.probed())
     call.kernels.push_back({rotate_and_append(attention), context, as.rotation});
@@ -200,17 +226,19 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
   return call;
 }
 
-/// Bidirectional attention without a cache.
+/// Bidirectional attention without a cache. trtllm: after the kernel that would rotate and append.
 MeasuredCall encoder_attention_call(const MeasuredRow& row, const device::DeviceSpec& device,
                                     const MeasuredAs& as) {
   const std::int64_t length = row.size("isl");
   Attention attention = attention_of(row, length, length);
   attention.causal = false;
   const bool odd = !as.odd_heads.empty() && attention.qk_dim % kHeadGranule != 0;
+  const gpu::ExecutionContext context =
+      replayed(row.operand_sets() * touched_bytes(attention), device);
   MeasuredCall call;
-  call.kernels.push_back({attention,
-                          replayed(row.operand_sets() * touched_bytes(attention), device),
-                          odd ? as.odd_heads : as.implementation});
+  if (row.text("framework") == "trtllm" && !row.probed())
+    call.kernels.push_back({write_back(attention), context, as.rotation});
+  call.kernels.push_back({attention, context, odd ? as.odd_heads : as.implementation});
   return call;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "models/kernels/row_kernel.hpp"
 
@@ -24,6 +25,11 @@ constexpr double kShareOfL2 = 0.5;
 /// FMAs of the polynomial that replaces an exponential: range reduction and degree 3
 /// (FlashAttention-4).
 constexpr double kPolynomialFp32 = 8;
+/// Lane operations to narrow a score: an instruction packs two, on the ALU, which has half the
+/// lanes of the FP32 pipe (Nsight Compute, Kernel Profiling Guide, pipelines: the ALU converts FP32
+/// to FP16 since Ampere; FA4's 12.8 exponentials a cycle of 16 leave no room for conversions on
+/// theirs).
+constexpr double kPackFp32 = 1;
 /// Beside TMEM a tile of scores is read and exponentiated in pieces, as registers hold no more than
 /// half a row (FlashAttention-4, trtllm-gen).
 constexpr std::int64_t kPieces = 2;
@@ -133,9 +139,9 @@ class AttentionForward : public TileKernel {
   std::int64_t value_cycles_ = 1;
   std::int64_t sfu_cycles_ = 1;
   std::int64_t fp32_cycles_ = 1;
-  double drain_cycles_ = 0;       ///< FP32 pipe, to store one query's output.
-  std::int64_t mask_cycles_ = 0;  ///< FP32 pipe, beside them, per edge of the mask.
-  std::int64_t conversion_cycles_ = 1;
+  double drain_cycles_ = 0;        ///< FP32 pipe, to store one query's output.
+  std::int64_t stage_cycles_ = 0;  ///< FP32 pipe, one consumer, for its rows, there or not.
+  std::int64_t mask_cycles_ = 0;   ///< FP32 pipe, beside the scores, per edge of the mask.
   std::int64_t latency_cycles_ = 0;
   std::int64_t finish_cycles_ = 1;  ///< Conversion pipe, one consumer, at the end.
   double key_bytes_ = 2;            ///< Per element of keys and values.
@@ -222,14 +228,14 @@ void AttentionForward::describe_costs(const device::DeviceSpec& device,
   sfu_cycles_ = std::llround(scores * (1 - polynomial) / device.sm.sfu_lanes);
   fp32_cycles_ = std::llround(
       (scores * (parameter(implementation, "softmax_fp32") + polynomial * kPolynomialFp32) +
-       rescale * rescale_fp32 + widen) /
+       scores * kPackFp32 + rescale * rescale_fp32 + widen) /
       device.sm.fp32_lanes);
   mask_cycles_ =
       std::llround(scores * mask_operations(implementation, attention_) / device.sm.fp32_lanes);
-  drain_cycles_ = static_cast<double>(attention_.v_dim) *
-                  parameter_or(implementation, "drain_fp32", 0) / device.sm.fp32_lanes;
-  // Packed pairs, on the pipe that exponentials use: both are 16 a cycle (FlashMLA deep-dive).
-  conversion_cycles_ = std::llround(scores / (2.0 * device.sm.conversion_lanes));
+  const auto width = static_cast<double>(attention_.v_dim);
+  drain_cycles_ = width * parameter_or(implementation, "drain_fp32", 0) / device.sm.fp32_lanes;
+  stage_cycles_ = std::llround(rows * width * parameter_or(implementation, "stage_fp32", 0) /
+                               device.sm.fp32_lanes);
   latency_cycles_ = std::llround(costs.mma_latency_cycles + costs.reduction_cycles);
   finish_cycles_ = std::llround(outputs / (2.0 * device.sm.conversion_lanes) +
                                 outputs * element_bytes_ / device.sm.shared_memory_rate);
@@ -245,13 +251,15 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   plan_.stages = static_cast<int>(stages_);
   plan_.serial_step = true;
   plan_.lanes = consumers_;
-  double steps = 0, squares = 0, longest = 0, keys_read = 0, cut = 0;
+  double steps = 0, squares = 0, longest = 0, shortest = std::numeric_limits<double>::max(),
+         keys_read = 0, cut = 0;
   for (std::int64_t tile = 0; tile < tiles_ * split_; ++tile) {
     const AttentionPlace at = place(tile * section_);
     const auto range = static_cast<double>(at.keys.last - at.keys.first);
     steps += range;
     squares += range * range;
     longest = std::max(longest, range);
+    shortest = std::min(shortest, range);
     for (std::int64_t k = at.keys.first; k < at.keys.last; ++k) {
       keys_read += static_cast<double>(keys_inside(k));
       cut += static_cast<double>(edges(at, k));
@@ -262,15 +270,15 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   const auto v = static_cast<double>(attention_.v_dim);
   plan_.steps = std::max(steps / per_head, 1e-3);
   if (longest > plan_.steps) plan_.longest_steps = longest;
-  // What the tiles that run beside the last one still have to do when it starts is what is left on
-  // average of a tile met at random.
-  if (!longest_first_ && longest > plan_.steps)
-    plan_.trailing_steps = longest - squares / (2 * steps);
+  // What the tiles that run beside the last one still have to do when it starts: the longest tiles
+  // first, about as much as the shortest; else what is left on average of a tile met at random.
+  if (longest > plan_.steps)
+    plan_.trailing_steps = longest_first_ ? shortest : longest - squares / (2 * steps);
   plan_.step.tensor = static_cast<double>(consumers_ * (score_cycles_ + value_cycles_));
   if (asynchronous_)
     plan_.unwaited_tensor =
         static_cast<double>(consumers_ * (value_cycles_ + (ahead_ > 0 ? score_cycles_ : 0)));
-  plan_.step.sfu = static_cast<double>(consumers_ * (sfu_cycles_ + conversion_cycles_));
+  plan_.step.sfu = static_cast<double>(consumers_ * sfu_cycles_);
   plan_.step.fp32 = static_cast<double>(consumers_) *
                     (static_cast<double>(fp32_cycles_) +
                      cut / std::max(1.0, steps) * static_cast<double>(mask_cycles_));
@@ -280,7 +288,7 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   plan_.epilogue.conversion = static_cast<double>(consumers_ * finish_cycles_);
   const double queries = static_cast<double>(attention_.q_length * group_) /
                          static_cast<double>(tiles_);  // of an average tile
-  plan_.epilogue.fp32 = drain_cycles_ * queries;
+  plan_.epilogue.fp32 = static_cast<double>(consumers_ * stage_cycles_) + drain_cycles_ * queries;
   plan_.epilogue.load_bytes = queries * qk * element_bytes_;
   plan_.prologue_cycles = costs.prologue_cycles;
   plan_.epilogue_cycles = costs.epilogue_cycles + static_cast<double>(latency_cycles_);
@@ -423,10 +431,8 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       const std::int64_t cut = mask_cycles_ > 0 ? edges(at, at.keys.first + k - use) : 0;
       for (std::int64_t piece = 0; piece < pieces_; ++piece) {
         co_await compute(Pipe::fp32, (fp32_cycles_ + cut * mask_cycles_) / pieces_);
-        co_await compute(Pipe::sfu,
-                         pieces_ > 1 ? (sfu_cycles_ + conversion_cycles_) / pieces_ : sfu_cycles_);
+        co_await compute(Pipe::sfu, sfu_cycles_ / pieces_);
       }
-      if (pieces_ == 1) co_await compute(Pipe::sfu, conversion_cycles_);
       if (!asynchronous_) {
         co_await wait(values_full(stage), k / stages_ + 1);
         co_await mma(value_cycles_, operand, outputs(index));
@@ -455,9 +461,9 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       co_await wait(partials(index), summed);
     }
     co_await compute(Pipe::conversion, finish_cycles_);
-    if (drain_cycles_ > 0)
-      co_await compute(Pipe::fp32,
-                       std::llround(drain_cycles_ * static_cast<double>(at.rows) / consumers_));
+    co_await compute(
+        Pipe::fp32,
+        stage_cycles_ + std::llround(drain_cycles_ * static_cast<double>(at.rows) / consumers_));
     co_await store(output_box(at, index, -1));
   }
 }

@@ -19,9 +19,11 @@ namespace tessera::kernels {
 /// whole one. Short queries of one key head are packed into a tile; `splits` cut the keys of few
 /// queries.
 ///
-/// Reads of `implementation`: the parameters `softmax_fp32` (lane operations per score), and
-/// `polynomial_share` (of the exponentials, on the FP32 pipe); costs prologue, epilogue, reduction
-/// (row maxima and sums between threads, per tile), mma_latency, step and issue.
+/// Reads of `implementation`: the parameters `softmax_fp32` (lane operations per score, beside what
+/// narrows it), `polynomial_share` (of the exponentials, on the FP32 pipe), `drain_fp32` (lane
+/// operations per output that is stored) and `stage_fp32` (per output of a tile, whether or not its
+/// query is there); costs prologue, epilogue, reduction (row maxima and sums between threads, per
+/// tile), mma_latency, step and issue.
 std::vector<std::unique_ptr<TileKernel>> make_attention(const workload::Attention& attention,
                                                         const device::DeviceSpec& device,
                                                         const Implementation& implementation,

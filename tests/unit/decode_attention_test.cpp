@@ -316,7 +316,7 @@ TEST_CASE("context kernels that do not pack work on a tile for each head", "[fla
   const Attention attention{.batch = 64, .q_length = 8, .kv_length = 8, .heads = 32, .kv_heads = 4};
   const auto packed = run("h200_sxm", attention, gpu::Fidelity::cycle, true);
   const auto apart = run("h200_sxm", attention, gpu::Fidelity::cycle, true, "trtllm_fmha_hopper");
-  CHECK(4 * packed.time < apart.time);
+  CHECK(3 * packed.time < apart.time);  // eight times the tiles, which drain an eighth of the rows
 }
 
 }  // namespace tessera

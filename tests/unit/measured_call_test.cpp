@@ -352,6 +352,24 @@ TEST_CASE("GPUs that nobody measured run the kernels of their generation", "[mea
       }
 }
 
+TEST_CASE("TensorRT-LLM's encoders write queries and keys back before they attend", "[measured]") {
+  const auto call = [](const std::string& framework, const std::string& kernel) {
+    const CsvTable table =
+        CsvTable::parse("gpu,framework,op,dtype,kernel,batch,isl,num_heads,head_dim\nh200_sxm," +
+                            framework + ",attn_enc,bfloat16," + kernel + ",4,1024,16,72\n",
+                        "encoder_attention.csv");
+    return MeasurementMap::load().call("encoder_attention", table, 0,
+                                       device::load_device("h200_sxm"));
+  };
+  CHECK(call("sglang", "flash_attention_v3").kernels.size() == 1);
+  const MeasuredCall trtllm = call("trtllm", "torch_flow");
+  REQUIRE(trtllm.kernels.size() == 2);
+  const auto before = all_of<workload::Stream>(trtllm);
+  REQUIRE(before.size() == 1);
+  // Reads three parts of a token and writes two.
+  CHECK(before[0].rows * before[0].columns * 2 == 4 * 1024 * (3 + 2) * 16 * 72);
+}
+
 TEST_CASE("a sparse module scores, selects and attends to what it selected", "[measured]") {
   const MeasuredCall call =
       sparse_call("dsa_context_module", "sglang_dsa_indexer_flashmla_kv", "dsa_context_module");

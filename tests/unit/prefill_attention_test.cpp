@@ -1,6 +1,8 @@
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
+
 #include "models/device/device_file.hpp"
 #include "models/gpu/gpu.hpp"
 #include "models/kernels/flash_attention.hpp"
@@ -64,6 +66,34 @@ TEST_CASE("FlashAttention-3 takes more keys a step where nothing is masked", "[f
   CHECK(plans("flash_attention_3", prefill(128, false))[0].name.starts_with("128x176"));
 }
 
+TEST_CASE("FlashAttention-3 stages outputs of absent queries, TensorRT-LLM stores what there is",
+          "[flash_attention]") {
+  const auto drained = [](const std::string& name, std::int64_t queries) {
+    return plans(name, prefill(72, false, queries))[0].epilogue.fp32;
+  };
+  CHECK(drained("flash_attention_3", 16) == drained("flash_attention_3", 192));
+  CHECK(drained("trtllm_fmha_hopper", 64) == Catch::Approx(drained("trtllm_fmha_hopper", 128) / 2));
+}
+
+TEST_CASE("kernels of Blackwell take two tiles of queries in turn, one of wide heads",
+          "[flash_attention]") {
+  const device::DeviceSpec device = device::load_device("b200_sxm");
+  const auto tiles = [&](const std::string& name, std::int64_t width, std::int64_t queries) {
+    const Attention attention = prefill(width, false, queries);
+    const auto& chosen = library().choose(attention, device, name);
+    std::int64_t fewest = 1 << 20;
+    for (const auto& kernel : kernels::make_attention(attention, device, chosen, {}, {148}))
+      fewest = std::min(fewest, kernel->plan().tiles);
+    return fewest;
+  };
+  for (const std::string name : {"flash_attention_4", "trtllm_fmha_blackwell"}) {
+    CHECK(tiles(name, 128, 1024) == 2 * 8 * 4);
+    CHECK(tiles(name, 256, 1024) == 2 * 8 * 8);
+  }
+  CHECK(plans("flash_attention_3", prefill(64, false))[0].step.sfu ==
+        Catch::Approx(192.0 * 192 / 16));  // conversions take none of the exponentials' pipe
+}
+
 TEST_CASE("heads are multiplied as wide as the library compiles them", "[flash_attention]") {
   const auto tensor = [](const std::string& name, std::int64_t width) {
     return plans(name, prefill(width, false))[0].step.tensor;
@@ -81,7 +111,8 @@ TEST_CASE("tiles in order leave the longest for the end", "[flash_attention]") {
   CHECK(plan.trailing_steps == Catch::Approx(2 - 5.0 / 6));
   CHECK(plan.period == 2);
   CHECK(plans("trtllm_fmha_hopper", prefill(128, false, 256))[0].trailing_steps == 0);
-  CHECK(plans("flash_attention_3", prefill(128, true, 256))[0].trailing_steps == 0);
+  CHECK(plans("flash_attention_3", prefill(128, true, 256))[0].trailing_steps ==
+        1);  // the shortest
 }
 
 TEST_CASE("queries of heads that share keys fill tiles together", "[flash_attention]") {

@@ -132,9 +132,12 @@ TEST_CASE("a prefill call has the casts and the rotation of its framework", "[wa
   using Kinds = std::vector<StreamKind>;
   CHECK(streams(context("b200_sxm", "sglang", "trtllm_mha", "bfloat16", "bfloat16")) ==
         Kinds{StreamKind::copy});
-  // A cast to FP8 without a scale is a copy: two of the cache, its rotation, the queries'.
-  CHECK(streams(context("b200_sxm", "sglang", "trtllm_mha", "fp8", "fp8")) ==
-        Kinds{StreamKind::copy, StreamKind::copy, StreamKind::copy, StreamKind::copy});
+  // A cast to FP8 without a scale is a copy: with the append to the cache, and the queries'.
+  const auto fused = context("b200_sxm", "sglang", "trtllm_mha", "fp8", "fp8");
+  CHECK(streams(fused) == Kinds{StreamKind::copy, StreamKind::copy});
+  const auto& attended = std::get<Attention>(fused.kernels.back().op);
+  REQUIRE(attended.kv_heads <= 8);  // a CTA for the keys and one for the values of a token
+  CHECK(fused.prepared_rows == static_cast<double>(2 * attended.batch * attended.q_length));
   CHECK(streams(context("rtx_pro_6000_server", "sglang", "flashinfer", "bfloat16", "fp8")) ==
         Kinds{StreamKind::copy, StreamKind::copy, StreamKind::copy});
   const auto call = context("b200_sxm", "trtllm", "torch_flow", "bfloat16", "bfloat16");
