@@ -76,6 +76,19 @@ struct Gpu::Launch {
   std::uint64_t events = 0;
 };
 
+/// What the launches of one operator come to at the boost clock.
+struct Gpu::Simulation {
+  workload::Operator op;
+  ExecutionContext context;  ///< As simulated.
+  std::string asked;         ///< The implementation asked for; empty: the device's choice.
+  Machine machine;
+  std::string implementation;
+  kernels::LaunchPlan plan;  ///< Of the main launch.
+  LaunchTotals totals;       ///< Of all launches.
+  double launches = 1;
+  std::uint64_t events = 0;
+};
+
 Gpu::Gpu(device::DeviceSpec device, device::FitSet fits, kernels::ImplementationLibrary library,
          Fidelity fidelity)
     : device_(std::move(device)),
@@ -223,6 +236,13 @@ ExecutionContext Gpu::as_seen(ExecutionContext context) const {
   return context;
 }
 
+ExecutionContext Gpu::as_simulated(ExecutionContext context) const {
+  context.launches_before = 0;
+  context.operand_activity = 1;
+  context.enqueue_us = 0;
+  return as_seen(context);
+}
+
 /// What a launch may draw: the limit, once load like it has lasted for the response of what keeps
 /// the limit; before, what a burst may.
 core::Watts Gpu::power_limit(core::Seconds at_boost, const ExecutionContext& context) const {
@@ -299,22 +319,43 @@ core::Activity Gpu::activity(const workload::Operator& op, const ExecutionContex
   return recorder.activity(totals.cycles);
 }
 
-KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& context,
-                      const std::string& name) {
+const Gpu::Simulation& Gpu::simulation(const workload::Operator& op,
+                                       const ExecutionContext& context, const std::string& name) {
+  const ExecutionContext simulated = as_simulated(context);
+  if (last_ && last_->op == op && last_->context == simulated && last_->asked == name)
+    return *last_;
   const kernels::Implementation& implementation = library_.choose(op, device_, name);
   const Machine on = as_reached(machine(context), implementation, device_);
   auto candidates = launches(op, implementation, context, on);
   Launch chosen;
   LaunchTotals totals = simulate(on, candidates, context, chosen);
   const double launched = add_passes(op, implementation, on, context, totals, chosen);
-  const kernels::LaunchPlan& plan = chosen.kernel->plan();
+  last_ = std::make_shared<const Simulation>(Simulation{.op = op,
+                                                        .context = simulated,
+                                                        .asked = name,
+                                                        .machine = on,
+                                                        .implementation = implementation.name,
+                                                        .plan = chosen.kernel->plan(),
+                                                        .totals = totals,
+                                                        .launches = launched,
+                                                        .events = chosen.events});
+  return *last_;
+}
+
+KernelResult Gpu::run(const workload::Operator& op, const ExecutionContext& context,
+                      const std::string& name) {
+  const Simulation& simulated = simulation(op, context, name);
+  const Machine& on = simulated.machine;
+  const kernels::LaunchPlan& plan = simulated.plan;
+  const LaunchTotals& totals = simulated.totals;
+  const double launched = simulated.launches;
 
   KernelResult result;
-  result.implementation = fmt::format("{} {}", implementation.name, plan.name);
+  result.implementation = fmt::format("{} {}", simulated.implementation, plan.name);
   result.flops = workload::flops(op).value();  // without padding
   result.hbm_bytes = totals.hbm_read_bytes + totals.hbm_write_bytes;
   result.l2_bytes = totals.l2_read_bytes + totals.l2_write_bytes;
-  result.events = chosen.events;
+  result.events = simulated.events;
   const Utilization used = utilization(on, plan, totals);
   result.binding = used.binding();
   const core::Seconds at_boost{totals.cycles / on.clock.value()};

@@ -39,6 +39,9 @@ class Gpu : public KernelTimer {
   /// `context` without what no result of this GPU depends on: operands that replays leave in L2
   /// whole, or not at all, are warm, or cold. Contexts that it makes equal give equal results.
   [[nodiscard]] ExecutionContext as_seen(ExecutionContext context) const;
+  /// As seen, and without what only the clock and the host's time depend on: runs one after another
+  /// that are equal but for these are simulated once.
+  [[nodiscard]] ExecutionContext as_simulated(ExecutionContext context) const;
 
   /// What pipes, memory levels and warp roles do over the time of the kernel's main launch, every
   /// wave simulated, with the launch that run() chooses. Passes before and after it are left out.
@@ -51,6 +54,10 @@ class Gpu : public KernelTimer {
 
  private:
   struct Launch;
+  struct Simulation;
+  [[nodiscard]] const Simulation& simulation(const workload::Operator& op,
+                                             const ExecutionContext& context,
+                                             const std::string& implementation);
   void apply(const device::FitSet& fits);
   [[nodiscard]] Machine machine(const ExecutionContext& context) const;
   [[nodiscard]] std::vector<std::unique_ptr<kernels::TileKernel>> launches(
@@ -74,6 +81,7 @@ class Gpu : public KernelTimer {
   device::FitSet fits_;
   kernels::ImplementationLibrary library_;
   Fidelity fidelity_;
+  std::shared_ptr<const Simulation> last_;
   // Calibrated numbers that no device description holds; priors as in the constructor.
   double launch_us_;
   double l2_reachable_;

@@ -58,41 +58,54 @@ std::vector<KernelAnswer> run_kernels(
     gpu::Gpu& gpu, const std::vector<calibrate::KernelQuery>& queries, int jobs,
     const std::function<void(std::size_t, std::size_t)>& progress) {
   std::map<std::string, std::size_t> index;
-  std::vector<std::size_t> distinct;  // queries to simulate
+  std::vector<std::size_t> distinct;  // queries to answer
   std::vector<std::size_t> which;     // for each query its place in `distinct`
+  std::map<std::string, std::size_t> simulations;
+  std::vector<std::vector<std::size_t>> alike;  // places in `distinct` that share a simulation
   for (std::size_t i = 0; i < queries.size(); ++i) {
     calibrate::KernelQuery seen = queries[i];
     seen.context = gpu.as_seen(seen.context);
     const auto [found, inserted] = index.emplace(identity(seen), distinct.size());
-    if (inserted) distinct.push_back(i);
     which.push_back(found->second);
+    if (!inserted) continue;
+    seen.context = gpu.as_simulated(seen.context);
+    const auto [group, is_first] = simulations.emplace(identity(seen), alike.size());
+    if (is_first) alike.emplace_back();
+    alike[group->second].push_back(distinct.size());
+    distinct.push_back(i);
   }
   // Interleaved, so that each piece of work has large and small kernels.
-  const std::size_t pieces = (distinct.size() + kBatch - 1) / kBatch;
+  const std::size_t pieces = (alike.size() + kBatch - 1) / kBatch;
+  const auto for_each_of = [&](std::size_t piece, const auto& answer) {
+    for (std::size_t group = piece; group < alike.size(); group += pieces)
+      for (const std::size_t at : alike[group]) answer(at);
+  };
   std::size_t done = 0;
   const auto outcomes = work_in_processes(
       pieces, jobs,
       [&](std::size_t piece) {
         std::vector<std::string> answers;
-        for (std::size_t i = piece; i < distinct.size(); i += pieces)
-          answers.push_back(simulate(gpu, queries[distinct[i]]));
+        for_each_of(piece, [&](std::size_t at) {
+          answers.push_back(simulate(gpu, queries[distinct[at]]));
+        });
         return pack(answers);
       },
-      [&](std::size_t, const WorkOutcome&) {
-        done = std::min(done + kBatch, distinct.size());
+      [&](std::size_t piece, const WorkOutcome&) {
+        for_each_of(piece, [&](std::size_t) { ++done; });
         if (progress) progress(done, distinct.size());
       });
   std::vector<KernelAnswer> unique(distinct.size());
   for (std::size_t piece = 0; piece < pieces; ++piece) {
     const std::vector<std::string> answers = unpack(outcomes[piece].get());
-    for (std::size_t k = 0; k < answers.size(); ++k) {
-      KernelAnswer& answer = unique[piece + k * pieces];
-      if (answers[k].front() == 'R') {
-        answer.result = decode(std::string_view{answers[k]}.substr(1));
+    std::size_t next = 0;
+    for_each_of(piece, [&](std::size_t at) {
+      const std::string& answer = answers[next++];
+      if (answer.front() == 'R') {
+        unique[at].result = decode(std::string_view{answer}.substr(1));
       } else {
-        answer.refusal = answers[k].substr(1);
+        unique[at].refusal = answer.substr(1);
       }
-    }
+    });
   }
   std::vector<KernelAnswer> result;
   result.reserve(queries.size());
