@@ -144,7 +144,7 @@ TEST_CASE("FlashAttention-3 backward on H100, which set its step cost", "[valida
                 joined(attention_rows(128, false, true, {316, 424, 501, 542, 559, 561}),
                        attention_rows(64, false, true, {272, 363, 422, 453, 472, 474})),
                 kThirtyInARow);
-  CHECK(errors.median < 0.06);
+  CHECK(errors.median < 0.07);
   CHECK(errors.worst < 0.15);
 }
 
