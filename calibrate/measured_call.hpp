@@ -118,7 +118,7 @@ struct MeasuredAs {
   bool schedules_on_gpu = false;  ///< The call also deals out its work in a kernel of one CTA.
   std::string quantisation{};     ///< Of the activation, before a GEMM; "": the device's default.
   double enqueue_us = 0;          ///< Of the host for a call that it launches eagerly; 0: none.
-  double operand_activity = 1;  ///< Of its products: as gpu::ExecutionContext::operand_activity.
+  double operand_activity = 1;    ///< Of its products: as gpu::ExecutionContext::operand_activity.
   bool distrusted = false;  ///< Its rows timed something else as well; nothing is fitted to them.
   PreparedScales prepares_scales = PreparedScales::none;
   std::string flow;       ///< Fused MoE: whose kernels run around the products.
