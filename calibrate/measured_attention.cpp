@@ -94,11 +94,17 @@ Stream write_back(const Attention& a) {
           .output = a.type};
 }
 
+/// A kernel before attention, and what runs it; the default where that is empty.
+struct Preparation {
+  Stream stream;
+  std::string implementation = {};
+};
+
 /// The kernels that do so in sglang: one, or, for heads whose width its own kernel has no variant
 /// of, a conversion of the places and an indexed copy for keys and for values. // assumed: rows
 /// with heads of 192 take as much longer, whatever kernel attends
-std::vector<Stream> sglang_append(const Attention& a) {
-  if (std::has_single_bit(static_cast<std::uint64_t>(a.qk_dim))) return {append(a)};
+std::vector<Preparation> sglang_append(const Attention& a) {
+  if (std::has_single_bit(static_cast<std::uint64_t>(a.qk_dim))) return {{append(a)}};
   Stream half = append(a);
   half.columns /= 2;
   const Stream places{.kind = StreamKind::copy,
@@ -106,7 +112,8 @@ std::vector<Stream> sglang_append(const Attention& a) {
                       .columns = 1,
                       .input = core::DataType::fp32,
                       .output = core::DataType::fp32};
-  return {places, half, places, half};
+  const Preparation copied{half, "torch_index_put"};
+  return {{places}, copied, {places}, copied};
 }
 
 /// A plain cast of `heads` heads of the new tokens to the cache's type, in a kernel of its own.
@@ -134,17 +141,17 @@ double appending_ctas(const Attention& a) {
 /// and a cast of queries where attention multiplies in the cache's type. What FlashAttention-3 gets
 /// is in FP8 already: its FP8 rows take no longer than others, where kernels of Blackwell take 6
 /// us.
-std::vector<Stream> sglang_prepare(const Attention& a, std::string_view kernel) {
+std::vector<Preparation> sglang_prepare(const Attention& a, std::string_view kernel) {
   if (kernel == "fa3") return sglang_append(a);
   const bool narrow = a.cache_type == core::DataType::fp8;
-  if (fuses_append(a, kernel)) return {append(a), cast(a, a.heads)};
-  std::vector<Stream> before;
-  if (narrow) before = {cast(a, a.kv_heads), cast(a, a.kv_heads)};
-  for (Stream& stream : sglang_append(a)) {
-    if (narrow) stream.input = a.cache_type;
-    before.push_back(stream);
+  if (fuses_append(a, kernel)) return {{append(a)}, {cast(a, a.heads)}};
+  std::vector<Preparation> before;
+  if (narrow) before = {{cast(a, a.kv_heads)}, {cast(a, a.kv_heads)}};
+  for (Preparation& kernel : sglang_append(a)) {
+    if (narrow) kernel.stream.input = a.cache_type;
+    before.push_back(kernel);
   }
-  if (narrow && a.type == a.cache_type) before.push_back(cast(a, a.heads));
+  if (narrow && a.type == a.cache_type) before.push_back({cast(a, a.heads)});
   return before;
 }
 
@@ -173,8 +180,8 @@ MeasuredCall attention_context_call(const MeasuredRow& row, const device::Device
       replayed(row.operand_sets() * touched_bytes(attention), device);
   MeasuredCall call;
   if (row.text("framework") == "sglang" && !row.probed()) {
-    for (const Stream& stream : sglang_prepare(attention, row.text("kernel")))
-      call.kernels.push_back({stream, context, {}});
+    for (const auto& [stream, implementation] : sglang_prepare(attention, row.text("kernel")))
+      call.kernels.push_back({stream, context, implementation});
     if (fuses_append(attention, row.text("kernel"))) call.prepared_rows = appending_ctas(attention);
   }
   if (row.text("framework") == "trtllm" && !row.probed())
@@ -204,10 +211,12 @@ MeasuredCall attention_generation_call(const MeasuredRow& row, const device::Dev
   std::string implementation = ungrouped ? as.ungrouped : as.implementation;
   if (!as.few_heads.empty() && group < kFewestOnTensorCores) implementation = as.few_heads;
   MeasuredCall call;
-  const auto before = [&](const Stream& stream) { call.kernels.push_back({stream, context, {}}); };
+  const auto before = [&](const Stream& stream, const std::string& name = {}) {
+    call.kernels.push_back({stream, context, name});
+  };
   const bool sglang = row.text("framework") == "sglang";
   if (sglang) {
-    for (const Stream& stream : sglang_append(attention)) before(stream);
+    for (const auto& [stream, name] : sglang_append(attention)) before(stream, name);
   } else if (!row.probed() && !fused) {
     before(rotate_and_append(attention));
   }

@@ -493,24 +493,6 @@ void size_by_crowd(std::vector<DecodeConfiguration>& fitting, std::int64_t ctas,
                 [&](const DecodeConfiguration& how) { return how.resident != most / threads; });
 }
 
-/// num_splits_heuristic of hopper/heuristics.h, which looks at one sequence alone: the GPU evens
-/// out the parts of several.
-std::int64_t most_efficient_splits(const DecodeWork& work) {
-  const auto sms = static_cast<double>(work.sms);
-  const auto alone = static_cast<double>(work.ctas_of_sequence);
-  if (alone >= kFullEnough * sms || work.tiles <= kTooFewTiles) return 1;
-  const auto efficiency = [&](std::int64_t parts) {
-    const double waves = alone * static_cast<double>(parts) / sms;
-    return waves / std::ceil(waves);
-  };
-  const std::int64_t limit = std::min(work.tiles, work.sms);
-  double best = 0;
-  for (std::int64_t parts = 1; parts <= limit; ++parts) best = std::max(best, efficiency(parts));
-  std::int64_t fewest = 1;
-  while (efficiency(fewest) < kEfficientEnough * best) ++fewest;
-  return fewest;
-}
-
 /// What hopper/flash_prepare_scheduler.cu makes of that bound: no SM gets more than a tenth over
 /// its share of tiles.
 std::int64_t efficient_splits(const DecodeWork& work) {
@@ -536,6 +518,22 @@ std::int64_t root_splits(const DecodeWork& work) {
 }
 
 }  // namespace
+
+std::int64_t most_efficient_splits(const DecodeWork& work) {
+  const auto sms = static_cast<double>(work.sms);
+  const auto alone = static_cast<double>(work.ctas_of_sequence);
+  if (alone >= kFullEnough * sms || work.tiles <= kTooFewTiles) return 1;
+  const auto efficiency = [&](std::int64_t parts) {
+    const double waves = alone * static_cast<double>(parts) / sms;
+    return waves / std::ceil(waves);
+  };
+  const std::int64_t limit = std::min(work.tiles, work.sms);
+  double best = 0;
+  for (std::int64_t parts = 1; parts <= limit; ++parts) best = std::max(best, efficiency(parts));
+  std::int64_t fewest = 1;
+  while (efficiency(fewest) < kEfficientEnough * best) ++fewest;
+  return fewest;
+}
 
 std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work) {
   const std::int64_t most =

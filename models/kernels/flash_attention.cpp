@@ -1,5 +1,6 @@
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/attention_place.hpp"
+#include "models/kernels/decode_attention.hpp"
 
 #include <fmt/format.h>
 
@@ -7,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "models/kernels/row_kernel.hpp"
 
@@ -33,6 +35,11 @@ constexpr double kPackFp32 = 1;
 /// Beside TMEM a tile of scores is read and exponentiated in pieces, as registers hold no more than
 /// half a row (FlashAttention-4, trtllm-gen).
 constexpr std::int64_t kPieces = 2;
+/// Sequences through which the tile scheduler looks at a time for the next tile's
+/// (VarlenDynamicPersistentTileScheduler of hopper/tile_scheduler.hpp).
+constexpr std::int64_t kScannedSequences = 31;
+/// Parts of the keys at most (hopper/flash_api.cpp, get_num_splits).
+constexpr int kMostSplits = 128;
 
 double bytes_of(core::DataType type) { return core::activation_bits(type) / 8.0; }
 
@@ -61,6 +68,7 @@ struct AttentionConfiguration {
   std::int64_t stages = 1;      ///< Of values.
   std::int64_t key_stages = 1;  ///< One more where the rest of shared memory holds it.
   std::int64_t split = 1;
+  bool combines = false;  ///< The kernel that adds parts up runs, if only to find none.
 };
 
 class AttentionForward : public TileKernel {
@@ -100,6 +108,11 @@ class AttentionForward : public TileKernel {
   TileProgram producer(const Cta& cta) const;
   TileProgram consumer(const Cta& cta, int index) const;
 
+  /// Before a tile's queries are loaded: of its sequence, from that of the tile before.
+  [[nodiscard]] std::int64_t scan_cycles(std::int64_t tile, std::int64_t before) const {
+    return std::llround(scan_cycles_ *
+                        static_cast<double>(tile / tiles_of_scan_ - before / tiles_of_scan_));
+  }
   [[nodiscard]] AttentionPlace place(std::int64_t tile) const;
   [[nodiscard]] std::int64_t key_head(const AttentionPlace& at) const {
     return at.sequence * attention_.kv_heads +
@@ -124,6 +137,7 @@ class AttentionForward : public TileKernel {
   std::int64_t stages_;
   std::int64_t key_stages_;
   std::int64_t split_;
+  bool combines_;
   Residency residency_;
   bool packs_;  ///< Short queries of one key head share a tile.
   AttentionTraits traits_;
@@ -143,8 +157,11 @@ class AttentionForward : public TileKernel {
   std::int64_t stage_cycles_ = 0;  ///< FP32 pipe, one consumer, for its rows, there or not.
   std::int64_t mask_cycles_ = 0;   ///< FP32 pipe, beside the scores, per edge of the mask.
   std::int64_t latency_cycles_ = 0;
-  std::int64_t finish_cycles_ = 1;  ///< Conversion pipe, one consumer, at the end.
-  double key_bytes_ = 2;            ///< Per element of keys and values.
+  std::int64_t finish_cycles_ = 1;   ///< Conversion pipe, one consumer, at the end.
+  std::int64_t combine_cycles_ = 0;  ///< From the last part to the sum of parts.
+  double scan_cycles_ = 0;           ///< Of a step of the scheduler.
+  std::int64_t tiles_of_scan_ = 1;   ///< That such a step passes.
+  double key_bytes_ = 2;             ///< Per element of keys and values.
   double element_bytes_ = 2;
 };
 
@@ -157,6 +174,7 @@ AttentionForward::AttentionForward(const Attention& attention, const device::Dev
       stages_(how.stages),
       key_stages_(how.key_stages),
       split_(how.split),
+      combines_(how.combines),
       residency_(residency),
       packs_(parameter_or(implementation, "packs_queries", 1) > 0),
       traits_(implementation.attention),
@@ -292,6 +310,15 @@ void AttentionForward::describe_launch(const device::DeviceSpec& device,
   plan_.epilogue.load_bytes = queries * qk * element_bytes_;
   plan_.prologue_cycles = costs.prologue_cycles;
   plan_.epilogue_cycles = costs.epilogue_cycles + static_cast<double>(latency_cycles_);
+  const auto slots = static_cast<double>(device.sm.count * plan_.ctas_per_sm);
+  if (combines_) {
+    combine_cycles_ = std::llround(parameter_or(implementation, "combine_cycles", 0));
+    const double waves = std::ceil(static_cast<double>(plan_.tiles) / slots);
+    plan_.epilogue_cycles += static_cast<double>(combine_cycles_) / waves;
+  }
+  scan_cycles_ = parameter_or(implementation, "sequence_scan", 0);
+  tiles_of_scan_ = kScannedSequences * heads_ * tiles_ * split_;
+  plan_.switch_cycles = scan_cycles_ * slots / static_cast<double>(tiles_of_scan_);
   plan_.store_bytes = queries * v * (split_ > 1 ? 4 : element_bytes_);
   plan_.issue_cycles = costs.issue_cycles;
   const double tokens = static_cast<double>(attention_.batch * attention_.q_length);
@@ -379,11 +406,13 @@ std::vector<TileProgram> AttentionForward::roles(const Cta& cta) const {
 TileProgram AttentionForward::producer(const Cta& cta) const {
   co_await delay(std::llround(plan_.prologue_cycles));
   std::int64_t use = 0;
+  std::int64_t before = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const AttentionPlace at = place(tile);
     co_await wait(queries_empty(), static_cast<std::int64_t>(t) * consumers_);
+    if (scan_cycles_ > 0) co_await delay(scan_cycles(tile, std::exchange(before, tile)));
     co_await load(query_box(at), queries_full());
     for (std::int64_t k = at.keys.first; k < at.keys.last; ++k, ++use) {
       const std::int64_t key_stage = use % key_stages_;
@@ -455,11 +484,13 @@ TileProgram AttentionForward::consumer(const Cta& cta, int index) const {
       co_await store(output_box(at, index, at.split));
       const std::int64_t counter = (tile / split_) * consumers_ + index;
       if (cta.source->arrive(counter) < split_ - 1) continue;
+      co_await delay(combine_cycles_);
       for (std::int64_t part = 0; part < split_; ++part)
         if (part != at.split) co_await load(output_box(at, index, part), partials(index));
       summed += split_ - 1;
       co_await wait(partials(index), summed);
     }
+    if (split_ == 1 && tile == plan_.tiles - 1) co_await delay(combine_cycles_);
     co_await compute(Pipe::conversion, finish_cycles_);
     co_await compute(
         Pipe::fp32,
@@ -540,6 +571,17 @@ bool fit(const Attention& a, const device::DeviceSpec& device, const Implementat
   return true;
 }
 
+/// What FlashAttention-3 cuts keys for: bound by the keys that a tile of queries sees, then evened
+/// out over all (hopper/flash_api.cpp, get_num_splits; hopper/flash_prepare_scheduler.cu).
+DecodeWork work_of(const Attention& attention, const TileShape& tile, std::int64_t uncut,
+                   std::int64_t sms) {
+  const std::int64_t seen = attention.window > 0 ? attention.window + tile.m : attention.kv_length;
+  return {.ctas = uncut,
+          .ctas_of_sequence = uncut / attention.batch,
+          .sms = sms,
+          .tiles = divide_up(std::min(seen, attention.kv_length), tile.n)};
+}
+
 }  // namespace
 
 KeyRange keys_needed(const Attention& attention, std::int64_t first_query, std::int64_t last_query,
@@ -561,21 +603,30 @@ std::vector<std::unique_ptr<TileKernel>> make_attention(const Attention& attenti
                                                         const std::vector<int>& gpc_sizes) {
   std::int64_t sms = 0;
   for (const int size : gpc_sizes) sms += size;
+  const bool evens = parameter_or(implementation, "evens_keys", 0) > 0;
   std::vector<std::unique_ptr<TileKernel>> launches;
+  const auto launch = [&](const AttentionConfiguration& how) {
+    return std::make_unique<AttentionForward>(attention, device, implementation, how, residency);
+  };
   for (const TileShape& tile : implementation.tiles) {
     AttentionConfiguration how{.tile = tile};
     if (!takes(tile, attention, implementation) || !fit(attention, device, implementation, how))
       continue;
+    const std::int64_t uncut = launch(how)->plan().tiles;
+    if (evens) {
+      const DecodeWork work = work_of(attention, tile, uncut, sms);
+      how.combines = most_efficient_splits(work) > 1;
+      how.split = decode_splits({.split = KeySplit::efficient, .most_splits = kMostSplits}, work);
+      launches.push_back(launch(how));
+      continue;
+    }
     for (const int split : implementation.splits) {
-      how.split = split;
-      auto kernel =
-          std::make_unique<AttentionForward>(attention, device, implementation, how, residency);
       // Keys are cut only while the queries leave SMs idle.
-      const std::int64_t uncut = kernel->plan().tiles / split;
       if (split > 1 &&
           (uncut * split > 2 * sms * how.resident || split * tile.n > attention.kv_length))
         continue;
-      launches.push_back(std::move(kernel));
+      how.split = split;
+      launches.push_back(launch(how));
     }
   }
   return launches;

@@ -22,8 +22,10 @@ namespace tessera::kernels {
 /// Reads of `implementation`: the parameters `softmax_fp32` (lane operations per score, beside what
 /// narrows it), `polynomial_share` (of the exponentials, on the FP32 pipe), `drain_fp32` (lane
 /// operations per output that is stored) and `stage_fp32` (per output of a tile, whether or not its
-/// query is there); costs prologue, epilogue, reduction (row maxima and sums between threads, per
-/// tile), mma_latency, step and issue.
+/// query is there), `evens_keys` (1: keys are cut as `efficient` cuts them for decode),
+/// `combine_cycles` (from the last part to their sum, a second launch) and `sequence_scan` (per 31
+/// sequences through which the scheduler looks for a tile's); costs prologue, epilogue, reduction
+/// (row maxima and sums between threads, per tile), mma_latency, step and issue.
 std::vector<std::unique_ptr<TileKernel>> make_attention(const workload::Attention& attention,
                                                         const device::DeviceSpec& device,
                                                         const Implementation& implementation,

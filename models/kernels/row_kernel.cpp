@@ -82,12 +82,14 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));
   if (facts.row_a_warp)  // as many as it has warps, unless another box is to come meanwhile
     tile_units_ = std::max(tile_units_, std::min(kWarps, std::ceil(work_.units / (2 * slots))));
-  // Kernels that only move bytes do it in wide vectors, many elements an instruction.
+  // Kernels that only move bytes do it in wide vectors, many elements an instruction, or one by
+  // one.
   const auto beside = implementation.parameters.find(facts.whole_tensor ? "amax_issue_per_element"
                                                                         : "issue_per_element");
   const double of_element = beside == implementation.parameters.end() ? 0.0 : beside->second;
-  const double issued = facts.fp32 * parameter(implementation, "issue_per_fp32") +
-                        (facts.fp32 > 0 ? of_element : 0.0);
+  const double issued =
+      facts.fp32 * parameter(implementation, "issue_per_fp32") +
+      (facts.fp32 > 0 ? of_element : parameter_or(implementation, "issue_per_moved", 0));
   fp32_ = issued / device.sm.fp32_lanes;
   sfu_ = facts.sfu / device.sm.sfu_lanes;
   conversion_ = facts.conversions / (2.0 * device.sm.conversion_lanes);  // packed pairs

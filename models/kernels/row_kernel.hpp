@@ -27,7 +27,8 @@ struct RowWork {
 
 /// The launch that streams `work` through all given SMs. Reads of `implementation`: the parameters
 /// `box_bytes` (most bytes that a CTA moves at a time, unless a unit is larger), `issue_per_fp32`
-/// (instructions issued per arithmetic lane operation), `row_cycles` (of a CTA, for each row,
+/// (instructions issued per arithmetic lane operation), `issue_per_moved` (per element, where it is
+/// moved alone and not in vectors; 0 where absent), `row_cycles` (of a CTA, for each row,
 /// beside its elements; 0 where absent), `padding_row` (SM cycles of a row of padding, where there
 /// are any), `cta_launch` (SM cycles from a CTA's start to the next one's, where they do not stay),
 /// and the costs prologue, epilogue and reduction (one exchange between the threads of a row).

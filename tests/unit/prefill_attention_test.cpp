@@ -122,6 +122,73 @@ TEST_CASE("queries of heads that share keys fill tiles together", "[flash_attent
   CHECK(plans("flash_attention_3", attention)[0].tiles == 2 * 8 * 2);
 }
 
+/// One sequence of `length` whose query heads share `kv_heads` key heads.
+Attention grouped(std::int64_t length, std::int64_t heads, std::int64_t kv_heads,
+                  std::int64_t width = 128) {
+  Attention attention = prefill(width, true, length);
+  attention.batch = 1;
+  attention.heads = heads;
+  attention.kv_heads = kv_heads;
+  return attention;
+}
+
+TEST_CASE("keys of few tiles are cut over pages, as many as the GPU evens out",
+          "[flash_attention]") {
+  const std::string name = "flash_attention_3_paged";
+  // 48 tiles of 128 rows: five parts at most; a tenth over 48 x 24 / 132 is ten tiles of keys.
+  Attention few = grouped(3072, 2, 1);
+  CHECK(plans(name, few)[0].tiles == 48 * 3);
+  CHECK(plans("flash_attention_3", few)[0].tiles == 2 * 24);
+  // The bound looks at one sequence alone; with 16 of them nothing is left to even out.
+  few.batch = 16;
+  CHECK(plans(name, few)[0].tiles == 16 * 48);
+  // 105 tiles leave SMs idle, 106 do not.
+  CHECK(plans(name, grouped(15 * 128, 7, 1))[0].tiles > 105);
+  CHECK(plans(name, grouped(53 * 128, 2, 1))[0].tiles == 106);
+  // Behind a window of 256 keys there are three tiles of them to cut.
+  Attention windowed = grouped(3072, 2, 1);
+  windowed.window = 256;
+  CHECK(plans(name, windowed)[0].tiles == 48);
+}
+
+TEST_CASE("at most 64 packed queries over pages are one warpgroup's", "[flash_attention]") {
+  const std::string name = "flash_attention_3_paged";
+  CHECK(only_tile(name, grouped(16, 8, 2)) == "64x128");
+  CHECK(only_tile(name, grouped(17, 8, 2)) == "128x128");
+  CHECK(only_tile(name, grouped(16, 8, 2, 256)) == "128x80");
+}
+
+TEST_CASE("wide FP8 heads over pages wait for each product", "[flash_attention]") {
+  const std::string name = "flash_attention_3_paged";
+  CHECK(plans(name, prefill(256, true, 4096, DataType::fp8))[0].unwaited_tensor == 0);
+  CHECK(plans(name, prefill(192, true, 4096, DataType::fp8))[0].unwaited_tensor > 0);
+}
+
+TEST_CASE("a tile of a later sequence waits until the scheduler has found it",
+          "[flash_attention]") {
+  std::vector<kernels::Implementation> all = library().all();
+  all.push_back(*library().find("flash_attention_3_paged"));
+  all.back().name = "at once";
+  all.back().parameters["sequence_scan"] = 0;
+  const device::DeviceSpec device = device::load_device("h200_sxm");
+  gpu::Gpu on{device, {}, kernels::ImplementationLibrary{all}, gpu::Fidelity::cycle};
+  gpu::ExecutionContext warm;
+  warm.warm_activations = true;
+  const auto searching = [&](std::int64_t sequences) {
+    Attention attention = grouped(16, 8, 1);
+    attention.batch = sequences;
+    return (on.run(attention, warm, "flash_attention_3_paged").cycles -
+            on.run(attention, warm, "at once").cycles)
+        .value();
+  };
+  CHECK(searching(31) == 0);
+  // Steps of 920 cycles, less what the first group's loads would have kept the others waiting.
+  CHECK(searching(62) > 500);
+  CHECK(searching(62) < 930);
+  CHECK(searching(124) > 3 * 500);
+  CHECK(searching(124) < 3 * 930);
+}
+
 TEST_CASE("a kernel that waits for both products is slower, and a mask costs",
           "[flash_attention]") {
   // What the tiles have in common: 128 queries and keys of 128, one product as wide as the other.
