@@ -129,7 +129,9 @@ class ShardTraffic::Writer {
   }
 
   /// Weights that `unit` waits for; `after`: a node that must have ended first, -1: none.
-  void gather(const std::vector<const NetworkCost*>& costs, const TrafficUnit& unit, int after) {
+  void gather(const std::vector<const NetworkCost*>& costs,
+              const std::vector<const KernelCost*>& before, const TrafficUnit& unit, int after) {
+    for (const KernelCost* cost : before) append(kGather, after).kernel = cost;
     for (const NetworkCost* cost : costs) append(*cost, kGather, after);
     const int first = first_kernel(unit);
     if (!costs.empty() && first >= 0) {
@@ -226,6 +228,18 @@ std::vector<const NetworkCost*> ShardTraffic::reduce(int stage, const ParameterC
   add(layout_.dense_group(stage), layout_.dense_shards(stage), dense(held) * width);
   add(layout_.routed_group(stage), layout_.routed_shards(stage), held.routed * width);
   return costs;
+}
+
+std::vector<const KernelCost*> ShardTraffic::prepare_weights(int stage,
+                                                             const ParameterCount& held) {
+  const int ranks = layout_.dense_shards(stage);
+  if (!job_.framework.eager || ranks <= 1) return {};
+  return {&kernels_.kernel(workload::Stream{.kind = workload::StreamKind::copy,
+                                            .rows = std::llround(dense(held) / ranks),
+                                            .columns = 1,
+                                            .input = job_.precision.master_weights,
+                                            .output = DataType::bf16},
+                           0)};
 }
 
 std::vector<const KernelCost*> ShardTraffic::prepare_gradients(int stage,
@@ -338,7 +352,7 @@ void ShardTraffic::gather_units_forward(Writer& writer, int stage) {
   const std::size_t ahead = job_.prefetch == Prefetch::none ? 1 : 2;
   for (std::size_t u = 0; u < units.size(); ++u) {
     const bool waits = u > ahead;
-    writer.gather(gather(stage, units[u].held), units[u],
+    writer.gather(gather(stage, units[u].held), prepare_weights(stage, units[u].held), units[u],
                   waits ? writer.last_kernel(units[u - ahead]) : -1);
   }
 }
@@ -351,7 +365,7 @@ void ShardTraffic::move_units_backward(Writer& writer, int stage, const ChunkTra
   const auto fetch = [&](std::size_t u) {
     if (!traffic.backward_gather || u == 0) return;  // the root is still there
     const bool waits = u + ahead < units.size();
-    writer.gather(gather(stage, units[u].held), units[u],
+    writer.gather(gather(stage, units[u].held), prepare_weights(stage, units[u].held), units[u],
                   waits ? writer.last_kernel(units[u + ahead]) : -1);
   };
   // One process group runs its collectives in the order of issue: the next unit's gather goes
@@ -373,7 +387,7 @@ void ShardTraffic::gather_buckets_forward(Writer& writer, int stage) {
   std::reverse(units.begin(), units.end());
   // A bucket is asked for when the one before it is first used.
   for (std::size_t u = 0; u < units.size(); ++u) {
-    writer.gather(gather(stage, units[u].held), units[u],
+    writer.gather(gather(stage, units[u].held), {}, units[u],
                   u < 2 ? -1 : writer.last_kernel(units[u - 2]));
   }
 }

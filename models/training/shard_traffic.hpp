@@ -75,6 +75,8 @@ class ShardTraffic {
   std::vector<const NetworkCost*> gather(int stage, const workload::ParameterCount& held);
   /// Gradients of a unit.
   std::vector<const NetworkCost*> reduce(int stage, const workload::ParameterCount& held);
+  /// What the framework does on the sharding lane to a unit's shard before it is gathered.
+  std::vector<const KernelCost*> prepare_weights(int stage, const workload::ParameterCount& held);
   /// What the framework does to a unit's gradients on the sharding lane before they are reduced.
   std::vector<const KernelCost*> prepare_gradients(int stage, const workload::ParameterCount& held);
   const NetworkCost* collective(Kind kind, const std::vector<int>& gpus, double bytes);

@@ -132,8 +132,9 @@ void StepModel::prepare_optimizer() {
       return costs;
     };
     optimizer_.push_back(
-        {timed(workload::gradient_norm_work(share, job_.precision)),
-         timed(workload::update_work(share, job_.precision, job_.gather_low_precision)),
+        {timed(workload::gradient_norm_work(share, job_.precision, job_.framework)),
+         timed(workload::update_work(share, job_.precision, job_.gather_low_precision,
+                                     job_.framework)),
          timed(workload::after_gather_work(share, job_.precision, job_.gather_low_precision))});
   }
 }

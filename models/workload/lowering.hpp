@@ -70,10 +70,12 @@ struct OptimizerShare {
 /// of gathered ones, once a step: transposes of what was gathered in the recipe's type
 /// (`gathered_low`), casts of what was gathered in BF16.
 [[nodiscard]] std::vector<Work> gradient_norm_work(const OptimizerShare& share,
-                                                   const PrecisionRecipe& precision);
+                                                   const PrecisionRecipe& precision,
+                                                   const KernelChoice& kernels = {});
 [[nodiscard]] std::vector<Work> update_work(const OptimizerShare& share,
                                             const PrecisionRecipe& precision,
-                                            bool gathered_low = true);
+                                            bool gathered_low = true,
+                                            const KernelChoice& kernels = {});
 [[nodiscard]] std::vector<Work> after_gather_work(const OptimizerShare& share,
                                                   const PrecisionRecipe& precision,
                                                   bool gathered_low = true);

@@ -102,7 +102,9 @@ struct KernelChoice {
   /// weight gradients are BF16 tensors of their own, cast to the type they are reduced in and
   /// divided before the reduction, on a stream beside the backward pass
   /// (torch/distributed/fsdp/_runtime_utils.py, _post_backward_hook, and
-  /// algorithms/_comm_hooks/default_hooks.py).
+  /// algorithms/_comm_hooks/default_hooks.py); each gather first casts the rank's FP32 shard
+  /// (flat_param.py, _use_low_precision_shard); gradients are scaled and AdamW runs operation by
+  /// operation.
   bool eager = false;
   /// Cross-entropies that the trainer computes again from a micro-batch's logits after its backward
   /// pass, each by PyTorch's log_softmax, which autocasting runs in FP32.

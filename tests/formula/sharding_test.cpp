@@ -196,6 +196,27 @@ TEST_CASE("eager FSDP casts and divides gradients before it reduces them", "[sha
   CHECK(bytes_before() == Approx((2 + 4 + 4 + 4) * parameters_of(job)));
 }
 
+TEST_CASE("eager FSDP casts its shard before each gather", "[sharding]") {
+  TrainingJob job = zero_job(Sharding::fsdp, 8);
+  const auto bytes_before = [&](bool backward) {
+    JobTraffic one(job);
+    const KernelCost kernel;
+    ChunkPlan plan = plan_of(one.layout, 0, backward, kernel);
+    const std::size_t kernels = plan.nodes.size();
+    one.traffic.add(plan, {.forward_gather = !backward, .backward_gather = backward},
+                    backward ? -1 : 0, backward ? 0 : -1);
+    double bytes = 0;
+    for (std::size_t i = kernels; i < plan.nodes.size(); ++i)
+      if (plan.nodes[i].kernel) bytes += plan.nodes[i].hbm_bytes();
+    return bytes;
+  };
+  CHECK(bytes_before(false) == 0);
+  job.framework.eager = true;
+  CHECK(bytes_before(false) == Approx((4 + 2) * parameters_of(job) / 8));
+  CHECK(bytes_before(true) < bytes_before(false));  // the root is still there
+  CHECK(bytes_before(true) > 0);
+}
+
 TEST_CASE("all GPUs together hold every parameter once a replica", "[sharding]") {
   struct Case {
     int tensor, context, pipeline, virtual_stages, gpus;

@@ -249,6 +249,31 @@ TEST_CASE("eager PyTorch reads norms twice and puts gradients together", "[lower
   }
 }
 
+TEST_CASE("eager AdamW reads and writes every operand of every operation", "[lowering]") {
+  const OptimizerShare share{.low_precision = 3 << 20, .high_precision = 1 << 20};
+  const double elements = 4 << 20;
+  const auto bytes = [](const std::vector<Work>& list) {
+    double sum = 0;
+    for (const Work& work : list) {
+      const auto& stream = std::get<Stream>(work.op);
+      const int reads = stream.kind == StreamKind::unpermute ? stream.fan
+                        : stream.kind == StreamKind::add     ? 2
+                                                             : 1;
+      const int writes = stream.kind == StreamKind::gradient_clip ? 0 : 1;
+      sum += static_cast<double>(stream.rows * stream.columns) *
+             (reads * activation_bytes(stream.input) + writes * activation_bytes(stream.output));
+    }
+    return sum;
+  };
+  const KernelChoice eager{.eager = true};
+  // Six operations on one tensor, two sums of two, and one quotient of three: 22 operands in FP32.
+  CHECK(bytes(update_work(share, {}, true, eager)) == 22 * 4 * elements);
+  // The norm reads, the scale reads and writes.
+  CHECK(bytes(gradient_norm_work(share, {}, eager)) == 3 * 4 * elements);
+  CHECK(bytes(gradient_norm_work(share, {})) == 4 * elements);
+  CHECK(update_work(share, {}).size() == 2);
+}
+
 TEST_CASE("a ring's first output is rescaled whole, its later halves as they are added",
           "[lowering]") {
   const Architecture mpt = load_architecture("mpt_7b");
