@@ -102,8 +102,9 @@ void of_communication(const TrainingJob& job, const StepModel& model, Sentences&
   }
   if (model.layout().ranks() > 1) {
     list.push_back(
-        "A pipeline message leaves when its result is complete and takes no SMs; messages of one "
-        "GPU go one after the other and do not slow expert exchanges.");
+        "A pipeline message leaves when its result is complete; messages of one GPU go one after "
+        "the other and do not slow expert exchanges. Those of an interleaved schedule that leave a "
+        "node take two SMs, others none.");
   }
   if (job.tensor > 1 || job.context > 1 || shards_gradients(job.sharding)) {
     list.push_back(

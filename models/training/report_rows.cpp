@@ -183,7 +183,7 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
       gather{"all_gather"};
   std::map<std::string, Traffic> collectives;  ///< Of chunks, by name.
   for (const NodeUse& use : node_uses(model, rank)) {
-    if (use.node->network) {
+    if (use.node->network && use.node->name != kMessages) {
       Traffic& traffic =
           collectives.try_emplace(use.node->name, Traffic{use.node->name}).first->second;
       traffic.add(*use.node->network, use.calls);
@@ -196,7 +196,9 @@ std::vector<core::NetworkRow> network_rows(StepModel& model, const StepRun& run,
     const ChunkRun& chunk = model.chunk(i, {});
     const std::vector<Node>& nodes = model.plan(i).nodes;
     for (std::size_t n = 0; n < nodes.size(); ++n) {
-      if (nodes[n].network) collectives.at(nodes[n].name).exposed += seconds(chunk.exposed[n]);
+      if (!nodes[n].network) continue;
+      Traffic& of = nodes[n].name == kMessages ? send : collectives.at(nodes[n].name);
+      of.exposed += seconds(chunk.exposed[n]);
     }
     dispatch.exposed += seconds(chunk.exposed_dispatch);
     combine.exposed += seconds(chunk.exposed_combine);

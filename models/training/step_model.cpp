@@ -28,6 +28,10 @@ TimeRange range(const NetworkCost& cost) {
   return {cost.time, cost.lower, cost.upper, Family::network};
 }
 
+/// NCCL sends to another node, and receives from one, by as many CTAs (src/graph/paths.cc,
+/// ncclTopoGetNchannels: 2 a NIC).
+constexpr int kChannelsOfAMessage = 2;
+
 Bytes bytes(double elements, core::DataType type) {
   return Bytes{std::llround(elements * workload::weight_bytes(type))};
 }
@@ -148,6 +152,22 @@ void StepModel::prepare_sends() {
   for (const auto& [from, to] : layout_.placement().links()) {
     sends_[{from, to}] = network_.send(layout_.gpu(from, 0), layout_.gpu(to, 0), size);
   }
+  if (job_.schedule != ScheduleKind::interleaved) return;
+  for (const auto& [ranks, cost] : sends_) {
+    if (cost.rdma_bytes <= 0 || cost.time < messages_.time) continue;
+    messages_ = cost;
+    messages_.hbm_bytes *= 2;
+    messages_.sms = 2 * kChannelsOfAMessage;
+  }
+}
+
+void StepModel::add_messages(ChunkPlan& plan) const {
+  if (messages_.time <= Time{}) return;
+  plan.nodes.push_back({.part = "pipeline",
+                        .name = kMessages,
+                        .category = "communication",
+                        .lane = Lane::sharding,
+                        .network = &messages_});
 }
 
 StepModel::PlanKey StepModel::key(const Instruction& instruction) const {
@@ -185,6 +205,7 @@ const ChunkPlan& StepModel::plan(const Instruction& instruction) {
       plan = planner_.overlapped(stage(forward), stage(backward));
       break;
   }
+  add_messages(plan);
   traffic_.add(plan, traffic, forward, backward);
   return plans_.emplace(wanted, std::move(plan)).first->second;
 }

@@ -59,6 +59,9 @@ struct StepRun {
 [[nodiscard]] std::vector<StageWork> lower_stages(const TrainingJob& job, const Layout& layout,
                                                   const workload::RoutedLoad& load);
 
+/// Name of the node that stands for the pipeline's messages beside a chunk.
+inline constexpr const char* kMessages = "pipeline messages";
+
 /// A job made ready to run: operators lowered, kernels and exchanges timed, chunks planned.
 class StepModel {
  public:
@@ -101,6 +104,9 @@ class StepModel {
   void find_shapes();
   void prepare_optimizer();
   void prepare_sends();
+  /// Lets messages run beside a chunk of an interleaved schedule, the last one's result away and
+  /// the next one's input here (Megatron-Core, overlap_p2p_comm).
+  void add_messages(ChunkPlan& plan) const;
   [[nodiscard]] PlanKey key(const Instruction& instruction) const;
   /// When each rank's sharding lane has ended what its chunks left to it.
   void finish_sharding(StepRun& run, const Variation& variation);
@@ -122,6 +128,9 @@ class StepModel {
   std::vector<int> shape_;  ///< By stage: the first stage with the same kinds of parts.
   std::vector<OptimizerKernels> optimizer_;
   std::map<std::pair<int, int>, NetworkCost> sends_;
+  /// Beside each chunk of an interleaved schedule: the slowest message that leaves a node, and one
+  /// that comes; no time where messages stay inside.
+  NetworkCost messages_;
   std::map<PlanKey, ChunkPlan> plans_;
   std::map<RunKey, ChunkRun> chunks_;
 };

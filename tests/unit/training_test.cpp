@@ -10,6 +10,8 @@
 #include "models/training/cost_table.hpp"
 #include "models/training/layout.hpp"
 #include "models/training/memory_advice.hpp"
+#include "models/training/report_rows.hpp"
+#include "models/training/step_model.hpp"
 #include "sim/core/diagnostics.hpp"
 #include "tests/unit/fake_timers.hpp"
 
@@ -270,6 +272,39 @@ TEST_CASE("busy kernels, calls and traffic are told", "[training]") {
   REQUIRE(result.result.network.size() >= 4);
   CHECK(result.kernels > 100);
   CHECK(result.joules_per_gpu_step > 0);
+}
+
+TEST_CASE("messages of an interleaved schedule run beside its chunks on four SMs", "[training]") {
+  TrainingJob job = deepseek_job();
+  job.architecture = workload::load_architecture("llama3.1_8b");
+  job.precision = {.gradients = core::DataType::bf16};
+  job.recompute = {};
+  job.gpus = 64;
+  job.pipeline = 4;
+  job.expert = 1;
+  job.sequences = 256;
+  job.device.hbm.size = core::Bytes{1LL << 42};
+  RooflineTimer timer;
+  FixedRateNetwork network;  // all of it crosses nodes
+  const auto messages_of = [&](ScheduleKind schedule, int virtual_stages) {
+    job.schedule = schedule;
+    job.virtual_stages = virtual_stages;
+    StepModel model(job, timer, network);
+    const StepRun step = model.run();
+    std::vector<const Node*> found;
+    for (const Node& node : model.plan(model.layout().program(0).front()).nodes)
+      if (node.name == kMessages) found.push_back(&node);
+    if (!found.empty()) {
+      CHECK(found.front()->sms_taken() == 4);  // two of a message sent, two of one received
+      CHECK(found.front()->time().value == model.sends().begin()->second.time);
+    }
+    // They are told once, as pipeline_send.
+    for (const core::NetworkRow& row : network_rows(model, step, 0))
+      CHECK(row.operation != kMessages);
+    return found.size();
+  };
+  CHECK(messages_of(ScheduleKind::interleaved, 2) == 1);
+  CHECK(messages_of(ScheduleKind::one_f_one_b, 1) == 0);
 }
 
 TEST_CASE("with one expert rank nothing is exchanged", "[training]") {
