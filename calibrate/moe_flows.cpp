@@ -198,13 +198,14 @@ class Chain {
   }
   /// Sums each token's rows of this rank; tokens without any are cleared.
   void finalise(std::int64_t rows) {
+    Stream sum{.kind = StreamKind::unpermute, .rows = work_.tokens, .columns = work_.hidden};
     if (rows >= work_.tokens) {
-      stream(StreamKind::unpermute, work_.tokens, work_.hidden, DataType::bf16, DataType::bf16,
-             static_cast<int>(
-                 std::llround(static_cast<double>(rows) / static_cast<double>(work_.tokens))));
+      sum.fan = static_cast<int>(
+          std::llround(static_cast<double>(rows) / static_cast<double>(work_.tokens)));
     } else {
-      stream(StreamKind::unpermute, (rows + work_.tokens) / 2, work_.hidden);  // equal bytes
+      sum.rows = std::max<std::int64_t>(1, (rows + work_.tokens) / 2);  // of equal bytes
     }
+    add(sum, as_.flow == "trtllm_gen" ? "trtllm_gen_rows" : rows_);
   }
   [[nodiscard]] StreamKind activation() const {
     return work_.gated ? StreamKind::swiglu : StreamKind::quantize;

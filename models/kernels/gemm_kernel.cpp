@@ -315,6 +315,7 @@ TileProgram GemmKernel::producer(const Cta& cta) const {
     }
   }
   if (walk_cycles_ > 0) co_await delay(walk_cycles_ * (walked_groups_ - walked));
+  if (idle_cycles_ > 0) co_await delay(idle_cycles_);
 }
 
 /// One of `consumers` warpgroup sets that multiply and store whole tiles in turn.

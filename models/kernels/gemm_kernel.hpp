@@ -81,6 +81,7 @@ class GemmKernel : public TileKernel {
   std::int64_t switch_cycles_ = 0;  ///< Before the first load of another group's tile.
   std::int64_t walk_cycles_ = 0;    ///< For each group that a CTA passes, its own or not.
   std::int64_t walked_groups_ = 0;  ///< That every CTA passes before it ends.
+  std::int64_t idle_cycles_ = 0;    ///< Of a CTA's SM, for CTAs of the grid that find no tile.
 
  private:
   [[nodiscard]] bool awaits_old_values() const {

@@ -78,6 +78,9 @@ class GroupedGemmKernel : public GemmKernel {
   void lay_out(const Implementation& implementation, const std::vector<int>& gpc_sizes);
   void describe_groups();
   void describe_switches(const std::vector<int>& gpc_sizes);
+  /// CTAs that the host starts for rows which other ranks' experts may leave to these, as it does
+  /// not know the sizes.
+  [[nodiscard]] double idle_ctas() const;
 
   GroupedGemm grouped_;
   Residency residency_;
@@ -100,6 +103,8 @@ GroupedGemmKernel::GroupedGemmKernel(const GroupedGemm& grouped, const device::D
   walk_cycles_ = std::llround(parameter_or(implementation, "group_walk", 0));
   walked_groups_ = static_cast<std::int64_t>(grouped.sizes.size());
   lay_out(implementation, gpc_sizes);
+  const auto sms = static_cast<double>(std::accumulate(gpc_sizes.begin(), gpc_sizes.end(), 0));
+  idle_cycles_ = std::llround(idle_ctas() * parameter_or(implementation, "idle_cta", 0) / sms);
   describe_groups();
   describe_switches(gpc_sizes);
 }
@@ -180,12 +185,25 @@ void GroupedGemmKernel::describe_switches(const std::vector<int>& gpc_sizes) {
   }
   // CTAs with several tiles walk on while they multiply.
   plan_.walk_cycles = static_cast<double>(walk_cycles_ * walked_groups_) *
-                      std::min(1.0, slots / static_cast<double>(plan_.tiles));
+                          std::min(1.0, slots / static_cast<double>(plan_.tiles)) +
+                      static_cast<double>(idle_cycles_);
   if (switch_cycles_ == 0) return;
   plan_.prologue_cycles += static_cast<double>(switch_cycles_);  // of the first group
   const double of_group = static_cast<double>(plan_.tiles) / static_cast<double>(groups_.size());
   plan_.switch_cycles =
       static_cast<double>(switch_cycles_) * std::min(1.0, slots / std::max(1.0, of_group));
+}
+
+double GroupedGemmKernel::idle_ctas() const {
+  // Kernels without scaled rows are persistent: nothing starts for such tiles.
+  if (core::activation_scale_bytes(grouped_.type) == 0) return 0;
+  if (grouped_.planned_rows <= 1) return 0;  // at most a tile for each expert
+  const auto groups = static_cast<std::int64_t>(grouped_.sizes.size());
+  // Each group may end in a tile that is not full.
+  const std::int64_t most = groups * (grouped_.planned_rows + tile_.m - 1) / tile_.m;
+  std::int64_t filled = 0;
+  for (const Group& group : groups_) filled += group.bands * cluster_rows();
+  return static_cast<double>(std::max<std::int64_t>(0, most - filled) * tile_columns_);
 }
 
 const GroupedGemmKernel::Group& GroupedGemmKernel::group_of(std::int64_t tile) const {

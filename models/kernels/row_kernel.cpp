@@ -76,7 +76,8 @@ RowKernel::RowKernel(const RowWork& work, const device::DeviceSpec& device,
     least = work_.cta_elements * moved;
   }
   const double most =
-      parameter(implementation, facts.whole_tensor ? "amax_box_bytes" : "box_bytes");
+      parameter(implementation, facts.whole_tensor ? "amax_box_bytes" : "box_bytes") *
+      work_.rows_at_once;
   const double wanted =
       std::clamp(work_.units * unit_bytes / (slots * kBoxesPerCta), std::min(least, most), most);
   tile_units_ = std::max(1.0, std::floor(wanted / unit_bytes));

@@ -22,6 +22,7 @@ struct RowWork {
   double remote_write_bytes =
       0;                    ///< Per element, to peers: through the SM's port, past L2 and HBM.
   double padding_rows = 0;  ///< Visited by all CTAs in turn once their rows are done.
+  double rows_at_once = 1;  ///< Of those that a thread sums, how many it loads side by side.
   double cta_elements = 0;  ///< Of a CTA that ends with them; 0: CTAs stay and take more.
 };
 

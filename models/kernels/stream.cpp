@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "models/kernels/row_kernel.hpp"
 #include "sim/core/diagnostics.hpp"
@@ -264,6 +265,9 @@ std::unique_ptr<TileKernel> make_stream(const Stream& stream, const device::Devi
   work.row_elements = static_cast<double>(stream.columns);
   work.facts = facts;
   work.padding_rows = static_cast<double>(stream.padding_rows);
+  if (stream.kind == StreamKind::unpermute)
+    work.rows_at_once =
+        std::gcd(stream.fan, std::lround(parameter_or(implementation, "rows_at_once", 1)));
   if (const double most = parameter_or(implementation, "cta_groups", 0); most > 0)
     work.cta_elements = elements_a_cta(stream, most);
   return make_row_kernel(work, device, implementation, residency, gpc_sizes);

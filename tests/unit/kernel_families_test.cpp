@@ -7,6 +7,7 @@
 #include "models/kernels/flash_attention.hpp"
 #include "models/kernels/gemm_kernel.hpp"
 #include "models/kernels/grouped_gemm.hpp"
+#include "models/kernels/launch.hpp"
 #include "models/kernels/stream.hpp"
 #include "sim/core/diagnostics.hpp"
 
@@ -192,6 +193,22 @@ TEST_CASE("rows of padding cost time and move nothing", "[stream]") {
     // 32,768 rows are 222 for each of 148 SMs, of 110 cycles.
     CHECK((some.cycles - none.cycles).value() == Catch::Approx(24'420).epsilon(0.01));
   }
+}
+
+TEST_CASE("a token's rows are summed as many at once as divide their number, at most four",
+          "[stream]") {
+  const auto device = device::load_device("b200_sxm");
+  const auto box = [&](int fan, const std::string& by) {
+    const Stream sum{.kind = StreamKind::unpermute, .rows = 1 << 20, .columns = 4096, .fan = fan};
+    const kernels::Implementation& rows = library().choose(sum, device, by);
+    const auto plan =
+        kernels::make_launches(sum, device, rows, {}, device.sm.gpc_sizes).front()->plan();
+    return plan.step.load_bytes;
+  };
+  const double one = box(1, "trtllm_gen_rows");
+  CHECK(box(8, "trtllm_gen_rows") == Catch::Approx(4 * one).epsilon(0.01));
+  CHECK(box(22, "trtllm_gen_rows") == Catch::Approx(2 * one).epsilon(0.01));
+  CHECK(box(8, "trtllm_moe_rows") == Catch::Approx(one).epsilon(0.01));
 }
 
 TEST_CASE("CUDA cores promote products of FP32 scales alone", "[grouped_gemm]") {

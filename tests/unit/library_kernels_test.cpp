@@ -236,6 +236,23 @@ TEST_CASE("experts run on the tiles that were fastest with even rows", "[gemm]")
   CHECK(run(planned).time > run(skewed).time);
 }
 
+TEST_CASE("CTAs for rows that other ranks' experts got take their turn and end", "[gemm]") {
+  const auto device = device::load_device("b200_sxm");
+  const auto waited = [&](DataType type, std::int64_t planned) {
+    const workload::GroupedGemm gemm{.sizes = std::vector<std::int64_t>(32, 32),
+                                     .n = 4096,
+                                     .fixed = 2048,
+                                     .type = type,
+                                     .planned_rows = planned};
+    return plan_of(gemm, device, "flashinfer_untuned_grouped_blackwell").walk_cycles;
+  };
+  // Tiles of 128 tokens by 128 weights: 32 experts of 256 planned rows and 127 of padding at most
+  // could fill 95 and fill 32, each in 32 columns; 280 cycles each over 148 SMs.
+  CHECK(waited(DataType::nvfp4, 256) == std::round((95 - 32) * 32 * 280 / 148.0));
+  CHECK(waited(DataType::nvfp4, 1) == 0);
+  CHECK(waited(DataType::bf16, 256) == 0);  // persistent
+}
+
 TEST_CASE("floats of 4 bits are widened by an instruction, integers by several", "[gemm]") {
   const auto widening = [](DataType type) {
     const workload::GroupedGemm gemm{.sizes = {8, 8}, .n = 512, .fixed = 2048, .type = type};
