@@ -190,6 +190,38 @@ TEST_CASE("FlashAttention-4 backward on B200, unequal head dimensions among them
   CHECK(errors.worst < 0.24);
 }
 
+TEST_CASE("cuDNN's attention on GB200 and GB300, held against FlashAttention-4", "[validation]") {
+  // NVIDIA/cudnn-frontend, benchmark/sdpa_benchmark_training/results/gb200_918_only_cudnn and
+  // gb300_918_only_cudnn: cuDNN 9.18.1, BF16, 64 heads over 8 of keys, causal; ms by tokens.
+  struct Timed {
+    std::int64_t tokens;
+    double forward, backward;
+  };
+  const auto rows_of = [](const std::vector<Timed>& times, bool backward) {
+    std::vector<Published> rows;
+    for (const Timed& t : times) {
+      const Attention op{.batch = 1,
+                         .q_length = t.tokens,
+                         .kv_length = t.tokens,
+                         .heads = 64,
+                         .kv_heads = 8,
+                         .qk_dim = 128,
+                         .v_dim = 128,
+                         .backward = backward};
+      const double seconds = 1e-3 * (backward ? t.backward : t.forward);
+      rows.push_back({op, workload::flops(op).value() / seconds * 1e-12});
+    }
+    return rows;
+  };
+  const std::vector<Timed> gb200{{2048, 0.067, 0.209}, {4096, 0.212, 0.622}, {8192, 0.704, 2.150}};
+  const std::vector<Timed> gb300{{2048, 0.054, 0.191}, {4096, 0.164, 0.574}, {8192, 0.571, 1.976}};
+  for (const auto& [device, times] : {std::pair{"gb200", gb200}, std::pair{"gb300", gb300}}) {
+    CAPTURE(device);
+    CHECK(errors_of(device, "flash_attention_4", rows_of(times, false)).worst < 0.11);
+    CHECK(errors_of(device, "flash_attention_4_backward", rows_of(times, true)).worst < 0.12);
+  }
+}
+
 TEST_CASE("cuBLAS FP8 on H100 without fast accumulation, which no fit has seen", "[validation]") {
   // pytorch-labs/float8_experimental pull 100 of 2023-09: torch._scaled_mm, which could not ask for
   // fast accumulation before pytorch pull 111847 of 2023-10; wqkv, w0, w13 and w2 of Llama 70B.
