@@ -14,6 +14,7 @@ constexpr std::uint32_t kTensorA = 1;
 constexpr std::uint32_t kTensorB = 2;
 constexpr std::uint32_t kTensorC = 3;
 constexpr std::uint32_t kPartials = 4;
+constexpr std::uint32_t kScales = 5;  ///< Of weights, where warpgroups read them apart.
 constexpr int kMaxStages = 12;  ///< Libraries stop deepening the pipeline about here. // assumed
 constexpr std::int64_t kBarrierBytes =
     1024;                            ///< Of shared memory: barriers and descriptors. // assumed
@@ -103,6 +104,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
     // A scale a row and one for the whole tile fold into one multiply-add an element; a scale a row
     // and a scale a column take a product of scales first.
     const double operations = gemm.both_operands_row_scaled ? 2 : 1;
+    meet_ = !gemm.both_operands_row_scaled;
     // A warpgroup multiplies 64 rows, or as many columns of a product computed transposed.
     promoters_ = (tile_.swapped ? tile_.n : tile_.m) <= 64 ? 1 : 2;
     const double promoted = static_cast<double>(instruction_m) * tile_.n;
@@ -121,7 +123,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   if (split_ > 1) plan_.name += fmt::format(" split {}", split_);
   plan_.cluster = tile_.cluster;
   plan_.ctas_per_sm = resident;
-  plan_.barriers = static_cast<int>(2 * stages_ + 7);
+  plan_.barriers = static_cast<int>(2 * stages_ + 9);
   plan_.persistent = implementation_.persistent;
   plan_.overlapped_epilogue =
       tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
@@ -283,6 +285,18 @@ std::vector<GemmKernel::StepLoad> GemmKernel::step_loads(const Cta& cta,
   return loads;
 }
 
+/// Scales of a tile's columns, which the warpgroups copy for themselves: four bytes for every 128
+/// of k, of each 128 columns that they touch.
+Box GemmKernel::scale_box(const TilePlace& at) const {
+  constexpr std::int64_t kBlock = 128, kScaleBytes = 4;
+  const std::int64_t lines = divide_up(at.columns, kBlock);
+  return {.tensor = kScales,
+          .row = static_cast<std::uint32_t>(at.b_row * tile_.n / kBlock),
+          .column = 0,
+          .bytes = static_cast<std::uint32_t>(
+              lines * kScaleBytes * divide_up((at.last_step - at.first_step) * step_k_, kBlock))};
+}
+
 /// Keeps `stages` boxes of A and B in flight.
 TileProgram GemmKernel::producer(const Cta& cta) const {
   const std::int64_t releases =
@@ -365,6 +379,9 @@ TileProgram GemmKernel::consumer(const Cta& cta, int index, int consumers) const
 
 /// One of the warpgroups of a block-scaled FP8 GEMM, each on its part of the rows: every step's
 /// product leaves the tensor core and is scaled and added in FP32 while the other one multiplies.
+/// They begin and store a tile together: its weight scales go through shared memory, which all of
+/// them fill, and its values leave by one copy. Where both operands have a scale a row, loads bring
+/// the scales and each stores its own part.
 TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
   const std::int64_t arrivals = 1 + tile_.cluster;
   const auto operand_bytes =
@@ -372,10 +389,16 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
   const std::int64_t part_cycles = divide_up(mma_cycles_, promoters_);
   StageWalk walk{stages_};
   std::int64_t products = 0;
+  std::int64_t meetings = 0;
   for (std::size_t t = 0;; ++t) {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const TilePlace at = place(cta, tile);
+    if (meet_) {
+      co_await load(scale_box(at), met());
+      co_await signal(met());
+      co_await wait(met(), ++meetings * 2 * promoters_);
+    }
     for (std::int64_t step = at.first_step; step < at.last_step; ++step, walk.next()) {
       co_await wait(full(walk.stage()), (walk.round() + 1) * arrivals);
       co_await mma(part_cycles, operand_bytes, promoted(index));
@@ -389,7 +412,10 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
     if (accumulate_ && awaits_old_values())
       co_await wait(reduced(0), static_cast<std::int64_t>(t) + 1);
     co_await compute(Pipe::conversion, epilogue_cycles_ / promoters_);
-    if (index == promoters_ - 1) co_await store(c_box(at, false));
+    if (meet_) co_await signal(stored());
+    if (index < promoters_ - 1) continue;
+    if (meet_) co_await wait(stored(), (static_cast<std::int64_t>(t) + 1) * promoters_);
+    co_await store(c_box(at, false));
     if (implementation_.awaited_store) co_await wait_stores();
   }
 }

@@ -64,6 +64,7 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] Box a_box(const TilePlace& at, std::int64_t step, int slice) const;
   [[nodiscard]] Box b_box(const TilePlace& at, std::int64_t step, int slice) const;
   [[nodiscard]] Box c_box(const TilePlace& at, bool partial) const;
+  [[nodiscard]] Box scale_box(const TilePlace& at) const;
   /// What the tile's values are added to.
   [[nodiscard]] Box old_values(const TilePlace& at) const;
 
@@ -102,6 +103,10 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] Barrier reduced(int consumer) const {
     return static_cast<Barrier>(2 * stages_ + 5 + consumer);
   }
+
+  /// Warpgroups that promote meet here before a tile, and at `stored` before its store.
+  [[nodiscard]] Barrier met() const { return static_cast<Barrier>(2 * stages_ + 7); }
+  [[nodiscard]] Barrier stored() const { return static_cast<Barrier>(2 * stages_ + 8); }
 
   /// What a CTA copies in a step, its barrier left open, and how far the box moves from one step to
   /// the next.
@@ -142,6 +147,7 @@ class GemmKernel : public TileKernel {
   std::int64_t shared_memory_cycles_ = 0;  ///< mma.sync: operands of one step, in and out.
   std::int64_t widening_cycles_ = 0;       ///< FP32 pipe, narrow weights of one step.
   std::int64_t epilogue_cycles_ = 1;
+  bool meet_ = false;                  ///< Warpgroups that promote begin and store tiles together.
   int promoters_ = 1;                  ///< Consumers that promote, each its part of the rows.
   std::int64_t promotion_wait_ = 0;    ///< From the end of a step's MMAs to their promotion.
   std::int64_t promotion_cycles_ = 0;  ///< FP32 pipe, one consumer's part, one step.
