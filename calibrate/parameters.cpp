@@ -86,7 +86,7 @@ std::vector<FreeParameter> implementation_parameters(
       "issue_per_fp32", "overhead_blocks", "least_blocks",       "mma_tokens",
       "lone_share",     "all_places",      "candidates",         "lookup_cycles",
       "cta_groups",     "spills_alone",    "narrow_window_fp32", "cuts_window",
-      "evens_keys",     "sequence_scan",   "rows_at_once"};
+      "evens_keys",     "sequence_scan",   "rows_at_once",       "tensor_memory"};
   for (const auto& [name, value] : implementation.parameters)
     if (value > 0 && !kKnown.contains(name)) {
       const bool part = name == "hbm_reachable";  // of the peak

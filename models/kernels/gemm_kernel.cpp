@@ -100,6 +100,7 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   const double conflicts = implementation_.swizzled_store ? 1 : bank_conflicts(tile_.n * c_bytes_);
   const double through = conflicts * elements * c_bytes_ / device.sm.shared_memory_rate;
   epilogue_cycles_ = std::llround(convert + through);
+  const double drain_cycles = tile_.schedule == GemmSchedule::tmem ? describe_accumulators() : 0;
   if (promotes(implementation_, gemm.type)) {
     // A scale a row and one for the whole tile fold into one multiply-add an element; a scale a row
     // and a scale a column take a product of scales first.
@@ -125,8 +126,8 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.ctas_per_sm = resident;
   plan_.barriers = static_cast<int>(2 * stages_ + 9);
   plan_.persistent = implementation_.persistent;
-  plan_.overlapped_epilogue =
-      tile_.schedule == GemmSchedule::tmem || tile_.schedule == GemmSchedule::pingpong;
+  plan_.overlapped_epilogue = (tile_.schedule == GemmSchedule::tmem && accumulators_ > 1) ||
+                              tile_.schedule == GemmSchedule::pingpong;
   plan_.stages = static_cast<int>(stages_);
   plan_.step.tensor = multiplied;
   plan_.least_step = std::max({plan_.least_step, chain, static_cast<double>(gather_cycles_)});
@@ -134,8 +135,25 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.step.loads = 2;
   plan_.epilogue.conversion = static_cast<double>(epilogue_cycles_);
   plan_.prologue_cycles = costs.prologue_cycles;
-  plan_.epilogue_cycles = costs.epilogue_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
+  plan_.epilogue_cycles =
+      costs.epilogue_cycles + drain_cycles + (split_ > 1 ? costs.reduction_cycles : 0);
   plan_.issue_cycles = costs.issue_cycles;
+}
+
+/// How many accumulators TMEM holds. Returns what a tile's epilogue takes beside its pipes: warps
+/// read, convert and stage a few columns at a time, one after the other (`drain` cycles a column).
+double GemmKernel::describe_accumulators() {
+  constexpr int kLanes = 128;  // of TMEM: rows of an accumulator
+  const int columns = tile_.swapped ? tile_.m : tile_.n;
+  const int rows = tile_.swapped ? tile_.n : tile_.m;
+  // A library that keeps scales of 32 rows or columns a TMEM column beside whole accumulators.
+  if (const double memory = parameter_or(implementation_, "tensor_memory", 0); memory > 0) {
+    const std::int64_t waves = divide_up(rows, kLanes);
+    const std::int64_t scales =
+        (divide_up(rows, kLanes) + divide_up(columns, kLanes)) * kLanes / 32;
+    if (static_cast<double>(2 * waves * columns + scales) > memory) accumulators_ = 1;
+  }
+  return parameter_or(implementation_, "drain", 0) * columns;
 }
 
 /// Rows that a tile's instructions multiply, filled or not. wgmma has 64; kernels that promote say
@@ -420,7 +438,8 @@ TileProgram GemmKernel::promoting_consumer(const Cta& cta, int index) const {
   }
 }
 
-/// The one thread that issues tcgen05: it runs ahead of the epilogue by one accumulator in TMEM.
+/// The one thread that issues tcgen05: it runs ahead of the epilogue by the accumulators in TMEM
+/// but one.
 TileProgram GemmKernel::mma_issuer(const Cta& cta) const {
   const std::int64_t arrivals = 1 + tile_.cluster;
   const auto operand_bytes =
@@ -430,7 +449,8 @@ TileProgram GemmKernel::mma_issuer(const Cta& cta) const {
     const std::int64_t tile = cta.tile(t);
     if (tile < 0) break;
     const TilePlace at = place(cta, tile);
-    if (t >= 2) co_await wait(drained(), static_cast<std::int64_t>(t) - 1);
+    const std::int64_t reused = static_cast<std::int64_t>(t) - accumulators_;
+    if (reused >= 0) co_await wait(drained(), reused + 1);
     for (std::int64_t step = at.first_step; step < at.last_step; ++step, walk.next()) {
       co_await wait(full(walk.stage()), (walk.round() + 1) * arrivals);
       if (widening_cycles_ > 0) co_await compute(Pipe::fp32, widening_cycles_);

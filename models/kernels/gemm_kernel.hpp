@@ -134,6 +134,7 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] int whole_instruction_rows(const device::DeviceSpec& device,
                                            core::DataType type) const;
   [[nodiscard]] double spill_cycles(int instruction_m) const;
+  double describe_accumulators();
   void describe_operand_path(const workload::Gemm& gemm, const device::DeviceSpec& device);
   void describe_fragments(const WarpGrid& warps, const device::DeviceSpec& device);
 
@@ -147,6 +148,7 @@ class GemmKernel : public TileKernel {
   std::int64_t shared_memory_cycles_ = 0;  ///< mma.sync: operands of one step, in and out.
   std::int64_t widening_cycles_ = 0;       ///< FP32 pipe, narrow weights of one step.
   std::int64_t epilogue_cycles_ = 1;
+  std::int64_t accumulators_ = 2;      ///< Of tcgen05, in TMEM.
   bool meet_ = false;                  ///< Warpgroups that promote begin and store tiles together.
   int promoters_ = 1;                  ///< Consumers that promote, each its part of the rows.
   std::int64_t promotion_wait_ = 0;    ///< From the end of a step's MMAs to their promotion.
