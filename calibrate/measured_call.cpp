@@ -138,6 +138,7 @@ MeasurementMap MeasurementMap::load() {
     map.rows_.push_back(
         {.file = node.text("file"),
          .framework = node.text_or("framework", ""),
+         .version = node.text_or("version", ""),
          .kernel = node.text_or("kernel", ""),
          .dtype = node.text_or("dtype", ""),
          .kv_dtype = node.text_or("kv_dtype", ""),
@@ -188,6 +189,7 @@ const MeasuredAs& MeasurementMap::find(const std::string& file, const CsvTable& 
   const std::string generation = device::to_string(device.generation);
   for (const MeasuredAs& as : rows_)
     if (as.file == file && matches(as.framework, table.text(row, "framework")) &&
+        matches(as.version, table.text(row, "version")) &&
         matches(as.kernel, table.text(row, "kernel")) &&
         matches(as.dtype, table.text(row, "dtype")) &&
         matches(as.kv_dtype, table.text(row, "kv_dtype")) &&

@@ -94,6 +94,7 @@ enum class PreparedScales { none, activations, weights };
 struct MeasuredAs {
   std::string file;
   std::string framework;  ///< "" matches any, as in all fields below.
+  std::string version;    ///< Of the framework.
   std::string kernel;
   std::string dtype;
   std::string kv_dtype;

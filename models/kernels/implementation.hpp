@@ -59,6 +59,8 @@ enum class TileChoice {
                  ///< Blackwell).
   data_paths,    ///< The least time of L1 or L2, over how full the waves are; pairs of tiles where
                  ///< there is more than one wave (DeepGEMM of 2026 on Hopper).
+  scored,        ///< The best score of filled tiles, filled waves and large tiles, for the power of
+                 ///< two of rows below (FlashInfer's CuTe DSL products of 2026).
   near_planned,  ///< The fastest of those whose rows are about what the host plans for.
 };
 

@@ -52,6 +52,7 @@ const std::vector<std::pair<std::string, TileChoice>> kChoices = {
     {"fewest_waves", TileChoice::fewest_waves},
     {"paired_waves", TileChoice::paired_waves},
     {"data_paths", TileChoice::data_paths},
+    {"scored", TileChoice::scored},
     {"near_planned", TileChoice::near_planned}};
 const std::vector<std::pair<std::string, ClusterSide>> kSides = {{"rows", ClusterSide::rows},
                                                                  {"columns", ClusterSide::columns}};

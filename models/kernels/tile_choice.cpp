@@ -1,6 +1,9 @@
 #include "models/kernels/tile_choice.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
 #include <limits>
 #include <set>
 #include <tuple>
@@ -162,6 +165,48 @@ GemmConfiguration least_data_paths(const Gemm& gemm, std::int64_t products, int 
   return best;
 }
 
+/// FlashInfer's score of a tile for `rows` of the product: high for filled tiles, many of them
+/// above each other, filled waves, and large square tiles. A cluster of two is one tile of twice
+/// the rows.
+double tile_score(const Gemm& gemm, std::int64_t rows, int sms, const TileShape& tile) {
+  constexpr double kLargest = 256.0 * 256, kLarge = 128.0 * 128;
+  const std::int64_t along = tile.swapped ? gemm.n : rows;  // the instruction's long side
+  const std::int64_t across = tile.swapped ? rows : gemm.n;
+  const std::int64_t height = std::int64_t{tile.swapped ? tile.n : tile.m} * tile.cluster;
+  const std::int64_t width = tile.swapped ? tile.m : tile.n;
+  const auto area = static_cast<double>(height * width);
+  const std::int64_t beside = divide_up(across, width);
+  const std::int64_t tiles = divide_up(along, height) * beside;
+  const std::int64_t waves = divide_up(tiles, sms);
+  const double filled = static_cast<double>(across) / static_cast<double>(beside * width);
+  const double squareness =
+      static_cast<double>(std::min(height, width)) / static_cast<double>(std::max(height, width));
+  const double shallow = area <= kLarge || gemm.k > 2048 ? 1.0 : gemm.k > 1024 ? 0.8 : 0.5;
+  return filled * std::sqrt(area / kLargest) * std::pow(squareness, 0.25) * shallow *
+         static_cast<double>(along * tiles) / static_cast<double>(height * waves * sms);
+}
+
+/// The first of the highest score, for the power of two of rows at or below the product's.
+GemmConfiguration best_score(const Gemm& gemm, int sms,
+                             const std::vector<GemmConfiguration>& configurations) {
+  constexpr std::uint64_t kMostRows = 4096;
+  constexpr std::int64_t kSwapFrom = 8, kSwapTo = 16;
+  const auto rows = static_cast<std::int64_t>(
+      std::min(std::bit_floor(static_cast<std::uint64_t>(gemm.m)), kMostRows));
+  const bool swaps = gemm.m % 8 == 0 &&
+                     ((rows >= kSwapFrom && rows <= kSwapTo && gemm.n > rows) || gemm.n % 8 != 0);
+  GemmConfiguration best = configurations.front();
+  double highest = 0;
+  for (const GemmConfiguration& each : configurations) {
+    if (each.tile.swapped != swaps) continue;
+    const double score = tile_score(gemm, rows, sms, each.tile);
+    if (score <= highest) continue;
+    highest = score;
+    best = each;
+  }
+  return best;
+}
+
 /// Of the heights of tiles, the first that holds the planned rows (else the highest), the one below
 /// it and the two above; where nobody `times` them, the lowest of these.
 std::vector<GemmConfiguration> near_planned(const Gemm& gemm, bool times,
@@ -194,6 +239,8 @@ std::vector<GemmConfiguration> choose_tiles(const Gemm& gemm, std::int64_t produ
       return {paired_waves(gemm, products, sms, configurations)};
     case TileChoice::data_paths:
       return {least_data_paths(gemm, products, sms, configurations)};
+    case TileChoice::scored:
+      return {best_score(gemm, sms, configurations)};
     case TileChoice::near_planned:
       return near_planned(gemm, parameter_or(implementation, "times_tiles", 1) > 0, configurations);
   }

@@ -99,6 +99,27 @@ TEST_CASE("pairs come before fewer waves, unless one wave is enough", "[tile_cho
   CHECK((few.cluster == 2 && few.swapped && few.m == 64));
 }
 
+TEST_CASE("scores are of the power of two of rows below", "[tile_choice]") {
+  Implementation implementation;
+  implementation.choice = TileChoice::scored;
+  std::vector<GemmConfiguration> all;
+  for (const int n : {64, 128, 192, 256})
+    for (const int cluster : {1, 2}) {
+      all.push_back({{.m = 128, .n = n, .cluster = cluster}, 1});
+      all.push_back({{.m = n, .n = 128, .cluster = cluster, .swapped = true}, 1});
+    }
+  const auto taken = [&](std::int64_t m, std::int64_t n, std::int64_t k) {
+    return choose_tiles({.m = m, .n = n, .k = k}, 1, 148, implementation, all).front().tile;
+  };
+  // 128 tiles of 128 x 256 fill most of one wave; a row more changes nothing.
+  CHECK(taken(1024, 4096, 7168).n == 256);
+  CHECK(taken(1025, 4096, 7168).n == 256);
+  CHECK(taken(1024, 3072, 7168).n == 192);  // 128 of these, where 256 columns leave 96
+  CHECK(taken(1024, 4096, 1024).n == 128);  // shallow products take no wide tiles
+  CHECK(taken(16, 4096, 7168).swapped);
+  CHECK(!taken(17, 4096, 7168).swapped);  // not a multiple of 8
+}
+
 TEST_CASE("tiles about the rows that the host plans for are timed", "[tile_choice]") {
   Implementation implementation;
   std::vector<GemmConfiguration> all;
