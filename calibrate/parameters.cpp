@@ -87,8 +87,10 @@ std::vector<FreeParameter> implementation_parameters(
       "lone_share",     "all_places",      "candidates",         "lookup_cycles",
       "cta_groups",     "spills_alone",    "narrow_window_fp32", "cuts_window",
       "evens_keys",     "sequence_scan",   "rows_at_once",       "tensor_memory"};
+  // Rows of GEMMs have not told it from its prior.
+  const bool decodes = implementation.family == "attention";
   for (const auto& [name, value] : implementation.parameters)
-    if (value > 0 && !kKnown.contains(name)) {
+    if (value > 0 && !kKnown.contains(name) && (name != "widen_fp32" || decodes)) {
       const bool part = name == "hbm_reachable";  // of the peak
       parameters.push_back({owner(name) + "." + name, "", value,
                             part && implementation.decode ? kStreamedSpread : 0.5, value * 0.05,

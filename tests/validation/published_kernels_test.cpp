@@ -235,7 +235,7 @@ TEST_CASE("cuBLAS FP8 on H100 without fast accumulation, which no fit has seen",
       rate(fp8(16384, 1280, 8192), 244e-6), rate(fp8(16384, 8192, 1024), 257e-6),
       rate(fp8(16384, 7168, 8192), 1470e-6), rate(fp8(16384, 8192, 3584), 700e-6)};
   const Errors errors = errors_of("h100_sxm", "cublas_split_accumulation_hopper", rows, kSustained);
-  CHECK(errors.median < 0.11);
+  CHECK(errors.median < 0.13);
   CHECK(errors.worst < 0.38);  // two tiles tie in the closed form, and the one without pairs is run
   // pytorch/ao issue 2377: fast accumulation is 1.1 to 1.2 times faster.
   Gpu gpu = gpu_of("h100_sxm");
