@@ -97,8 +97,9 @@ TEST_CASE("faster memory never slows a kernel", "[property][devices][slow]") {
     const gpu::Fidelity fidelity = any_fidelity();
     device::DeviceSpec faster = device;
     faster.hbm.peak_rate = core::BytesPerSecond{2 * device.hbm.peak_rate.value()};
-    // Another order of events may cost a little; another choice of tile never a lot.
-    RC_ASSERT(seconds(faster, op, fidelity) <= 1.03 * seconds(device, op, fidelity));
+    // Another order of events may cost a little. So may another choice among tiles that the closed
+    // form sees within 6 % of each other: of long launches the best two are simulated.
+    RC_ASSERT(seconds(faster, op, fidelity) <= 1.06 * seconds(device, op, fidelity));
   }));
 }
 
