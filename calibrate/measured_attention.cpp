@@ -147,9 +147,9 @@ std::vector<Preparation> sglang_prepare(const Attention& a, std::string_view ker
   if (fuses_append(a, kernel)) return {{append(a)}, {cast(a, a.heads)}};
   std::vector<Preparation> before;
   if (narrow) before = {{cast(a, a.kv_heads)}, {cast(a, a.kv_heads)}};
-  for (Preparation& kernel : sglang_append(a)) {
-    if (narrow) kernel.stream.input = a.cache_type;
-    before.push_back(kernel);
+  for (Preparation& appending : sglang_append(a)) {
+    if (narrow) appending.stream.input = a.cache_type;
+    before.push_back(appending);
   }
   if (narrow && a.type == a.cache_type) before.push_back({cast(a, a.heads)});
   return before;

@@ -46,9 +46,10 @@ struct DecodeWork {
 /// Parts into which the keys are cut; a part has a tile at least. `fill` with `keys_of_part` goes
 /// by the root of the number of parts, as TensorRT-LLM's XQA; `efficient` evens FlashAttention-3's
 /// few parts out over the SMs.
+[[nodiscard]] std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work);
+
 /// The bound of `efficient` (num_splits_heuristic of hopper/heuristics.h), which looks at one
 /// sequence alone: the GPU evens out the parts of several.
 [[nodiscard]] std::int64_t most_efficient_splits(const DecodeWork& work);
-[[nodiscard]] std::int64_t decode_splits(const DecodeTraits& traits, const DecodeWork& work);
 
 }  // namespace tessera::kernels

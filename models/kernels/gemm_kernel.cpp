@@ -140,18 +140,19 @@ void GemmKernel::describe_pipeline(const workload::Gemm& gemm, const device::Dev
   plan_.issue_cycles = costs.issue_cycles;
 }
 
-/// How many accumulators TMEM holds. Returns what a tile's epilogue takes beside its pipes: warps
-/// read, convert and stage a few columns at a time, one after the other (`drain` cycles a column).
+/// Finds how many accumulators TMEM holds. Returns what a tile's epilogue takes beside its pipes:
+/// warps read, convert and stage a few columns at a time, one after the other (`drain` cycles a
+/// column).
 double GemmKernel::describe_accumulators() {
   constexpr int kLanes = 128;  // of TMEM: rows of an accumulator
   const int columns = tile_.swapped ? tile_.m : tile_.n;
   const int rows = tile_.swapped ? tile_.n : tile_.m;
   // A library that keeps scales of 32 rows or columns a TMEM column beside whole accumulators.
   if (const double memory = parameter_or(implementation_, "tensor_memory", 0); memory > 0) {
-    const std::int64_t waves = divide_up(rows, kLanes);
-    const std::int64_t scales =
-        (divide_up(rows, kLanes) + divide_up(columns, kLanes)) * kLanes / 32;
-    if (static_cast<double>(2 * waves * columns + scales) > memory) accumulators_ = 1;
+    constexpr int kScalesOfColumn = 32;
+    const std::int64_t above = divide_up(rows, kLanes);
+    const std::int64_t scales = (above + divide_up(columns, kLanes)) * kLanes / kScalesOfColumn;
+    if (static_cast<double>(2 * above * columns + scales) > memory) accumulators_ = 1;
   }
   return parameter_or(implementation_, "drain", 0) * columns;
 }

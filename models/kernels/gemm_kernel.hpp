@@ -134,7 +134,7 @@ class GemmKernel : public TileKernel {
   [[nodiscard]] int whole_instruction_rows(const device::DeviceSpec& device,
                                            core::DataType type) const;
   [[nodiscard]] double spill_cycles(int instruction_m) const;
-  double describe_accumulators();
+  [[nodiscard]] double describe_accumulators();
   void describe_operand_path(const workload::Gemm& gemm, const device::DeviceSpec& device);
   void describe_fragments(const WarpGrid& warps, const device::DeviceSpec& device);
 

@@ -199,6 +199,38 @@ TEST_CASE("low tiles of DeepGEMM multiply whole instructions", "[gemm]") {
   CHECK(low.filled_bytes < full.filled_bytes);  // but loads no more than its 16 rows
 }
 
+TEST_CASE("warpgroups that promote begin and store each tile together", "[gemm]") {
+  const auto us = [](bool each_for_itself) {
+    const Gemm gemm{.m = 4096,
+                    .n = 16384,
+                    .k = 256,
+                    .type = DataType::fp8_block,
+                    .both_operands_row_scaled = each_for_itself};
+    return time_us("h100_sxm", gemm, "trtllm_block_hopper");
+  };
+  // 31 tiles of two steps an SM: nothing of a tile's end hides behind the next one's products,
+  // though scales of both operands take one more product each.
+  CHECK(us(false) > 1.15 * us(true));
+}
+
+TEST_CASE("one accumulator stays in TMEM where two and their scales do not fit", "[gemm]") {
+  const device::DeviceSpec b200 = device::load_device("b200_sxm");
+  const Gemm gemm{.m = 4096, .n = 4096, .k = 512, .type = DataType::fp8_block};
+  const auto plan = [&](const std::string& name, int n) {
+    return kernels::make_gemm(gemm, b200, library().choose(gemm, b200, name),
+                              {{.m = 128, .n = n, .schedule = kernels::GemmSchedule::tmem}, 1}, {},
+                              b200.sm.gpc_sizes)
+        ->plan();
+  };
+  CHECK(plan("deepgemm_blackwell", 240).overlapped_epilogue);
+  CHECK(!plan("deepgemm_blackwell", 256).overlapped_epilogue);
+  // Warps read an accumulator column by column.
+  const double drain = library().choose(gemm, b200, "deepgemm_blackwell").parameters.at("drain");
+  CHECK(plan("deepgemm_blackwell", 240).epilogue_cycles -
+            plan("deepgemm_blackwell", 120).epilogue_cycles ==
+        Approx(120 * drain));
+}
+
 TEST_CASE("what a narrow MMA waits for shared memory does not grow where math is slow", "[gemm]") {
   const auto h100 = device::load_device("h100_sxm");
   const auto h20 = device::load_device("h20_sxm");
